@@ -1,0 +1,138 @@
+"""The contract: what a model gives to the trainer and to the metrics, and all that these ask of it.
+
+`MultimodalModel` is the whole contract. `SharedLatentModel` is the shorter one for models with one latent for all
+modalities: it asks for `loss`, `infer`, `decode` and `prior` and derives the rest.
+Shapes: B items, M modalities, L latent dimensions; `*shape` is a modality's own shape.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Batch", "Loss", "Modality", "MultimodalModel", "SharedLatentModel", "Stage"]
+
+Batch = Mapping[str, Tensor]
+"""Modality name -> (B, *shape) floats in [0, 1]; item i of every modality belongs together."""
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One kind of observation.
+
+    Attributes:
+        name: its key in every batch.
+        shape: of one item, (C, H, W) for images, (positions, symbols) for text.
+        likelihood: a family of `models.likelihoods` where the data leave no choice ("categorical" for text);
+            None leaves it to the model.
+        weight: of its reconstruction in the models whose authors weigh modalities (largest numel / numel).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    likelihood: str | None = None
+    weight: float = 1.0
+
+
+class Loss(NamedTuple):
+    """`total` is a scalar to minimise, the mean over the batch; `terms` are named scalars to log."""
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of training with an objective and parameters of its own.
+
+    Attributes:
+        name: for logs.
+        share: of the run's steps; the shares of a model add up to 1.
+        loss: called as `loss(batch, progress)` with the stage's own progress in [0, 1].
+        parameters: those that the stage trains.
+    """
+
+    name: str
+    share: float
+    loss: Callable[[Batch, float], Loss]
+    parameters: tuple[nn.Parameter, ...]
+
+
+class MultimodalModel(nn.Module, ABC):
+    """A generative model of several modalities.
+
+    Args:
+        modalities: at least two, with distinct names.
+        settings: the model's settings, an instance of the dataclass that it registered.
+    """
+
+    def __init__(self, modalities: Sequence[Modality], settings: Any):
+        super().__init__()
+        if len(modalities) < 2 or len({m.name for m in modalities}) < len(modalities):
+            raise ValueError(f"a multimodal model needs two or more modalities of distinct names, not {[m.name for m in modalities]}")
+        self.modalities = {m.name: m for m in modalities}
+        self.settings = settings
+
+    @abstractmethod
+    def loss(self, batch: Batch, progress: float) -> Loss:
+        """The objective on a batch of complete items; `progress` in [0, 1] drives warm-ups. Noise comes from torch's global generator."""
+
+    @abstractmethod
+    def generate(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """`n` joint draws: modality name -> (n, *shape) decoder means in [0, 1]. All randomness comes from `generator`."""
+
+    @abstractmethod
+    def translate(
+        self, inputs: Batch, targets: Sequence[str], sample: bool = False, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Targets given any non-empty subset of modalities: name -> (B, *shape) decoder means in [0, 1].
+
+        Args:
+            inputs: the observed modalities.
+            targets: the modalities to decode, observed ones included where asked for.
+            sample: draw the latent once (from `generator`) instead of taking its mean.
+            generator: needed where `sample` is set.
+        """
+
+    @abstractmethod
+    def embed(self, inputs: Batch) -> Tensor:
+        """(B, L) representations of any non-empty subset of modalities, deterministic, for linear probes."""
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of training, in order; one by default."""
+        return (Stage("train", 1.0, self.loss, tuple(self.parameters())),)
+
+    def extra_repr(self) -> str:
+        return f"modalities={list(self.modalities)}, settings={self.settings}"
+
+
+class SharedLatentModel(MultimodalModel):
+    """A model with one latent for all modalities."""
+
+    @abstractmethod
+    def infer(self, inputs: Batch, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        """(B, L): the latent of any non-empty subset of modalities, its mean or one draw."""
+
+    @abstractmethod
+    def decode(self, name: str, latent: Tensor) -> Tensor:
+        """(B, *shape): the mean of modality `name` given (B, L)."""
+
+    @abstractmethod
+    def prior(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n, L): draws from the prior."""
+
+    def generate(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
+        latent = self.prior(n, generator)
+        return {name: self.decode(name, latent) for name in self.modalities}
+
+    def translate(
+        self, inputs: Batch, targets: Sequence[str], sample: bool = False, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        latent = self.infer(inputs, sample, generator)
+        return {name: self.decode(name, latent) for name in targets}
+
+    def embed(self, inputs: Batch) -> Tensor:
+        return self.infer(inputs)

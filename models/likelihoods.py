@@ -1,0 +1,63 @@
+"""Observation likelihoods log p(x given its mean), summed over the dimensions of one modality, in nats."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.base import Modality
+
+__all__ = ["Likelihood", "make_likelihood"]
+
+FAMILIES = ("gaussian", "laplace", "bernoulli", "categorical")
+_TINY = 1e-6  # keeps the logarithm of a probability finite
+
+
+class Likelihood(nn.Module):
+    """log p(x given mean) of one modality.
+
+    Args:
+        family: gaussian (standard deviation `scale`), laplace (scale parameter `scale`), bernoulli or categorical
+            (`mean` holds probabilities; the last two take no scale).
+        event_dims: number of dimensions of one item.
+        scale: positive; its initial value where it is trained.
+        trained: learn the scale, as a logarithm.
+    """
+
+    log_scale: Tensor
+
+    def __init__(self, family: str, event_dims: int, scale: float = 1.0, trained: bool = False):
+        super().__init__()
+        self.family, self.event_dims = family, event_dims
+        log_scale = torch.tensor(math.log(scale))
+        if trained and family in ("gaussian", "laplace"):
+            self.log_scale = nn.Parameter(log_scale)
+        else:
+            self.register_buffer("log_scale", log_scale)
+
+    def log_prob(self, x: Tensor, mean: Tensor) -> Tensor:
+        """(*leading,) from x (B, *shape) and mean (*leading, *shape), where leading ends in B."""
+        if self.family == "gaussian":
+            # -(x - mean)^2 / (2 s^2) - log s - log(2 pi) / 2
+            density = -0.5 * ((x - mean) * torch.exp(-self.log_scale)).square() - self.log_scale - 0.5 * math.log(2 * math.pi)
+        elif self.family == "laplace":
+            # -|x - mean| / b - log(2 b)
+            density = -(x - mean).abs() * torch.exp(-self.log_scale) - self.log_scale - math.log(2)
+        elif self.family == "bernoulli":
+            clamped = mean.clamp(_TINY, 1 - _TINY)
+            density = -functional.binary_cross_entropy(clamped, x.expand_as(clamped), reduction="none")
+        else:  # categorical, x one-hot over the last axis
+            density = x * mean.clamp_min(_TINY).log()
+        return density.flatten(-self.event_dims).sum(-1)
+
+    def extra_repr(self) -> str:
+        return f"{self.family}, scale={float(self.log_scale.detach().exp()):.4g}"
+
+
+def make_likelihood(modality: Modality, family: str, scale: float = 1.0, trained: bool = False) -> Likelihood:
+    """The modality's own family where its data leave no choice, otherwise the one that the model asks for."""
+    family = modality.likelihood or family
+    if family not in FAMILIES:
+        raise ValueError(f"unknown likelihood {family!r}: expected one of {', '.join(FAMILIES)}")
+    return Likelihood(family, len(modality.shape), scale, trained)

@@ -1,0 +1,51 @@
+"""Encoders and decoders, the same for every model of a comparison (Shi et al. 2019, as laid out for MNIST-SVHN).
+
+Images whose sides divide by 8 get the convolutional pair, everything else the fully connected one.
+"""
+
+import math
+
+from torch import Tensor, nn
+
+from models.base import Modality
+
+__all__ = ["make_decoder", "make_encoder"]
+
+HIDDEN = 400  # units of the fully connected pair
+CHANNELS = (32, 64, 128)  # of the convolutional pair, each layer halving (doubling) the side
+
+
+def _convolutional(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and shape[1] % 8 == 0 and shape[2] % 8 == 0
+
+
+def make_encoder(modality: Modality, outputs: int) -> nn.Module:
+    """A network from (B, *shape) to (B, outputs)."""
+    numel = math.prod(modality.shape)
+    if not _convolutional(modality.shape):
+        return nn.Sequential(nn.Flatten(), nn.Linear(numel, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, outputs))
+    channels, height, width = modality.shape
+    layers: list[nn.Module] = []
+    for before, after in zip((channels, *CHANNELS), CHANNELS, strict=False):
+        layers += [nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(CHANNELS[-1] * height * width // 64, outputs))
+
+
+def make_decoder(modality: Modality, latent: int) -> nn.Module:
+    """A network from (B, latent) to means (B, *shape): in [0, 1], and summing to 1 over the last axis of a categorical modality."""
+    shape = modality.shape
+    mean = nn.Softmax(dim=-1) if modality.likelihood == "categorical" else nn.Sigmoid()
+    if not _convolutional(shape):
+        return nn.Sequential(nn.Linear(latent, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, math.prod(shape)), nn.Unflatten(1, shape), mean)
+    channels, height, width = shape
+    low = (CHANNELS[-1], height // 8, width // 8)
+    layers: list[nn.Module] = [nn.Linear(latent, math.prod(low)), nn.ReLU(), nn.Unflatten(1, low)]
+    reverse = (*CHANNELS[::-1], channels)
+    for before, after in zip(reverse[:-1], reverse[1:], strict=True):
+        layers += [nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1), nn.ReLU()]
+    return nn.Sequential(*layers[:-1], mean)
+
+
+def decode_flat(decoder: nn.Module, latent: Tensor) -> Tensor:
+    """Apply `decoder` to (*leading, L) in one call: (*leading, *shape)."""
+    return decoder(latent.flatten(0, -2)).unflatten(0, latent.shape[:-1])

@@ -1,0 +1,102 @@
+"""Settings: frozen dataclasses whose fields are typed, documented, bounded, and refused when unknown.
+
+    @dataclass(frozen=True)
+    class MySettings:
+        beta: float = setting(1.0, "weight of the KL term", low=0.0)
+
+    resolve(MySettings, {"beta": "2.5"}, owner="my-model")   # strings, as they come from a command line, are parsed
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar, get_type_hints
+
+from models.errors import InputError, suggest
+
+__all__ = ["describe", "resolve", "setting"]
+
+T = TypeVar("T")
+_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word"}
+_BOOLS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
+
+
+def setting(default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()) -> Any:
+    """A dataclass field with its documentation and the values that it admits (bounds inclusive)."""
+    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What one setting admits."""
+
+    type: type
+    low: float | None
+    high: float | None
+    choices: tuple[str, ...]
+
+    def __str__(self) -> str:
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        words = _WORDS[self.type.__name__]
+        if self.low is not None and self.high is not None:
+            return f"{words} from {self.low:g} to {self.high:g}"
+        if self.low is not None:
+            return f"{words}, at least {self.low:g}"
+        return words if self.high is None else f"{words}, at most {self.high:g}"
+
+    def parse(self, value: object) -> object:
+        """`value` in the setting's type, or ValueError."""
+        if self.type is bool:
+            if isinstance(value, str):
+                value = _BOOLS.get(value.lower())
+            if not isinstance(value, bool):
+                raise ValueError
+            return value
+        if isinstance(value, bool) or (self.type is int and isinstance(value, float) and not value.is_integer()):
+            raise ValueError
+        parsed = self.type(value)
+        if self.choices and parsed not in self.choices:
+            raise ValueError
+        if self.type is float and not math.isfinite(parsed):
+            raise ValueError
+        if (self.low is not None and parsed < self.low) or (self.high is not None and parsed > self.high):
+            raise ValueError
+        return parsed
+
+
+def _rules(cls: type) -> dict[str, _Rule]:
+    types = get_type_hints(cls)
+    return {f.name: _Rule(types[f.name], *(f.metadata.get(k) for k in ("low", "high")), f.metadata.get("choices", ())) for f in fields(cls)}
+
+
+def resolve(cls: type[T], overrides: Mapping[str, object], owner: str) -> T:
+    """An instance of the settings class `cls`, its defaults replaced by `overrides`.
+
+    Args:
+        cls: a frozen dataclass of `setting` fields of type int, float, bool or str.
+        overrides: values by field name; a string is parsed to the field's type.
+        owner: whose settings they are, for the message.
+
+    Raises:
+        InputError: for an unknown field, a wrong type or a value out of range.
+    """
+    rules = _rules(cls)
+    values = {}
+    for name, value in overrides.items():
+        if name not in rules:
+            raise InputError(f"Unknown setting {name!r} of {owner}: {suggest(name, rules)}")
+        try:
+            values[name] = rules[name].parse(value)
+        except (TypeError, ValueError):
+            raise InputError(f"Setting {name}={value} of {owner} is not usable: expected {rules[name]}.") from None
+    return cls(**values)
+
+
+def describe(cls: type) -> list[dict[str, object]]:
+    """One row per setting of `cls`: name, type, default, what it admits, help."""
+    rules = _rules(cls)
+    return [
+        {"name": f.name, "type": rules[f.name].type.__name__, "default": f.default, "expected": str(rules[f.name]), "help": f.metadata.get("help", "")}
+        for f in fields(cls)
+    ]
