@@ -85,9 +85,7 @@ class MultimodalModel(nn.Module, ABC):
         """`n` joint draws: modality name -> (n, *shape) decoder means in [0, 1]. All randomness comes from `generator`."""
 
     @abstractmethod
-    def translate(
-        self, inputs: Batch, targets: Sequence[str], sample: bool = False, generator: torch.Generator | None = None
-    ) -> dict[str, Tensor]:
+    def translate(self, inputs: Batch, targets: Sequence[str], sample: bool = False, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Targets given any non-empty subset of modalities: name -> (B, *shape) decoder means in [0, 1].
 
         Args:
@@ -128,9 +126,7 @@ class SharedLatentModel(MultimodalModel):
         latent = self.prior(n, generator)
         return {name: self.decode(name, latent) for name in self.modalities}
 
-    def translate(
-        self, inputs: Batch, targets: Sequence[str], sample: bool = False, generator: torch.Generator | None = None
-    ) -> dict[str, Tensor]:
+    def translate(self, inputs: Batch, targets: Sequence[str], sample: bool = False, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         latent = self.infer(inputs, sample, generator)
         return {name: self.decode(name, latent) for name in targets}
 

@@ -15,7 +15,7 @@ _TINY = 1e-6  # keeps the logarithm of a probability finite
 
 
 class Likelihood(nn.Module):
-    """log p(x given mean) of one modality.
+    """log p(x given mean) of one modality; called as `likelihood(x, mean)`.
 
     Args:
         family: gaussian (standard deviation `scale`), laplace (scale parameter `scale`), bernoulli or categorical
@@ -36,7 +36,7 @@ class Likelihood(nn.Module):
         else:
             self.register_buffer("log_scale", log_scale)
 
-    def log_prob(self, x: Tensor, mean: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mean: Tensor) -> Tensor:
         """(*leading,) from x (B, *shape) and mean (*leading, *shape), where leading ends in B."""
         if self.family == "gaussian":
             # -(x - mean)^2 / (2 s^2) - log s - log(2 pi) / 2

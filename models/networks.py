@@ -4,6 +4,7 @@ Images whose sides divide by 8 get the convolutional pair, everything else the f
 """
 
 import math
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -26,7 +27,7 @@ def make_encoder(modality: Modality, outputs: int) -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(numel, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, outputs))
     channels, height, width = modality.shape
     layers: list[nn.Module] = []
-    for before, after in zip((channels, *CHANNELS), CHANNELS, strict=False):
+    for before, after in pairwise((channels, *CHANNELS)):
         layers += [nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1), nn.ReLU()]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(CHANNELS[-1] * height * width // 64, outputs))
 
@@ -40,8 +41,7 @@ def make_decoder(modality: Modality, latent: int) -> nn.Module:
     channels, height, width = shape
     low = (CHANNELS[-1], height // 8, width // 8)
     layers: list[nn.Module] = [nn.Linear(latent, math.prod(low)), nn.ReLU(), nn.Unflatten(1, low)]
-    reverse = (*CHANNELS[::-1], channels)
-    for before, after in zip(reverse[:-1], reverse[1:], strict=True):
+    for before, after in pairwise((*CHANNELS[::-1], channels)):
         layers += [nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1), nn.ReLU()]
     return nn.Sequential(*layers[:-1], mean)
 

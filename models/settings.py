@@ -1,10 +1,10 @@
 """Settings: frozen dataclasses whose fields are typed, documented, bounded, and refused when unknown.
 
-    @dataclass(frozen=True)
-    class MySettings:
-        beta: float = setting(1.0, "weight of the KL term", low=0.0)
-
-    resolve(MySettings, {"beta": "2.5"}, owner="my-model")   # strings, as they come from a command line, are parsed
+>>> @dataclass(frozen=True)
+... class MySettings:
+...     beta: float = setting(1.0, "weight of the KL term", low=0.0)
+>>> resolve(MySettings, {"beta": "2.5"}, owner="my-model")  # strings, as they come from a command line, are parsed
+MySettings(beta=2.5)
 """
 
 import math
@@ -67,7 +67,7 @@ class _Rule:
 
 def _rules(cls: type) -> dict[str, _Rule]:
     types = get_type_hints(cls)
-    return {f.name: _Rule(types[f.name], *(f.metadata.get(k) for k in ("low", "high")), f.metadata.get("choices", ())) for f in fields(cls)}
+    return {f.name: _Rule(types[f.name], f.metadata.get("low"), f.metadata.get("high"), f.metadata.get("choices", ())) for f in fields(cls)}
 
 
 def resolve(cls: type[T], overrides: Mapping[str, object], owner: str) -> T:
@@ -97,6 +97,12 @@ def describe(cls: type) -> list[dict[str, object]]:
     """One row per setting of `cls`: name, type, default, what it admits, help."""
     rules = _rules(cls)
     return [
-        {"name": f.name, "type": rules[f.name].type.__name__, "default": f.default, "expected": str(rules[f.name]), "help": f.metadata.get("help", "")}
+        {
+            "name": f.name,
+            "type": rules[f.name].type.__name__,
+            "default": f.default,
+            "expected": str(rules[f.name]),
+            "help": f.metadata.get("help", ""),
+        }
         for f in fields(cls)
     ]

@@ -1,0 +1,115 @@
+"""CNF-MVAE: contrastive normalizing flows (Ai et al. 2026, doi 10.20169/j.issn.2095-2163.26011602), built on f-VAEs (Su and Wu 2018).
+
+Equation numbers are the paper's. Its formulas carry misprints; what is implemented here is their evident meaning:
+equation 6 integrates over u; in equation 11 the decoder sees Encoder(x) + s1 * eps, the prior term holds f of it, the
+Gaussian likelihood keeps its D log s2 (a trained s2 diverges without), and the sign is that of a cost.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.base import Batch, Loss, Modality, SharedLatentModel
+from models.flows import CouplingFlow
+from models.likelihoods import make_likelihood
+from models.networks import make_decoder, make_encoder
+from models.registry import register
+from models.settings import setting
+
+__all__ = ["CNFMVAE", "CNFMVAESettings", "info_nce"]
+
+
+@dataclass(frozen=True)
+class CNFMVAESettings:
+    """Latent size, flow layers and contrast weight are the paper's; it does not give the rest."""
+
+    latent_size: int = setting(40, "dimensions of the latent", low=2)
+    flow_layers: int = setting(5, "affine coupling layers per modality", low=1)
+    flow_hidden: int = setting(128, "units in the two hidden layers of a coupling network", low=1)
+    contrast_weight: float = setting(10.0, "lambda, weight of the contrastive term of each pair of modalities", low=0)
+    temperature: float = setting(1.0, "tau of the contrastive term", low=1e-3)
+    contrast_on: str = setting("sample", "the contrastive term sees f(z) (sample) or f(e) (mean)", choices=("sample", "mean"))
+    likelihood_scale: float = setting(0.5, "s2, standard deviation of the Gaussian likelihood (initial value if trained)", low=1e-3)
+    train_likelihood_scale: bool = setting(False, "learn s2 instead of keeping it fixed")
+
+
+def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+    """Contrastive alignment of two sets of embeddings, equations 12-14, in nats.
+
+    S = a b^T / tau with raw inner products; (CE(S) + CE(S^T)) / 2 with targets on the diagonal: the positive of an item
+    is its partner, its negatives are the other items of the other modality. log N is the value of chance.
+
+    Args:
+        a, b: (N, L), row i of both belonging together.
+    """
+    scores = a @ b.T / temperature
+    targets = torch.arange(len(a), device=a.device)
+    return 0.5 * (functional.cross_entropy(scores, targets) + functional.cross_entropy(scores.T, targets))
+
+
+@register("cnf-mvae", settings=CNFMVAESettings, source="Ai et al. 2026, doi 10.20169/j.issn.2095-2163.26011602", title="CNF-MVAE")
+class CNFMVAE(SharedLatentModel):
+    """A VAE with a flow prior per modality; the flows lead to one meta space, in which contrast aligns the modalities.
+
+    z = e + s1 * eps with e = Enc(x), eps ~ N(0, I); u = f(z) with prior N(0, I); x given z ~ N(Dec(z), s2^2 I).
+    The latent of the contract is u: a joint draw decodes one u in every modality (equation 10), several observed
+    modalities give the mean of their u.
+    """
+
+    def __init__(self, modalities: Sequence[Modality], settings: CNFMVAESettings):
+        super().__init__(modalities, settings)
+        s = settings
+        self.encoders = nn.ModuleDict({m.name: make_encoder(m, s.latent_size) for m in modalities})
+        self.decoders = nn.ModuleDict({m.name: make_decoder(m, s.latent_size) for m in modalities})
+        self.flows = nn.ModuleDict({m.name: CouplingFlow(s.latent_size, s.flow_layers, s.flow_hidden) for m in modalities})
+        self.log_s1 = nn.ParameterDict({m.name: nn.Parameter(torch.zeros(())) for m in modalities})
+        self.likelihoods = nn.ModuleDict({m.name: make_likelihood(m, "gaussian", s.likelihood_scale, s.train_likelihood_scale) for m in modalities})
+
+    def loss(self, batch: Batch, progress: float) -> Loss:
+        terms: dict[str, Tensor] = {}
+        embeddings: dict[str, Tensor] = {}
+        costs = []
+        for name in self.modalities:
+            cost, embeddings[name], logged = self.modality_loss(name, batch[name])
+            costs.append(cost)
+            terms |= {f"{key}/{name}": value for key, value in logged.items()}
+        # equation 16 sums over ordered pairs: its lambda_ij is half of this lambda
+        contrast = torch.stack([info_nce(embeddings[a], embeddings[b], self.settings.temperature) for a, b in combinations(self.modalities, 2)])
+        total = torch.stack(costs).sum() + self.settings.contrast_weight * contrast.sum()
+        items = len(embeddings[next(iter(embeddings))])
+        terms["contrast"] = contrast.mean().detach()
+        terms["contrast_chance"] = total.new_full((), math.log(items))
+        return Loss(total, terms)
+
+    def modality_loss(self, name: str, x: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Equation 11 on x (B, *shape): the negative ELBO in nats, mean over the batch; the embeddings (B, L) that the contrast sees; terms."""
+        e = self.encoders[name](x)
+        eps = torch.randn_like(e)
+        z = e + self.log_s1[name].exp() * eps
+        u, logdet = self.flows[name](z)
+        reconstruction = -self.likelihoods[name](x, self.decoders[name](z)).mean()
+        # log q(z given x) - log p(z) = |f(z)|^2 / 2 - |eps|^2 / 2 - log|det df/dz| - L log s1, for every eps
+        kl = (0.5 * (u.square() - eps.square()).sum(-1) - logdet).mean() - e.shape[-1] * self.log_s1[name]
+        embedding = u if self.settings.contrast_on == "sample" else self.flows[name](e)[0]
+        terms = {"reconstruction": reconstruction, "kl": kl, "meta_norm": u.square().mean(), "s1": self.log_s1[name].exp()}
+        return reconstruction + kl, embedding, {key: value.detach() for key, value in terms.items()}
+
+    def infer(self, inputs: Batch, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        embeddings = []
+        for name, x in inputs.items():
+            z = self.encoders[name](x)
+            if sample:
+                z = z + self.log_s1[name].exp() * torch.empty_like(z).normal_(generator=generator)
+            embeddings.append(self.flows[name](z)[0])
+        return torch.stack(embeddings).mean(0)
+
+    def decode(self, name: str, latent: Tensor) -> Tensor:
+        return self.decoders[name](self.flows[name].inverse(latent))  # type: ignore[operator]
+
+    def prior(self, n: int, generator: torch.Generator) -> Tensor:
+        return torch.randn(n, self.settings.latent_size, generator=generator, device=generator.device)

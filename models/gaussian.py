@@ -1,0 +1,70 @@
+"""What models with Gaussian posteriors share: diagonal Gaussians, their products, and a base class with encoders and decoders."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from models.base import Batch, Modality, SharedLatentModel
+from models.likelihoods import make_likelihood
+from models.networks import make_decoder, make_encoder
+
+__all__ = ["DiagonalGaussian", "GaussianMVAE", "product_of_experts"]
+
+
+class DiagonalGaussian(NamedTuple):
+    """N(mean, diag(exp(logvar))), both (*leading, L)."""
+
+    mean: Tensor
+    logvar: Tensor
+
+    def rsample(self, generator: torch.Generator | None = None) -> Tensor:
+        """(*leading, L): one reparameterised draw, mean + sigma * eps with sigma = exp(logvar / 2)."""
+        noise = torch.empty_like(self.mean).normal_(generator=generator)
+        return self.mean + torch.exp(0.5 * self.logvar) * noise
+
+    def kl(self) -> Tensor:
+        """(*leading,): KL to N(0, I), 1/2 sum(mu^2 + sigma^2 - 1 - log sigma^2), in nats."""
+        return 0.5 * (self.mean.square() + self.logvar.exp() - 1 - self.logvar).sum(-1)
+
+
+def product_of_experts(posteriors: Sequence[DiagonalGaussian], prior_expert: bool) -> DiagonalGaussian:
+    """The normalised product of diagonal Gaussians: precisions add, means average by precision (Wu and Goodman 2018, section 2.2).
+
+    Args:
+        posteriors: the experts, all of one shape.
+        prior_expert: multiply by N(0, I) as well.
+    """
+    means = torch.stack([p.mean for p in posteriors])
+    precisions = torch.stack([torch.exp(-p.logvar) for p in posteriors])
+    total = precisions.sum(0) + (1.0 if prior_expert else 0.0)
+    return DiagonalGaussian((means * precisions).sum(0) / total, -total.log())
+
+
+class GaussianMVAE(SharedLatentModel):
+    """One latent with prior N(0, I), an encoder to a diagonal Gaussian and a decoder per modality.
+
+    A subclass writes `loss` and `infer`. Its settings have `latent_size`, `likelihood` and `likelihood_scale`.
+    """
+
+    def __init__(self, modalities: Sequence[Modality], settings: Any):
+        super().__init__(modalities, settings)
+        size = settings.latent_size
+        self.encoders = nn.ModuleDict({m.name: make_encoder(m, 2 * size) for m in modalities})
+        self.decoders = nn.ModuleDict({m.name: make_decoder(m, size) for m in modalities})
+        self.likelihoods = nn.ModuleDict({m.name: make_likelihood(m, settings.likelihood, settings.likelihood_scale) for m in modalities})
+
+    def posteriors(self, inputs: Batch) -> dict[str, DiagonalGaussian]:
+        """q(z given x_m) of every modality in `inputs`, each of shape (B, L)."""
+        return {name: DiagonalGaussian(*self.encoders[name](x).chunk(2, dim=-1)) for name, x in inputs.items()}
+
+    def weighted(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """The sum of one term per modality, each times its modality's weight."""
+        return torch.stack([self.modalities[name].weight * term for name, term in terms.items()]).sum(0)
+
+    def decode(self, name: str, latent: Tensor) -> Tensor:
+        return self.decoders[name](latent)
+
+    def prior(self, n: int, generator: torch.Generator) -> Tensor:
+        return torch.randn(n, self.settings.latent_size, generator=generator, device=generator.device)

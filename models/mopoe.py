@@ -1,0 +1,64 @@
+"""MoPoE-VAE: mixture of products of experts (Sutter, Daunhawer and Vogt 2021, "Generalized Multimodal ELBO")."""
+
+from dataclasses import dataclass
+from itertools import chain, combinations
+
+import torch
+from torch import Tensor
+
+from models.base import Batch, Loss
+from models.gaussian import DiagonalGaussian, GaussianMVAE, product_of_experts
+from models.registry import register
+from models.settings import setting
+
+__all__ = ["MoPoE", "MoPoESettings"]
+
+
+@dataclass(frozen=True)
+class MoPoESettings:
+    """Defaults as published for MNIST-SVHN-Text (github.com/thomassutter/MoPoE, job_mnistsvhntext), latent size as in the comparison."""
+
+    latent_size: int = setting(40, "dimensions of the latent", low=1)
+    beta: float = setting(2.5, "weight of the KL term", low=0)
+    likelihood: str = setting("laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli"))
+    likelihood_scale: float = setting(0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3)
+
+
+@register("mopoe", settings=MoPoESettings, source="Sutter et al. 2021, arXiv 2105.02470", title="MoPoE")
+class MoPoE(GaussianMVAE):
+    """The posterior is the uniform mixture of the products q_S of all non-empty subsets S of modalities.
+
+    loss = E_{z ~ mixture} sum_m w_m (-log p(x_m given z)) + beta * mean_S KL(q_S || N(0, I))      (their equations 7 and 8)
+
+    As in the published code, the prior expert enters the product of the full set only, one-element products are the
+    unimodal posteriors unchanged, and the mixture is sampled by slices: of S subsets, each serves B // S items of the
+    (shuffled) batch, the last one the rest as well.
+    """
+
+    def loss(self, batch: Batch, progress: float) -> Loss:
+        subsets = self._subset_posteriors(self.posteriors({name: batch[name] for name in self.modalities}))
+        latent = self._sample_by_slices(subsets)
+        reconstruction = {name: -self.likelihoods[name](batch[name], self.decode(name, latent)).mean() for name in self.modalities}
+        kl = subsets.kl().mean()
+        terms = {f"reconstruction/{name}": term.detach() for name, term in reconstruction.items()}
+        return Loss(self.weighted(reconstruction) + self.settings.beta * kl, terms | {"kl": kl.detach()})
+
+    def infer(self, inputs: Batch, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        experts = list(self.posteriors(inputs).values())
+        posterior = product_of_experts(experts, prior_expert=len(experts) == len(self.modalities))
+        return posterior.rsample(generator) if sample else posterior.mean
+
+    def _subset_posteriors(self, posteriors: dict[str, DiagonalGaussian]) -> DiagonalGaussian:
+        """(S, B, L): q_S for all S = 2^M - 1 subsets, small ones first."""
+        experts = list(posteriors.values())
+        subsets = chain.from_iterable(combinations(experts, size) for size in range(1, len(experts) + 1))
+        products = [product_of_experts(subset, prior_expert=len(subset) == len(experts)) for subset in subsets]
+        return DiagonalGaussian(torch.stack([p.mean for p in products]), torch.stack([p.logvar for p in products]))
+
+    @staticmethod
+    def _sample_by_slices(subsets: DiagonalGaussian) -> Tensor:
+        """(B, L): one draw per item, from the subset whose slice of the batch it is in."""
+        count, items = subsets.mean.shape[:2]
+        which = (torch.arange(items, device=subsets.mean.device) // max(items // count, 1)).clamp(max=count - 1)
+        index = which.view(1, -1, 1).expand(1, -1, subsets.mean.shape[-1])
+        return DiagonalGaussian(subsets.mean.gather(0, index)[0], subsets.logvar.gather(0, index)[0]).rsample()
