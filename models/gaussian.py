@@ -1,5 +1,6 @@
 """What models with Gaussian posteriors share: diagonal Gaussians, their products, and a base class with encoders and decoders."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -24,6 +25,10 @@ class DiagonalGaussian(NamedTuple):
         noise = torch.empty_like(self.mean).normal_(generator=generator)
         return self.mean + torch.exp(0.5 * self.logvar) * noise
 
+    def log_prob(self, z: Tensor) -> Tensor:
+        """The log-density of z (*leading, L), in nats; the leading dimensions broadcast against those of the Gaussian."""
+        return -0.5 * ((z - self.mean).square() * torch.exp(-self.logvar) + self.logvar + math.log(2 * math.pi)).sum(-1)
+
     def kl(self) -> Tensor:
         """(*leading,): KL to N(0, I), 1/2 sum(mu^2 + sigma^2 - 1 - log sigma^2), in nats."""
         return 0.5 * (self.mean.square() + self.logvar.exp() - 1 - self.logvar).sum(-1)
@@ -45,7 +50,7 @@ def product_of_experts(posteriors: Sequence[DiagonalGaussian], prior_expert: boo
 class GaussianMVAE(SharedLatentModel):
     """One latent with prior N(0, I), an encoder to a diagonal Gaussian and a decoder per modality.
 
-    A subclass writes `loss` and `infer`. Its settings have `latent_size`, `likelihood` and `likelihood_scale`.
+    A subclass writes `loss` and `infer`. Its settings have `latent_size`, and `likelihood` and `likelihood_scale` unless it overrides `likelihood`.
     """
 
     def __init__(self, modalities: Sequence[Modality], settings: Any):
@@ -53,7 +58,11 @@ class GaussianMVAE(SharedLatentModel):
         size = settings.latent_size
         self.encoders = nn.ModuleDict({m.name: make_encoder(m, 2 * size) for m in modalities})
         self.decoders = nn.ModuleDict({m.name: make_decoder(m, size) for m in modalities})
-        self.likelihoods = nn.ModuleDict({m.name: make_likelihood(m, settings.likelihood, settings.likelihood_scale) for m in modalities})
+        self.likelihoods = nn.ModuleDict({m.name: self.likelihood(m) for m in modalities})
+
+    def likelihood(self, modality: Modality) -> nn.Module:
+        """log p(x given its mean) of one modality, called as Likelihood is."""
+        return make_likelihood(modality, self.settings.likelihood, self.settings.likelihood_scale)
 
     def posteriors(self, inputs: Batch) -> dict[str, DiagonalGaussian]:
         """q(z given x_m) of every modality in `inputs`, each of shape (B, L)."""

@@ -1,0 +1,163 @@
+"""What is to be run: presets, overrides from the command line, and the configuration of one run with its hash."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from metrics.protocol import Protocol
+from mmbench.data.base import DataSettings
+from mmbench.files import content_hash
+from models.errors import InputError, suggest
+from models.registry import ModelEntry
+from models.settings import describe, resolve, setting
+
+__all__ = ["PRESETS", "Overrides", "Preset", "RunConfig", "Training", "differences", "get_preset", "make_configs"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """The budget of a run; the learning rate falls by a tenth after 40 % and after 80 % of the steps."""
+
+    steps: int = setting(10_000, "optimiser steps", low=1)
+    batch_size: int = setting(256, "pairs per step", low=2)
+    learning_rate: float = setting(1e-3, "of Adam, at first", low=0)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A budget with a name.
+
+    Attributes:
+        name, help: for the command line.
+        seeds: trained where none are asked for.
+        training, protocol: settings that differ from the defaults.
+    """
+
+    name: str
+    help: str
+    seeds: tuple[int, ...]
+    training: Mapping[str, object]
+    protocol: Mapping[str, object]
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        # 100 epochs of 256 pairs over MMVAE's 560,680 training pairs (10 permutations of 56,068)
+        Preset("paper", "the paper's budget", (0, 1, 2), {"steps": 219_016, "learning_rate": 1e-4}, {}),
+        Preset("cpu", "the same protocol, a budget that two cores finish in hours", (0, 1, 2), {"steps": 10_000}, {}),
+        Preset("quick", "a quarter of an hour for four models on two cores", (0,), {"steps": 1_000}, {}),
+        Preset(
+            "smoke",
+            "seconds, to see that everything works; its figures mean nothing",
+            (0,),
+            {"steps": 20, "batch_size": 64},
+            {"draws": 400, "joint_draws": 200, "probe_images": 200, "judge_steps": 20},
+        ),
+    )
+}
+
+
+def get_preset(name: str) -> Preset:
+    """The preset called `name`, or an InputError that suggests the nearest."""
+    if name not in PRESETS:
+        raise InputError(f"Unknown preset {name!r}: {suggest(name, PRESETS)}")
+    return PRESETS[name]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides the result of a run except its seed.
+
+    Attributes:
+        entry, settings: the model.
+        dataset, data: the data set's name and the settings of its pairing.
+        training, protocol, precision: how it is trained and judged.
+    """
+
+    entry: ModelEntry
+    settings: Any
+    dataset: str
+    preset: str
+    data: DataSettings
+    training: Training
+    protocol: Protocol
+    precision: str = "fp32"
+
+    def decisive(self, provenance: Mapping[str, object]) -> dict[str, object]:
+        """What the hash covers, as JSON: `provenance` says which data were read."""
+        return {
+            "model": self.entry.name,
+            "settings": asdict(self.settings),
+            "dataset": self.dataset,
+            "data": dict(provenance),
+            "training": asdict(self.training),
+            "protocol": asdict(self.protocol),
+            "precision": self.precision,
+        }
+
+    def hash(self, provenance: Mapping[str, object]) -> str:
+        return content_hash(self.decisive(provenance))
+
+
+class Overrides:
+    """`--set key=value` pairs: a bare key goes wherever a setting has that name, `MODEL.key` to one model alone.
+
+    Raises:
+        InputError: for a pair without an equals sign.
+    """
+
+    def __init__(self, pairs: Sequence[str]):
+        self.values: dict[str, str] = {}
+        self.used: set[str] = set()
+        for pair in pairs:
+            key, equals, value = pair.partition("=")
+            if not equals or not key:
+                raise InputError(f"--set {pair} is not usable: expected key=value, for example --set steps=500.")
+            self.values[key.strip()] = value.strip()
+
+    def apply(self, cls: type[Any], defaults: Mapping[str, object], owner: str, prefix: str | None = None) -> Any:
+        """An instance of `cls` with `defaults`, then the overrides that name one of its fields (as `key` or `prefix.key`)."""
+        names = {str(row["name"]) for row in describe(cls)}
+        chosen = {key: value for key, value in self.values.items() if key in names}
+        if prefix:
+            qualified = {key: value for key, value in self.values.items() if key.startswith(f"{prefix}.")}
+            self.used |= set(qualified)
+            chosen |= {key.removeprefix(f"{prefix}."): value for key, value in qualified.items()}
+        self.used |= set(chosen)
+        return resolve(cls, {**defaults, **chosen}, owner)
+
+    def check_all_used(self, classes: Iterable[type]) -> None:
+        """An InputError for the first key that no settings class took."""
+        known = {str(row["name"]) for cls in classes for row in describe(cls)}
+        for key in self.values:
+            if key not in self.used:
+                raise InputError(f"Unknown setting {key!r} in --set: {suggest(key, known)}")
+
+
+def make_configs(entries: Sequence[ModelEntry], dataset: str, preset_name: str, pairs: Sequence[str]) -> list[RunConfig]:
+    """One configuration per model, from a preset and `--set` pairs.
+
+    Raises:
+        InputError: for an unknown preset, an unknown setting or a value that a setting does not admit.
+    """
+    preset = get_preset(preset_name)
+    overrides = Overrides(pairs)
+    training = overrides.apply(Training, preset.training, "the training budget")
+    protocol = overrides.apply(Protocol, preset.protocol, "the evaluation protocol")
+    data = overrides.apply(DataSettings, {}, "the data")
+    settings = [overrides.apply(entry.settings, entry.presets.get(preset.name, {}), entry.name, entry.name) for entry in entries]
+    overrides.check_all_used([Training, Protocol, DataSettings, *(entry.settings for entry in entries)])
+    return [RunConfig(entry, chosen, dataset, preset.name, data, training, protocol) for entry, chosen in zip(entries, settings, strict=True)]
+
+
+def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The keys, dotted, under which two JSON objects differ."""
+    found = []
+    for key in sorted(set(a) | set(b)):
+        left, right = a.get(key), b.get(key)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            found += differences(left, right, f"{prefix}{key}.")
+        elif left != right:
+            found.append(f"{prefix}{key} ({left} there, {right} asked for)")
+    return found

@@ -1,0 +1,128 @@
+"""A job, from the words of a command line to checked objects: models, seeds, device, folders."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import join
+
+import torch
+
+from mmbench.config import RunConfig, get_preset, make_configs
+from mmbench.data import DATASETS
+from models.errors import InputError, suggest
+from models.registry import MODELS, ModelEntry
+
+__all__ = ["METRICS", "Job", "parse_metrics", "pick_device"]
+
+METRICS = ("coherence", "fd_clf", "fid", "probe")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Runs to make: every configuration with every seed.
+
+    Attributes:
+        configs: one per model.
+        seeds: training seeds.
+        label: keeps a variant apart, None for none.
+        results: root of the results.
+        data_dir: folder of the images, None for the environment's.
+        device: to train and evaluate on.
+        metrics: groups of metrics to compute.
+        inception_weights: file of pytorch-fid's weights, None to look where pytorch-fid keeps them.
+    """
+
+    configs: tuple[RunConfig, ...]
+    seeds: tuple[int, ...]
+    label: str | None
+    results: Path
+    data_dir: Path | None
+    device: torch.device
+    metrics: frozenset[str]
+    inception_weights: Path | None
+    command: str
+
+    @classmethod
+    def from_options(
+        cls,
+        models: str,
+        dataset: str,
+        preset: str | None = None,
+        seeds: str | None = None,
+        overrides: Sequence[str] = (),
+        label: str | None = None,
+        results: Path = Path("results"),
+        *,
+        data_dir: Path | None = None,
+        device: str = "auto",
+        metrics: str | None = None,
+        inception_weights: Path | None = None,
+    ) -> "Job":
+        """A job from the options of `mmbench run`, in their text form; InputError for the first one that is not usable."""
+        entries = _pick_models(models)
+        data = DATASETS.get(dataset)
+        chosen = get_preset(preset or data.default_preset)
+        configs = make_configs(entries, dataset, chosen.name, overrides)
+        if label is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label):
+            raise InputError(f"The label {label!r} is not usable: expected letters, digits, dots, dashes and underscores.")
+        numbers = _parse_seeds(seeds) if seeds is not None else chosen.seeds
+        words = ["mmbench", "run", "--models", ",".join(entry.name for entry in entries), "--dataset", dataset, "--preset", chosen.name]
+        words += ["--seeds", ",".join(map(str, numbers))] + [word for pair in overrides for word in ("--set", pair)]
+        words += (["--label", label] if label else []) + (["--data-dir", "DATA"] if data.needs_data_dir else [])
+        return cls(
+            configs=tuple(configs),
+            seeds=numbers,
+            label=label,
+            results=results,
+            data_dir=data_dir,
+            device=pick_device(device),
+            metrics=parse_metrics(metrics),
+            inception_weights=inception_weights,
+            command=join(words),
+        )
+
+
+def _pick_models(names: str) -> list[ModelEntry]:
+    if names == "all":
+        return list(MODELS)
+    chosen = [name.strip() for name in names.split(",")]
+    if len(set(chosen)) < len(chosen):
+        raise InputError(f"--models {names} names a model twice: name each once.")
+    return [MODELS.get(name) for name in chosen]
+
+
+def _parse_seeds(text: str) -> tuple[int, ...]:
+    try:
+        seeds = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise InputError(f"--seeds {text} is not usable: expected whole numbers separated by commas, for example 0,1,2.") from None
+    if min(seeds) < 0 or max(seeds) >= 2**63:
+        raise InputError(f"--seeds {text} is not usable: expected numbers from 0 to 2^63 - 1.")
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"--seeds {text} repeats a seed: two equal runs are not two results; name each seed once.")
+    return seeds
+
+
+def parse_metrics(text: str | None) -> frozenset[str]:
+    """The groups of metrics named in `text`, all of them for None."""
+    if text is None:
+        return frozenset(METRICS)
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in METRICS:
+            raise InputError(f"Unknown metric {name!r} in --metrics: {suggest(name, METRICS)}")
+    return frozenset(names)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; for auto the first of cuda, mps and cpu that is there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if kind not in there or (index and not index.isdigit()):
+        raise InputError(f"Unknown device {name!r}: {suggest(name, ['auto', *there])}")
+    if not there[kind] or (kind == "cuda" and index and int(index) >= torch.cuda.device_count()):
+        raise InputError(f"The device {name} is not there on this machine: choose --device cpu, or auto for the best there is.")
+    return torch.device(name)

@@ -1,0 +1,43 @@
+"""Ctrl-C and SIGTERM: finish the step, write a checkpoint, leave. A second one leaves at once."""
+
+import signal
+from types import FrameType
+from typing import Any
+
+__all__ = ["Stop", "StoppedError"]
+
+
+class StoppedError(Exception):
+    """Raised between two steps of something that keeps no checkpoint, after a stop was asked for."""
+
+
+class Stop:
+    """A context in which the first signal asks for a stop and the second raises KeyboardInterrupt."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal's number, as shells have it."""
+        return 128 + (self.signal or 0)
+
+    def check(self, *_: object) -> None:
+        """StoppedError if a stop was asked for; takes and ignores whatever a progress callback is given."""
+        if self.signal is not None:
+            raise StoppedError
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    def __enter__(self) -> "Stop":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

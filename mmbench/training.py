@@ -1,0 +1,176 @@
+"""Training: stages of a model over batches, checkpointed, resumable to the bit, with no host synchronisation in the step."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmbench.config import Training
+from mmbench.data.batches import Batches
+from mmbench.files import write_atomically
+from models.base import Loss, MultimodalModel, Stage
+
+__all__ = ["DivergedError", "Trainer", "load_weights"]
+
+CHECKPOINT_SECONDS = 120.0
+LOG_EVERY = 50  # steps between two rows of history, where the budget is long enough
+
+
+class DivergedError(RuntimeError):
+    """A loss term turned NaN or infinite."""
+
+
+class _Recorder:
+    """Keeps the loss terms of a few steps on the device, so that the host waits for them once per row of history and not per step."""
+
+    def __init__(self, names: list[str], rows: list[Tensor]):
+        self.names, self.rows = names, rows
+
+    def add(self, loss: Loss) -> None:
+        self.names = [*loss.terms, "loss"]  # the total last: where it is not finite, the term to blame comes first
+        self.rows.append(torch.stack([value.detach().float() for value in (*loss.terms.values(), loss.total)]))
+
+    def flush(self, step: int) -> dict[str, float]:
+        """Means over the recorded steps, of which `step` is the last; DivergedError names the first step and term that is not finite."""
+        table = torch.stack(self.rows).cpu()
+        self.rows.clear()
+        bad = (~table.isfinite()).nonzero()
+        if len(bad):
+            row, column = bad[0].tolist()
+            when = step - len(table) + 1 + row
+            raise DivergedError(f"{self.names[column]} became {table[row, column].item()} at step {when}: try a lower learning_rate.")
+        return dict(zip(self.names, table.double().mean(0).tolist(), strict=True))
+
+
+class Trainer:
+    """Trains one model and keeps its checkpoint.
+
+    Args:
+        model: on its device, freshly made (its initial weights are replaced where a checkpoint is found).
+        batches: batch number `step` is a function of the step alone, so a resumed run sees what an unbroken one sees.
+        config: the budget.
+        checkpoint: file that the state is written to every two minutes and at the end.
+        hash: of the run's configuration; a checkpoint of another configuration is refused.
+        report: called with (steps done, history row) after every row of history.
+        stop: asked after every step; once it says True, `run` writes a checkpoint and returns.
+    """
+
+    def __init__(
+        self,
+        model: MultimodalModel,
+        batches: Batches,
+        config: Training,
+        checkpoint: Path,
+        hash: str,
+        report: Callable[[int, dict[str, Any]], None],
+        stop: Callable[[], bool],
+    ):
+        self.model, self.batches, self.config, self.checkpoint, self.hash, self.report, self.stop = (
+            model,
+            batches,
+            config,
+            checkpoint,
+            hash,
+            report,
+            stop,
+        )
+        self.stages = model.stages()
+        self.step = 0
+        self.history: list[dict[str, Any]] = []
+        self.recorder = _Recorder([], [])
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.log_every = max(1, min(LOG_EVERY, config.steps // 20))
+
+    def run(self) -> bool:
+        """Train to the end of the budget, from the checkpoint where there is one. True when finished, False when stopped."""
+        saved = self._restore()
+        self.model.train()
+        first = 0
+        for index, stage in enumerate(self.stages):
+            share = sum(s.share for s in self.stages[: index + 1])
+            last = self.config.steps if index == len(self.stages) - 1 else round(share * self.config.steps)
+            if self.step < last:
+                self.optimizer = self._make_optimizer(stage)
+                if saved and saved["stage"] == index:
+                    self.optimizer.load_state_dict(saved["optimizer"])
+                if not self._run_stage(index, stage, first, last):
+                    return False
+            first = last
+        return True
+
+    def _make_optimizer(self, stage: Stage) -> torch.optim.Optimizer:
+        device = stage.parameters[0].device
+        return torch.optim.Adam(stage.parameters, lr=self.config.learning_rate, fused=device.type in ("cpu", "cuda"))
+
+    def _run_stage(self, index: int, stage: Stage, first: int, last: int) -> bool:
+        """Steps `self.step` to `last` of a stage that began at step `first`; False when stopped before its end."""
+        assert self.optimizer is not None
+        saved_at = time.monotonic()
+        while self.step < last:
+            progress = (self.step - first) / (last - first)
+            # 10 % less after 40 % and after 80 % of the steps
+            rate = self.config.learning_rate * 0.9 ** ((progress >= 0.4) + (progress >= 0.8))
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            loss = stage.loss(self.batches.batch(self.step), progress)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.total.backward()
+            self.optimizer.step()
+            self.recorder.add(loss)
+            self.step += 1
+            if self.step % self.log_every == 0 or self.step == last:
+                row = {"step": self.step, "stage": stage.name, "learning_rate": rate, **self.recorder.flush(self.step)}
+                self.history.append(row)
+                self.report(self.step, row)
+            stopping = self.stop()
+            if stopping or self.step == last or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+                self._save(index)
+                saved_at = time.monotonic()
+            if stopping and self.step < self.config.steps:
+                return False
+        return True
+
+    def _save(self, stage: int) -> None:
+        assert self.optimizer is not None
+        device = next(self.model.parameters()).device
+        state = {
+            "hash": self.hash,
+            "stage": stage,
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": self.history,
+            "recorded": {"names": self.recorder.names, "rows": [row.cpu() for row in self.recorder.rows]},
+            "cpu_random_state": torch.get_rng_state(),
+            "cuda_random_state": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        }
+        write_atomically(self.checkpoint, lambda file: torch.save(state, file))
+
+    def _restore(self) -> dict[str, Any] | None:
+        """Take up the checkpoint where there is one."""
+        if not self.checkpoint.exists():
+            return None
+        saved = _load(self.checkpoint, self.hash)
+        self.model.load_state_dict(saved["model"])
+        self.step, self.history = saved["step"], saved["history"]
+        device = next(self.model.parameters()).device
+        self.recorder = _Recorder(saved["recorded"]["names"], [row.to(device) for row in saved["recorded"]["rows"]])
+        torch.set_rng_state(saved["cpu_random_state"])
+        if saved["cuda_random_state"] is not None:
+            torch.cuda.set_rng_state(saved["cuda_random_state"], device)
+        return saved
+
+
+def _load(checkpoint: Path, hash: str) -> dict[str, Any]:
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    if saved["hash"] != hash:
+        raise RuntimeError(f"{checkpoint} belongs to another configuration ({saved['hash']}, not {hash}): delete it to train again.")
+    return saved
+
+
+def load_weights(model: MultimodalModel, checkpoint: Path, hash: str) -> None:
+    """Give `model` the weights of a finished run's checkpoint; RuntimeError if it is of another configuration."""
+    model.load_state_dict(_load(checkpoint, hash)["model"])

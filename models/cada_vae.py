@@ -1,0 +1,106 @@
+"""CADA-VAE: cross- and distribution-aligned VAEs (Schoenfeld, Ebrahimi, Sinha, Darrell and Akata 2019)."""
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+
+from models.base import Batch, Loss, Modality
+from models.errors import InputError
+from models.gaussian import DiagonalGaussian, GaussianMVAE
+from models.likelihoods import make_likelihood
+from models.networks import decode_flat
+from models.registry import register
+from models.settings import setting
+
+__all__ = ["CADAVAE", "CADAVAESettings", "ramp", "wasserstein"]
+
+_EPSILON = 1e-8  # under the root, whose slope is infinite at 0
+
+
+@dataclass(frozen=True)
+class CADAVAESettings:
+    """End values and warm-ups as published (github.com/edgarschnfld/CADA-VAE-PyTorch, single_experiment.py).
+
+    There they are in epochs of 100: beta 0 to 93, cross 21 to 75, distance 6 to 22; here in shares of the training.
+    """
+
+    latent_size: int = setting(40, "dimensions of the latent", low=1)
+    beta: float = setting(0.25, "final weight of the KL terms", low=0)
+    beta_start: float = setting(0.0, "share of training at which beta leaves 0", low=0, high=1)
+    beta_end: float = setting(0.93, "share of training at which beta is final", low=0, high=1)
+    cross: float = setting(2.37, "gamma, final weight of the cross reconstructions", low=0)
+    cross_start: float = setting(0.21, "share of training at which gamma leaves 0", low=0, high=1)
+    cross_end: float = setting(0.75, "share of training at which gamma is final", low=0, high=1)
+    distance: float = setting(8.13, "delta, final weight of the distances between posteriors", low=0)
+    distance_start: float = setting(0.06, "share of training at which delta leaves 0", low=0, high=1)
+    distance_end: float = setting(0.22, "share of training at which delta is final", low=0, high=1)
+
+    def __post_init__(self) -> None:
+        for name in ("beta", "cross", "distance"):
+            start, end = getattr(self, f"{name}_start"), getattr(self, f"{name}_end")
+            if start >= end:
+                raise InputError(
+                    f"Settings {name}_start={start:g} and {name}_end={end:g} of cada-vae are not usable: the start must come before the end."
+                )
+
+
+def ramp(progress: float, start: float, end: float, final: float) -> float:
+    """0 until `start`, then linear, `final` from `end` on."""
+    return final * min(max((progress - start) / (end - start), 0.0), 1.0)
+
+
+def wasserstein(a: DiagonalGaussian, b: DiagonalGaussian) -> Tensor:
+    """(*leading,): the 2-Wasserstein distance of diagonal Gaussians, sqrt(|mu_a - mu_b|^2 + |sigma_a - sigma_b|^2)."""
+    spread = torch.exp(0.5 * a.logvar) - torch.exp(0.5 * b.logvar)
+    return ((a.mean - b.mean).square() + spread.square()).sum(-1).add(_EPSILON).sqrt()
+
+
+class NegativeL1(nn.Module):
+    """-|x - mean|_1 summed over an item: a Laplace log-density of scale 1 without its constant, so that a cost is L1 and nothing else."""
+
+    def forward(self, x: Tensor, mean: Tensor) -> Tensor:
+        """(*leading,) from x (B, *shape) and mean (*leading, *shape), where leading ends in B."""
+        return -(x - mean).abs().flatten(1 - x.dim()).sum(-1)
+
+
+@register("cada-vae", settings=CADAVAESettings, source="Schönfeld et al. 2019, arXiv 1812.01784", title="CADA-VAE")
+class CADAVAE(GaussianMVAE):
+    """One VAE per modality; each decoder also sees the latents of the others, and their posteriors are drawn together.
+
+    loss = sum_m |x_m - D_m(z_m)|_1 + beta sum_m KL(q_m || N(0, I)) + gamma sum_{n != m} |x_m - D_m(z_n)|_1 + delta sum_{n < m} W_2(q_n, q_m)
+
+    with beta, gamma and delta warmed up. L1 is summed over the dimensions of an item and averaged
+    over the batch; a modality with a likelihood of its own has the negative log-likelihood in its place. The published code
+    reads the second head as log sigma when it samples and as log sigma^2 elsewhere, and shares one noise among the
+    dimensions of a latent; here it is log sigma^2 throughout, and noise is independent.
+    """
+
+    def likelihood(self, modality: Modality) -> nn.Module:
+        return make_likelihood(modality, modality.likelihood) if modality.likelihood else NegativeL1()
+
+    def loss(self, batch: Batch, progress: float) -> Loss:
+        s = self.settings
+        posteriors = list(self.posteriors({name: batch[name] for name in self.modalities}).values())
+        latents = torch.stack([p.rsample() for p in posteriors])  # (M, B, L)
+        own, cross = [], []
+        for m, name in enumerate(self.modalities):
+            cost = -self.likelihoods[name](batch[name], decode_flat(self.decoders[name], latents)).mean(-1)  # (M,), by the source of the latent
+            own.append(cost[m])
+            cross.append(cost.sum() - cost[m])
+        kl = torch.stack([p.kl().mean() for p in posteriors]).sum()
+        distance = torch.stack([wasserstein(a, b).mean() for a, b in combinations(posteriors, 2)]).sum()
+        total = (
+            torch.stack(own).sum()
+            + ramp(progress, s.beta_start, s.beta_end, s.beta) * kl
+            + ramp(progress, s.cross_start, s.cross_end, s.cross) * torch.stack(cross).sum()
+            + ramp(progress, s.distance_start, s.distance_end, s.distance) * distance
+        )
+        terms = {f"reconstruction/{name}": term for name, term in zip(self.modalities, own, strict=True)}
+        terms |= {f"cross/{name}": term for name, term in zip(self.modalities, cross, strict=True)}
+        terms |= {"kl": kl, "distance": distance}
+        return Loss(total, {name: term.detach() for name, term in terms.items()})
+
+    def infer(self, inputs: Batch, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        return torch.stack([p.rsample(generator) if sample else p.mean for p in self.posteriors(inputs).values()]).mean(0)

@@ -1,0 +1,114 @@
+"""MMVAE: mixture-of-experts VAE (Shi, Siddharth, Paige and Torr 2019, "Variational Mixture-of-Experts Autoencoders").
+
+The gradient is doubly reparameterised (Tucker, Lawson, Gu and Maddison 2019, "Doubly Reparameterized Gradient Estimators
+for Monte Carlo Objectives").
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.base import Batch, Loss, Modality
+from models.gaussian import DiagonalGaussian, GaussianMVAE
+from models.networks import decode_flat
+from models.registry import register
+from models.settings import setting
+
+__all__ = ["MMVAE", "DiagonalLaplace", "MMVAESettings"]
+
+
+class DiagonalLaplace(NamedTuple):
+    """Independent Laplace distributions of scale b = softmax(logits) * L + 1e-6, so that the L scales add up to L; both (*leading, L)."""
+
+    mean: Tensor
+    logits: Tensor
+
+    def scale(self) -> Tensor:
+        return self.logits.softmax(-1) * self.logits.shape[-1] + 1e-6
+
+    def rsample(self, generator: torch.Generator | None = None) -> Tensor:
+        """(*leading, L): one reparameterised draw, mean - b * sign(u) * log(1 - |u|) with u uniform in (-1, 1)."""
+        u = torch.empty_like(self.mean).uniform_(torch.finfo(self.mean.dtype).eps - 1, 1, generator=generator)
+        return self.mean - self.scale() * u.sign() * torch.log1p(-u.abs())
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """The log-density of z (*leading, L), in nats; the leading dimensions broadcast against those of the distribution."""
+        scale = self.scale()
+        return -((z - self.mean).abs() / scale + torch.log(2 * scale)).sum(-1)
+
+
+FAMILIES: dict[str, type[DiagonalGaussian] | type[DiagonalLaplace]] = {"gaussian": DiagonalGaussian, "laplace": DiagonalLaplace}
+
+
+@dataclass(frozen=True)
+class MMVAESettings:
+    """Likelihood and, in the preset "paper", K as published for MNIST-SVHN (github.com/iffsid/mmvae); latent size and family as in the comparison."""
+
+    latent_size: int = setting(40, "dimensions of the latent", low=1)
+    samples: int = setting(1, "K, importance samples from each expert", low=1)
+    posterior: str = setting("gaussian", "family of posteriors and prior: gaussian, or laplace as published", choices=tuple(FAMILIES))
+    likelihood: str = setting("laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli"))
+    likelihood_scale: float = setting(0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3)
+
+
+@register("mmvae", settings=MMVAESettings, source="Shi et al. 2019, arXiv 1911.03393", title="MMVAE", presets={"paper": {"samples": 30}})
+class MMVAE(GaussianMVAE):
+    """The posterior is the uniform mixture of the M unimodal posteriors q_m; the objective is the looser importance-weighted bound.
+
+    loss = -(1/M) sum_m E_{z_1..K ~ q_m} log (1/K) sum_k w_mk
+    log w_mk = log p(z) + sum_n s_n log p(x_n given z) - log (1/M) sum_n q_n(z given x_n),    z = z_mk, s_n the modality's weight
+
+    With v_k = w_k / sum_j w_j, the decoders get the gradient sum_k v_k dlog w_k/dtheta, the encoders
+    sum_k v_k^2 (dlog w_k/dz) (dz/dphi): q is detached in log w, and v multiplies the gradient at z once more. In the
+    published code the hook that should do so sits on a tensor outside of the graph, which leaves v instead of v^2. The
+    estimator is unbiased for K = 1; for K > 1 it is not, because z_mk is drawn from q_m and not from the mixture in log w.
+    The prior is N(0, I), or Laplace with learned scales.
+    """
+
+    prior_spread: Tensor
+
+    def __init__(self, modalities: Sequence[Modality], settings: MMVAESettings):
+        super().__init__(modalities, settings)
+        self.family = FAMILIES[settings.posterior]
+        spread = torch.zeros(settings.latent_size)
+        if self.family is DiagonalLaplace:
+            self.prior_spread = torch.nn.Parameter(spread)
+        else:
+            self.register_buffer("prior_spread", spread)
+
+    def loss(self, batch: Batch, progress: float) -> Loss:
+        experts = self.experts({name: batch[name] for name in self.modalities})
+        samples = self.settings.samples
+        latent = self.family(*(p.unsqueeze(1).expand(-1, samples, -1, -1) for p in experts)).rsample()  # (M, K, B, L)
+        likelihood = {name: self.likelihoods[name](batch[name], decode_flat(self.decoders[name], latent)) for name in self.modalities}
+        detached = self.family(*(p.detach()[:, None, None] for p in experts))
+        mixture = detached.log_prob(latent).logsumexp(0) - math.log(len(experts.mean))
+        prior = self.family(torch.zeros_like(self.prior_spread), self.prior_spread).log_prob(latent)
+        log_w = prior + self.weighted(likelihood) - mixture  # (M, K, B)
+        if latent.requires_grad:
+            v = log_w.detach().softmax(1).unsqueeze(-1)
+            latent.register_hook(lambda grad: v * grad)
+        bound = (log_w.logsumexp(1) - math.log(samples)).mean()  # of which the derivative by log w is v
+        terms = {f"reconstruction/{name}": -term.detach().mean() for name, term in likelihood.items()}
+        return Loss(-bound, terms | {"kl": (mixture - prior).detach().mean()})
+
+    def infer(self, inputs: Batch, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        experts = self.experts(inputs)
+        if not sample:
+            return experts.mean.mean(0)
+        draws = experts.rsample(generator)
+        count, items = draws.shape[:2]
+        which = torch.randint(count, (items,), generator=generator, device=draws.device)
+        return draws[which, torch.arange(items, device=draws.device)]
+
+    def prior(self, n: int, generator: torch.Generator) -> Tensor:
+        spread = self.prior_spread.expand(n, -1)
+        return self.family(torch.zeros_like(spread), spread).rsample(generator)
+
+    def experts(self, inputs: Batch) -> DiagonalGaussian | DiagonalLaplace:
+        """The unimodal posteriors of the N modalities in `inputs`, stacked: (N, B, L)."""
+        return self.family(*torch.stack([self.encoders[name](x) for name, x in inputs.items()]).chunk(2, dim=-1))
