@@ -79,7 +79,7 @@ def run(
 @_data_options
 def evaluate(folders: tuple[Path, ...], **where: Any) -> None:
     """Compute metrics of finished runs again, from their checkpoints. RUN is a folder such as results/digits/quick/mopoe/seed-0."""
-    from mmbench.runner import evaluate_folders
+    from mmbench.evaluation import evaluate_folders
 
     sys.exit(evaluate_folders(folders, **where))
 
@@ -101,23 +101,20 @@ def models(as_json: bool) -> None:
     from models.registry import MODELS
     from models.settings import describe
 
-    rows = [
-        {"name": entry.name, "title": entry.title, "source": entry.source, "settings": describe(entry.settings), "presets": dict(entry.presets)}
-        for entry in MODELS
-    ]
+    settings = {entry.name: describe(entry.settings) for entry in MODELS}
     if as_json:
+        rows = [{"name": e.name, "title": e.title, "source": e.source, "settings": settings[e.name], "presets": dict(e.presets)} for e in MODELS]
         click.echo(json.dumps(rows, indent=1))
         return
-    for row in rows:
-        settings = " ".join(f"{s['name']}={s['default']}" for s in row["settings"])  # type: ignore[index,attr-defined]
-        click.echo(f"{row['name']:10} {row['source']}  [{settings}]")
+    for entry in MODELS:
+        click.echo(f"{entry.name:10} {entry.source}  [{' '.join('{name}={default}'.format(**row) for row in settings[entry.name])}]")
 
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def datasets(as_json: bool) -> None:
     """List the registered data sets."""
-    from mmbench.data import DATASETS
+    from mmbench.data.base import DATASETS
 
     rows = [
         {"name": entry.name, "description": entry.description, "source": entry.source, "default_preset": entry.default_preset} for entry in DATASETS

@@ -90,7 +90,7 @@ class RunConfig:
             "model": self.entry.name,
             "settings": asdict(self.settings),
             "dataset": self.dataset,
-            "data": dict(provenance),
+            "data": {**provenance, "settings": asdict(self.data)},
             "training": asdict(self.training),
             "protocol": asdict(self.protocol),
             "precision": self.precision,

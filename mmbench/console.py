@@ -40,13 +40,15 @@ class Task:
 
 
 class _Line(Task):
-    """Plain lines: the first update, then one every LINE_SECONDS, and the last."""
+    """Plain lines, one every LINE_SECONDS: short tasks print none."""
 
-    shown = float("-inf")
+    def __init__(self, name: str, total: int):
+        super().__init__(name, total)
+        self.shown = self.started
 
     def show(self, done: int, note: str) -> None:
         now = time.monotonic()
-        if now - self.shown < LINE_SECONDS and done < self.total:
+        if now - self.shown < LINE_SECONDS:
             return
         self.shown = now
         left = f", {self.rate:.1f}/s, {duration((self.total - done) / self.rate)} left" if self.rate and done < self.total else ""

@@ -8,14 +8,13 @@ from shlex import join
 
 import torch
 
+from metrics.evaluation import METRICS
 from mmbench.config import RunConfig, get_preset, make_configs
-from mmbench.data import DATASETS
+from mmbench.data.base import DATASETS
 from models.errors import InputError, suggest
 from models.registry import MODELS, ModelEntry
 
-__all__ = ["METRICS", "Job", "parse_metrics", "pick_device"]
-
-METRICS = ("coherence", "fd_clf", "fid", "probe")
+__all__ = ["Job", "parse_metrics", "pick_device"]
 
 
 @dataclass(frozen=True)

@@ -3,31 +3,28 @@
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from metrics.evaluation import Evaluation, References, evaluate
+from metrics.evaluation import References
 from mmbench.config import PRESETS, RunConfig
 from mmbench.console import Console, duration
-from mmbench.data import load_data
-from mmbench.data.base import MultimodalData
+from mmbench.data.base import MultimodalData, load_data
 from mmbench.data.batches import Batches
 from mmbench.environment import describe_environment
+from mmbench.evaluation import evaluate_run, summarise, write_evaluation
 from mmbench.files import write_json
 from mmbench.job import Job
 from mmbench.references import make_references
 from mmbench.report import write_report
-from mmbench.report.sheets import CrossSamples, SampleSet, save_samples
 from mmbench.signals import Stop, StoppedError
 from mmbench.store import RunFolder, prepare_results
-from mmbench.training import Trainer, load_weights
+from mmbench.training import Trainer
 from models.base import MultimodalModel
 
-__all__ = ["Run", "evaluate_run", "make_model", "run_job"]
+__all__ = ["Run", "make_model", "run_job"]
 
 WARM_UP_SECONDS = 5.0  # of training before the whole job's time is estimated
 
@@ -86,7 +83,7 @@ def _plan(job: Job, data: MultimodalData) -> list[Run]:
     runs = []
     for seed in job.seeds:
         for config in job.configs:
-            folder = RunFolder(job.results, config.dataset, config.preset, config.entry.name, job.label, seed)
+            folder = RunFolder.of(job.results, config.dataset, config.preset, config.entry.name, job.label, seed)
             decisive = config.decisive(data.provenance)
             run = Run(config, seed, folder, config.hash(data.provenance))
             folder.check_config(run.hash, decisive)
@@ -133,9 +130,9 @@ def _attempt(run: Run, job: Job, data: MultimodalData, references: References, c
         "done",
         train_seconds=round(seconds, 1),
         evaluate_seconds=round(time.monotonic() - trained, 1),
-        steps_per_second=round(trainer.trained_here / seconds, 2) if trainer.trained_here else None,
+        steps_per_second=round((trainer.step - trainer.resumed_at) / seconds, 2),
     )
-    console.say(f"{run.name}: {_summary(evaluation)}  ({duration(seconds)} training, {duration(time.monotonic() - trained)} evaluation)")
+    console.say(f"{run.name}: {summarise(evaluation)}  ({duration(seconds)} training, {duration(time.monotonic() - trained)} evaluation)")
     return True
 
 
@@ -163,28 +160,6 @@ def _train(
     if not finished:
         raise StoppedError
     return trainer
-
-
-def evaluate_run(
-    model: MultimodalModel,
-    data: MultimodalData,
-    references: References,
-    config: RunConfig,
-    metrics: frozenset[str],
-    console: Console,
-    stop: Stop,
-) -> Evaluation:
-    """One pass over a trained model on the test images; StoppedError between two of its batches after a signal."""
-    raise NotImplementedError
-
-
-def write_evaluation(folder: RunFolder, hash: str, evaluation: Evaluation) -> None:
-    """Samples first, then metrics.json: a run with metrics has everything."""
-    raise NotImplementedError
-
-
-def _summary(evaluation: Evaluation) -> str:
-    raise NotImplementedError
 
 
 class _Estimate:

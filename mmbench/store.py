@@ -42,17 +42,21 @@ class RunFolder:
     """The folder of one run.
 
     Args:
-        results, dataset, preset, model, label, seed: where it is; see the module's docstring.
+        path: where it is; see the module's docstring.
     """
 
-    def __init__(self, results: Path, dataset: str, preset: str, model: str, label: str | None, seed: int):
-        self.path = results / dataset / preset / (f"{model}+{label}" if label else model) / f"seed-{seed}"
+    def __init__(self, path: Path):
+        self.path = path
         self.config_file = self.path / "config.json"
         self.status_file = self.path / "status.json"
         self.history_file = self.path / "history.csv"
         self.metrics_file = self.path / "metrics.json"
         self.samples = self.path / "samples"
         self.checkpoint = self.path / "checkpoint.pt"
+
+    @classmethod
+    def of(cls, results: Path, dataset: str, preset: str, model: str, label: str | None, seed: int) -> "RunFolder":
+        return cls(results / dataset / preset / (f"{model}+{label}" if label else model) / f"seed-{seed}")
 
     @property
     def status(self) -> dict[str, Any]:

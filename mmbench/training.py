@@ -79,6 +79,7 @@ class Trainer:
         )
         self.stages = model.stages()
         self.step = 0
+        self.resumed_at = 0
         self.history: list[dict[str, Any]] = []
         self.recorder = _Recorder([], [])
         self.optimizer: torch.optim.Optimizer | None = None
@@ -87,6 +88,7 @@ class Trainer:
     def run(self) -> bool:
         """Train to the end of the budget, from the checkpoint where there is one. True when finished, False when stopped."""
         saved = self._restore()
+        self.resumed_at = self.step
         self.model.train()
         first = 0
         for index, stage in enumerate(self.stages):

@@ -31,6 +31,7 @@ def random_batch(modalities: tuple[Modality, ...], items: int) -> dict[str, Tens
     return batch
 
 
+@torch.no_grad()
 def slow_terms(model: CADAVAE, batch: dict[str, Tensor], noise: dict[str, Tensor]) -> dict[str, float]:
     """The four parts of the loss, one item and one pair of modalities at a time."""
     parts = dict.fromkeys(("reconstruction", "cross", "kl", "distance"), 0.0)

@@ -43,7 +43,7 @@ def test_loss_is_that_of_multivae(modalities: tuple[Modality, ...], items: int) 
 
 @pytest.mark.parametrize("modalities", [TWO, THREE], ids=["two", "three"])
 def test_slices_are_those_of_multivae(modalities: tuple[Modality, ...]) -> None:
-    """Batches smaller than the number S of subsets differ: there MultiVae gives all items to the last subset, we give one item to each of the first."""
+    """They differ in batches smaller than the number of subsets: there MultiVae gives all items to the last subset, we item i to subset i."""
     twin = make_twin("MoPoE", make_model(modalities))
     count = 2 ** len(modalities) - 1
     for items in range(1, 5 * count):

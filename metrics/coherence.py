@@ -1,0 +1,47 @@
+"""Coherence: do generated modalities show the same class, in the eyes of one judge per modality?"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["JointCoherence", "cross_coherence", "joint_coherence"]
+
+
+class JointCoherence(NamedTuple):
+    """Joint coherence and what to read it against.
+
+    Attributes:
+        agreement: share of the draws on which all judges agree, in [0, 1].
+        chance: the share expected if modalities were drawn independently, sum_c prod_m share_m(c), in [0, 1].
+        entropy: of the class of the agreeing draws, in nats (log 10 = 2.30 at most for 10 classes: a model that always draws a
+            "1" agrees always, with entropy 0); None where no draw agrees.
+    """
+
+    agreement: float
+    chance: float
+    entropy: float | None
+
+
+def joint_coherence(predictions: Mapping[str, Tensor], classes: int = 10) -> JointCoherence:
+    """Joint coherence (Shi et al. 2019, section 4.2, for M modalities) from the judges' classes of joint draws.
+
+    Args:
+        predictions: modality name -> (N,) classes; item i of every modality is the same draw.
+        classes: number of classes.
+    """
+    votes = torch.stack(tuple(predictions.values()))  # (M, N)
+    shares = functional.one_hot(votes, classes).double().mean(1)  # (M, classes)
+    agreeing = votes[0, (votes == votes[0]).all(0)]
+    entropy = None
+    if len(agreeing):
+        agreed = agreeing.bincount(minlength=classes).double() / len(agreeing)
+        entropy = float(torch.special.entr(agreed).sum())  # -sum p log p, with 0 log 0 = 0
+    return JointCoherence(len(agreeing) / votes.shape[1], float(shares.prod(0).sum()), entropy)
+
+
+def cross_coherence(predictions: Tensor, labels: Tensor) -> float:
+    """Share in [0, 1] of the conditions whose label (N,) the judge finds in what was generated from them (N,): micro average."""
+    return float((predictions == labels).double().mean())

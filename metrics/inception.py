@@ -1,0 +1,129 @@
+"""The Inception network of the FID: pytorch-fid's, with the weights of 2015-12-05 and no others (Heusel et al. 2017)."""
+
+import hashlib
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+import torchvision
+from pytorch_fid import inception as pytorch_fid
+from torch import Tensor, nn
+from torch.nn import functional
+
+from metrics.images import as_float
+from models.errors import InputError
+
+__all__ = ["WEIGHTS_SHA256", "Inception", "WeightsUnavailable", "features", "find_weights", "load_inception"]
+
+WEIGHTS_URL = pytorch_fid.FID_WEIGHTS_URL
+WEIGHTS_SHA256 = "6726825d"  # the beginning of the file's hash
+BATCH = 50  # images at a time: one batch of 299x299 activations takes some 300 MB
+SIDE = 299
+
+
+class WeightsUnavailable(Exception):  # noqa: N818  (an answer rather than an error: the cell stays empty)
+    """There are no Inception weights to be had; the message is the reason why there is no FID."""
+
+
+class Inception(nn.Module):
+    """From images (B, 3, H, W) in [0, 1] to the 2048 features of the last pooling layer.
+
+    torchvision's Inception v3 with the seven blocks that pytorch-fid replaces, as its `fid_inception_v3` builds it, but without
+    fetching weights: load a state dictionary of pytorch-fid, then call `as_extractor`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = torchvision.models.inception_v3(num_classes=1008, aux_logits=False, weights=None, init_weights=False)
+        self.network.Mixed_5b = pytorch_fid.FIDInceptionA(192, pool_features=32)
+        self.network.Mixed_5c = pytorch_fid.FIDInceptionA(256, pool_features=64)
+        self.network.Mixed_5d = pytorch_fid.FIDInceptionA(288, pool_features=64)
+        for name, channels in {"Mixed_6b": 128, "Mixed_6c": 160, "Mixed_6d": 160, "Mixed_6e": 192}.items():
+            setattr(self.network, name, pytorch_fid.FIDInceptionC(768, channels_7x7=channels))
+        self.network.Mixed_7b = pytorch_fid.FIDInceptionE_1(1280)
+        self.network.Mixed_7c = pytorch_fid.FIDInceptionE_2(2048)
+
+    def as_extractor(self) -> "Inception":
+        """Drop the classifier and freeze the rest, in eval mode."""
+        self.network.fc = nn.Identity()
+        return self.eval().requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        resized = functional.interpolate(x, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+        return self.network(2 * resized - 1)
+
+
+def find_weights(file: Path | None = None, *, download: bool = True, sha256: str = WEIGHTS_SHA256) -> Path:
+    """The file with the weights: `file` where it is given, otherwise pytorch-fid's cached download, otherwise a new download into its place.
+
+    Args:
+        file: given by the user.
+        download: try the network where nothing is cached.
+        sha256: what the file's SHA-256 must begin with.
+
+    Raises:
+        InputError: for a given file that is not there, and for a file with another hash.
+        WeightsUnavailable: where no file is given or cached, and none can be downloaded.
+    """
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_URL.rsplit("/", 1)[1]
+    if file is not None and not file.is_file():
+        raise InputError(f"The Inception weights {file} are not there: expected pytorch-fid's file {cached.name}.")
+    if file is None and not cached.is_file():
+        if not download:
+            raise WeightsUnavailable(f"No FID: the Inception weights are not in {cached.parent}.")
+        _download(cached, sha256)
+    found = file or cached
+    digest = _sha256(found)
+    if not digest.startswith(sha256):
+        raise InputError(
+            f"{found} does not hold the Inception weights: its SHA-256 begins with {digest[: len(sha256)]}, expected {sha256}. "
+            f"Replace it with pytorch-fid's file ({WEIGHTS_URL})."
+        )
+    return found
+
+
+def _download(target: Path, sha256: str) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(WEIGHTS_URL, str(target), hash_prefix=sha256, progress=False)
+    except (OSError, HTTPException, RuntimeError) as error:  # no network or no room; a broken answer; another hash
+        raise WeightsUnavailable(
+            f"No FID: the Inception weights are not in {target.parent} and could not be downloaded ({error}). "
+            f"Fetch {WEIGHTS_URL} and name the file with --inception-weights."
+        ) from None
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def load_inception(file: Path | None = None, *, download: bool = True, sha256: str = WEIGHTS_SHA256, device: torch.device | str = "cpu") -> Inception:
+    """The extractor on `device`, in eval mode; arguments and errors as for `find_weights`."""
+    state = torch.load(find_weights(file, download=download, sha256=sha256), map_location="cpu", weights_only=True)
+    inception = Inception()
+    inception.network.load_state_dict(state)
+    return inception.as_extractor().to(device)
+
+
+def features(inception: Inception, images: Tensor, progress: Callable[[int, int], object] | None = None) -> Tensor:
+    """(N, 2048) features of images (N, C, H, W) in 8 bits, on the network's device, as pytorch-fid computes them from PNG files.
+
+    Args:
+        inception: the extractor.
+        images: uint8 with one channel, which is repeated, or three.
+        progress: called after every batch with (images done, images).
+    """
+    device = next(inception.parameters()).device
+    rows = []
+    with torch.inference_mode():
+        for batch in images.split(BATCH):
+            x = as_float(batch.to(device))
+            rows.append(inception(x.expand(-1, 3, -1, -1)))
+            if progress:
+                progress(sum(map(len, rows)), len(images))
+    return torch.cat(rows)

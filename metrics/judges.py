@@ -1,0 +1,176 @@
+"""Judges: one small classifier per modality, trained on real images, that says which class a generated image shows."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from metrics.images import as_float
+from metrics.protocol import Protocol
+
+__all__ = ["Judge", "accuracy", "features", "judge_identity", "predict", "train_judge"]
+
+FEATURES = 128  # of the penultimate layer, the space of FD-clf
+CLASSES = 10
+BATCH = 500  # images judged at a time
+RECIPE: Mapping[str, float] = MappingProxyType(
+    {"weight_decay": 0.05, "label_smoothing": 0.05, "shift": 2, "warm_up": 0.2}  # shift in pixels, warm_up as a share of the steps
+)
+
+
+class Residual(nn.Module):
+    """relu(x + g(x)) with g of two 3x3 convolutions."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.inner = nn.Sequential(
+            *_convolution(channels, channels), nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(x + self.inner(x))
+
+
+def _convolution(before: int, after: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()
+
+
+class Judge(nn.Module):
+    """A small residual network (He et al. 2016) from images (B, C, H, W) in [0, 1] to logits (B, 10).
+
+    Every 2x2 block of pixels becomes one of 4 C channels first: a quarter of the positions, where full resolution would cost most
+    of the time and add nothing for digits. Position is kept up to the last layers, because street digits have neighbours at the
+    sides: the class is that of the middle one.
+
+    Args:
+        shape: (C, H, W) with even H and W.
+    """
+
+    def __init__(self, shape: tuple[int, ...]):
+        super().__init__()
+        channels, height, width = shape
+        self.body = nn.Sequential(
+            *(nn.PixelUnshuffle(2), *_convolution(4 * channels, 32), Residual(32), nn.MaxPool2d(2)),
+            *(*_convolution(32, 64), Residual(64), nn.MaxPool2d(2)),
+            *(*_convolution(64, FEATURES), nn.Flatten()),
+            *(nn.Linear(FEATURES * (height // 8) * (width // 8), FEATURES), nn.ReLU()),
+        )
+        self.head = nn.Linear(FEATURES, CLASSES)
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, 128) activations of the penultimate layer, after its ReLU."""
+        return self.body(4 * (x - 0.5).contiguous(memory_format=torch.channels_last))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))
+
+
+def judge_identity(shape: tuple[int, ...], protocol: Protocol) -> dict[str, object]:
+    """All that decides a judge but its data, as a JSON value: half of the key of a cache."""
+    with torch.device("meta"):
+        architecture = repr(Judge(shape))
+    settings = {name: value for name, value in vars(protocol).items() if name.startswith("judge_")}
+    return {"architecture": architecture, "recipe": dict(RECIPE), **settings}
+
+
+def _shift(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
+    """Every image (B, C, H, W) moved by up to `pixels` each way, its border repeated."""
+    count, _, height, width = images.shape
+    offsets = torch.randint(2 * pixels + 1, (2, count, 1), generator=generator).to(images.device)
+    rows = offsets[0] + torch.arange(height, device=images.device)  # (B, H)
+    columns = offsets[1] + torch.arange(width, device=images.device)  # (B, W)
+    padded = functional.pad(images, (pixels,) * 4, mode="replicate")
+    items = torch.arange(count, device=images.device)[:, None, None]
+    return padded[items, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def train_judge(
+    images: Tensor,
+    labels: Tensor,
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int], object] | None = None,
+) -> Judge:
+    """Train a judge with AdamW, one cycle of the learning rate, smoothed labels and random shifts (digits are not flipped).
+
+    Torch's global random state is left as it was. The same arguments give the same judge on the same machine and device.
+
+    Args:
+        images: (N, C, H, W) uint8.
+        labels: (N,) classes.
+        steps: of the optimiser; the batches run through shuffled epochs.
+        batch_size: images per step.
+        learning_rate: the peak.
+        seed: of weights, order and augmentation.
+        device: where to train; the judge stays there.
+        progress: called after every step with (steps done, steps).
+
+    Returns:
+        The judge, in eval mode and without gradients.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    batch_size = min(batch_size, len(images))
+    images, labels = images.to(device), labels.to(device, torch.int64)
+    device = images.device
+    with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU, whatever the device
+        torch.random.default_generator.manual_seed(seed)
+        judge = Judge(tuple(images.shape[1:])).to(memory_format=torch.channels_last).to(device)
+    optimiser, schedule = _optimiser(judge, learning_rate, steps)
+    order = torch.empty(0, dtype=torch.int64)
+    for step in range(steps):
+        if len(order) < batch_size:
+            order = torch.cat([order, torch.randperm(len(images), generator=generator)])
+        rows, order = order[:batch_size].to(device), order[batch_size:]
+        x = _shift(as_float(images[rows]), int(RECIPE["shift"]), generator)
+        loss = functional.cross_entropy(judge(x), labels[rows], label_smoothing=RECIPE["label_smoothing"])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if progress:
+            progress(step + 1, steps)
+    return judge.eval().requires_grad_(False)
+
+
+def _optimiser(judge: Judge, learning_rate: float, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW, which decays weights but neither biases nor the affine part of normalisation, and its schedule."""
+    groups = [
+        {"params": [p for p in judge.parameters() if p.ndim > 1], "weight_decay": RECIPE["weight_decay"]},
+        {"params": [p for p in judge.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=learning_rate)
+    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=RECIPE["warm_up"])
+
+
+def _in_batches(judge: nn.Module, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """`function` of all images, uint8 or float in [0, 1], on the judge's device."""
+    if judge.training:
+        raise ValueError("a judge judges in eval mode only: statistics of the batch would move the result; call eval() first")
+    device = next(judge.parameters()).device
+    with torch.inference_mode():
+        return torch.cat([function(as_float(batch.to(device))) for batch in images.split(BATCH)])
+
+
+def predict(judge: nn.Module, images: Tensor) -> Tensor:
+    """(N,) classes of images (N, C, H, W), uint8 or float in [0, 1].
+
+    Raises:
+        ValueError: for a judge in train mode.
+    """
+    return _in_batches(judge, lambda batch: judge(batch).argmax(1), images)
+
+
+def features(judge: Judge, images: Tensor) -> Tensor:
+    """(N, 128) penultimate activations of images (N, C, H, W), uint8 or float in [0, 1]; otherwise as `predict`."""
+    return _in_batches(judge, judge.features, images)
+
+
+def accuracy(judge: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Share in [0, 1] of the images (N, C, H, W) whose class the judge finds."""
+    return float((predict(judge, images).cpu() == labels.cpu()).double().mean())

@@ -1,0 +1,30 @@
+"""The protocol: every setting that moves an entry of a table, with its default."""
+
+from dataclasses import dataclass
+
+from models.errors import InputError
+from models.settings import setting
+
+__all__ = ["Protocol"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a trained model is evaluated; stored with every run and printed under the tables.
+
+    Raises:
+        InputError: where `joint_draws` exceeds `draws`.
+    """
+
+    draws: int = setting(20_000, "prior draws for the Frechet distances; train images for their floor, at most", low=2)
+    joint_draws: int = setting(10_000, "the first of these draws, for joint coherence", low=1)
+    probe_images: int = setting(2_000, "random train images of the linear probe, at most", low=2)
+    evaluation_seed: int = setting(0, "of draws, latent samples, probe images and conditions; the same for all models and seeds", low=0)
+    judge_steps: int = setting(600, "training steps of each judge", low=1)
+    judge_batch_size: int = setting(128, "images per training step of a judge", low=2)
+    judge_learning_rate: float = setting(3e-3, "peak learning rate of a judge (one cycle)", low=1e-8)
+    judge_seed: int = setting(0, "of a judge's weights, batches and augmentation", low=0)
+
+    def __post_init__(self) -> None:
+        if self.joint_draws > self.draws:
+            raise InputError(f"Setting joint_draws={self.joint_draws} exceeds draws={self.draws}, of which they are a part: lower it or raise draws.")

@@ -1,0 +1,117 @@
+"""What all models of a data set are measured against: judges, and the statistics of real images in each feature space."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metrics.frechet import Statistics, frechet_distance, root, statistics
+from metrics.protocol import Protocol
+
+__all__ = ["Extractor", "FeatureSpace", "Progress", "References", "build_feature_space"]
+
+BATCH = 500  # images given to an extractor at a time
+
+Extractor = Callable[[Tensor], Tensor]
+"""From uint8 images (N, *shape), on any device, to features (N, d)."""
+
+Progress = Callable[[str, int, int], object]
+"""Called with (what is being done, items done, items)."""
+
+
+@dataclass(frozen=True)
+class FeatureSpace:
+    """Features in which Frechet distances are taken, with what real images look like in them.
+
+    Attributes:
+        name: of the metric, "fd_clf" or "fid".
+        extractors: modality name -> extractor.
+        real: modality name -> statistics of the test images.
+        roots: modality name -> `root` of their covariance.
+        floor: modality name -> distance of train images from test images: what a perfect generator would score.
+        train_count: modality name -> number of train images of the floor.
+    """
+
+    name: str
+    extractors: Mapping[str, Extractor]
+    real: Mapping[str, Statistics]
+    roots: Mapping[str, Tensor]
+    floor: Mapping[str, float]
+    train_count: Mapping[str, int]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All but the extractors, as `numpy.savez` stores it; `FeatureSpace.restore` reads it back."""
+        arrays: dict[str, np.ndarray] = {}
+        for name, real in self.real.items():
+            arrays |= {f"{name}/{key}": value for key, value in real.arrays().items()}
+            arrays[f"{name}/root"] = self.roots[name].numpy()
+            arrays[f"{name}/floor"] = np.array(self.floor[name])
+            arrays[f"{name}/train_count"] = np.array(self.train_count[name])
+        return arrays
+
+    @classmethod
+    def restore(cls, name: str, extractors: Mapping[str, Extractor], arrays: Mapping[str, np.ndarray]) -> "FeatureSpace":
+        """The feature space whose `arrays` these are."""
+        real = {m: Statistics.restore({key: arrays[f"{m}/{key}"] for key in ("mean", "covariance", "count")}) for m in extractors}
+        roots = {m: torch.from_numpy(arrays[f"{m}/root"]) for m in extractors}
+        floor = {m: float(arrays[f"{m}/floor"]) for m in extractors}
+        return cls(name, extractors, real, roots, floor, {m: int(arrays[f"{m}/train_count"]) for m in extractors})
+
+
+def build_feature_space(
+    name: str,
+    extractors: Mapping[str, Extractor],
+    train: Mapping[str, Tensor],
+    test: Mapping[str, Tensor],
+    protocol: Protocol,
+    progress: Progress | None = None,
+) -> FeatureSpace:
+    """Statistics of real images in the features that `extractors` give.
+
+    The floor takes as many train images as are generated (`protocol.draws`), drawn at random, or all where there are fewer.
+
+    Args:
+        name: of the metric, "fd_clf" or "fid".
+        extractors: modality name -> extractor; modalities without one are left out.
+        train, test: modality name -> (N, *shape) uint8.
+        protocol: the number of draws and the seed.
+        progress: called after every batch.
+    """
+    real, roots, floor, train_count = {}, {}, {}, {}
+    for m, extractor in extractors.items():
+        generator = torch.Generator().manual_seed(protocol.evaluation_seed)
+        rows = torch.randperm(len(train[m]), generator=generator)[: protocol.draws]
+        real[m] = statistics(_extract(extractor, test[m], f"{name} of {m} (test)", progress))
+        others = statistics(_extract(extractor, train[m][rows], f"{name} of {m} (train)", progress))
+        roots[m] = root(real[m].covariance)
+        floor[m] = frechet_distance(others, real[m], roots[m])
+        train_count[m] = others.count
+    return FeatureSpace(name, extractors, real, roots, floor, train_count)
+
+
+def _extract(extractor: Extractor, images: Tensor, task: str, progress: Progress | None) -> Tensor:
+    rows = []
+    for batch in images.split(BATCH):
+        rows.append(extractor(batch).cpu())
+        if progress:
+            progress(task, sum(map(len, rows)), len(images))
+    return torch.cat(rows)
+
+
+@dataclass(frozen=True)
+class References:
+    """What all models of a data set share.
+
+    Attributes:
+        judges: modality name -> classifier, in eval mode on the device of the evaluation.
+        judge_accuracy: modality name -> its accuracy on real test images, in [0, 1].
+        feature_spaces: of the Frechet distances.
+        missing: name of a group of metrics ("fid") -> the sentence that says why there is none.
+    """
+
+    judges: Mapping[str, nn.Module]
+    judge_accuracy: Mapping[str, float]
+    feature_spaces: tuple[FeatureSpace, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)

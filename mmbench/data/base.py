@@ -1,0 +1,133 @@
+"""What a data set is, the registry of data sets, and the way to load one by name.
+
+A data set registers its loader with the decorator; every module of this package is imported when the registry is first
+read, and so is every entry point of the group `mmbench.datasets` in installed packages.
+N_m images of modality m, M modalities, P pairs (tuples of M images, one of each modality).
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from models.base import Modality
+from models.errors import InputError
+from models.registry import Registry
+from models.settings import setting
+
+__all__ = ["DATASETS", "DataSettings", "DatasetEntry", "MultimodalData", "Split", "load_data", "register_dataset"]
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """How images become pairs."""
+
+    pairs_per_image: int = setting(10, "pairs in which every image of every modality is the anchor", low=1)
+    pairing_seed: int = setting(0, "seed that draws the partners", low=0)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One of train, validation and test.
+
+    Attributes:
+        items: modality name -> (N_m, *shape) uint8, 255 standing for 1, in modality order.
+        labels: modality name -> (N_m,) int64 classes.
+        pairs: (P, M) int64, columns in modality order, entries index this split's own items.
+    """
+
+    items: dict[str, Tensor]
+    labels: dict[str, Tensor]
+    pairs: Tensor
+
+
+@dataclass(frozen=True)
+class MultimodalData:
+    """A prepared data set.
+
+    Attributes:
+        name: as it was registered.
+        modalities: in the order of the columns of `pairs`.
+        train: what models and judges are trained on.
+        validation: images held out of the train part, for choices.
+        test: for tables.
+        provenance: JSON-serialisable: counts and content hashes of each part, pairs, settings, and `notes`, the
+            sentences that belong under every table on these data.
+    """
+
+    name: str
+    modalities: tuple[Modality, ...]
+    train: Split
+    validation: Split
+    test: Split
+    provenance: dict[str, Any]
+
+
+Loader = Callable[[Path | None, DataSettings], MultimodalData]
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """A registered data set.
+
+    Attributes:
+        name: on the command line and in tables.
+        load: called as `load(data_dir, settings)`.
+        source: where the images come from.
+        default_preset: the preset of a run that names none.
+        needs_data_dir: whether it is read from a folder; `load` then gets a directory that exists.
+        description: one line.
+    """
+
+    name: str
+    load: Loader
+    source: str
+    default_preset: str
+    needs_data_dir: bool
+    description: str
+
+
+DATASETS: Registry[DatasetEntry] = Registry("data set", package="mmbench.data", group="mmbench.datasets")
+
+
+def register_dataset(name: str, *, source: str, default_preset: str, description: str, needs_data_dir: bool = False) -> Callable[[Loader], Loader]:
+    """Decorator that registers a loader under `name`; see DatasetEntry for the arguments."""
+
+    def decorate(load: Loader) -> Loader:
+        DATASETS.add(DatasetEntry(name, load, source, default_preset, needs_data_dir, description))
+        return load
+
+    return decorate
+
+
+def load_data(name: str, data_dir: str | Path | None = None, settings: DataSettings | None = None) -> MultimodalData:
+    """The data set called `name`, split and paired.
+
+    Args:
+        name: a registered data set.
+        data_dir: its folder, for those that need one; by default the environment variable MMBENCH_DATA.
+        settings: by default DataSettings().
+
+    Raises:
+        InputError: for an unknown name, a folder that is missing or unreadable, and files that are not as they should be.
+    """
+    entry = DATASETS.get(name)
+    chosen = data_dir or os.environ.get("MMBENCH_DATA")
+    folder = Path(chosen).expanduser() if chosen else None
+    if entry.needs_data_dir:
+        _check_folder(name, folder)
+    return entry.load(folder, settings or DataSettings())
+
+
+def _check_folder(name: str, folder: Path | None) -> None:
+    if folder is None:
+        raise InputError(f"Data set {name!r} is read from a folder: name it with --data-dir or the environment variable MMBENCH_DATA.")
+    if not folder.exists():
+        raise InputError(f"The data directory {folder} does not exist: give the folder with the images, or create it for a download.")
+    if not folder.is_dir():
+        raise InputError(f"The data directory {folder} is a file: give the folder that holds it.")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise InputError(f"The data directory {folder} cannot be read: change its permissions or give another one.")

@@ -1,0 +1,106 @@
+"""Pairs that share their class, and the hold-out by image that comes before them.
+
+Both are pure functions of (labels, settings, seed), computed on the CPU with a generator of their own.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from models.errors import InputError
+
+__all__ = ["hold_out", "make_pairs", "take_per_class", "validation_share"]
+
+FEW_IMAGES = 20_000  # below this the validation share doubles
+
+
+def make_pairs(labels: Sequence[Tensor], per_image: int, seed: int) -> Tensor:
+    """Many-to-many pairs of images of one class.
+
+    Every image of every modality is the anchor of `per_image` tuples. Its partners in each other modality are of its class,
+    drawn without replacement per anchor (with replacement where the class has fewer than `per_image` images).
+
+    Args:
+        labels: (N_m,) int64 classes from 0 on, one tensor per modality.
+        per_image: tuples per anchor.
+        seed: of the draw.
+
+    Returns:
+        (per_image * sum of N_m, M) int64 indices. Rows are ordered by the anchor's modality, then by the anchor, so those of
+        anchor i of modality m are the `per_image` rows from per_image * (N_0 + ... + N_{m-1} + i) on.
+
+    Raises:
+        InputError: if a class is missing in some modality.
+    """
+    _check_classes(labels)
+    generator = torch.Generator().manual_seed(seed)
+    blocks = []
+    for anchor, classes in enumerate(labels):
+        columns = [
+            torch.arange(len(classes)).repeat_interleave(per_image)
+            if other == anchor
+            else _draw_partners(classes, labels[other], per_image, generator).flatten()
+            for other in range(len(labels))
+        ]
+        blocks.append(torch.stack(columns, dim=1))
+    return torch.cat(blocks)
+
+
+def _draw_partners(classes: Tensor, labels: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    """(n, k): for each of the n anchors, k images among `labels` of the anchor's class.
+
+    Floyd's algorithm (Bentley and Floyd 1987), all anchors at once: for top = count-k ... count-1 draw t from 0..top, take t,
+    or top where t has been taken already. That makes every subset of k equally likely.
+    """
+    by_class = torch.argsort(labels, stable=True)  # images of one class side by side
+    counts = torch.bincount(labels)
+    starts = (counts.cumsum(0) - counts)[classes]
+    count = counts[classes]
+    enough = count >= k
+    ranks = torch.empty(len(classes), k, dtype=torch.int64)
+    for i in range(k):
+        top = torch.where(enough, count - k + i, count - 1)
+        drawn = (torch.rand(len(classes), generator=generator, dtype=torch.float64) * (top + 1)).long()
+        taken = enough & (ranks[:, :i] == drawn[:, None]).any(dim=1)
+        ranks[:, i] = torch.where(taken, top, drawn)
+    # The subset is uniform but its order is not; shuffled, the i-th partners in two modalities are independent.
+    shuffle = torch.rand(ranks.shape, generator=generator, dtype=torch.float64).argsort(dim=1)
+    return by_class[starts[:, None] + ranks.gather(1, shuffle)]
+
+
+def _check_classes(labels: Sequence[Tensor]) -> None:
+    present = [set(values.unique().tolist()) for values in labels]
+    for index, classes in enumerate(present):
+        if missing := set.union(*present) - classes:
+            raise InputError(
+                f"Modality {index + 1} of {len(present)} has no image of class {', '.join(map(str, sorted(missing)))}, which another modality has: "
+                "pairs share their class, so every modality needs images of all of them."
+            )
+
+
+def validation_share(n: int) -> float:
+    """The share of `n` train images that is held out: 5 %, or 10 % of fewer than 20,000."""
+    return 0.1 if n < FEW_IMAGES else 0.05
+
+
+def hold_out(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices of the train images that stay and of those held out for validation, both ascending.
+
+    Stratified: `validation_share` of every class, rounded, and at least one image of it.
+    """
+    counts = torch.bincount(labels)
+    return take_per_class(labels, (counts * validation_share(len(labels))).round().long().clamp_min(1), seed)
+
+
+def take_per_class(labels: Tensor, take: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices of the images left and of those taken, take[c] of class c at random; both ascending."""
+    counts = torch.bincount(labels)
+    generator = torch.Generator().manual_seed(seed)
+    # A class and a random fraction make one key: sorted, each class is a shuffled run.
+    order = torch.argsort(labels + torch.rand(len(labels), generator=generator, dtype=torch.float64))
+    classes = labels[order]
+    rank = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[classes]
+    taken = torch.zeros(len(labels), dtype=torch.bool)
+    taken[order] = rank < take[classes]
+    return torch.nonzero(~taken).flatten(), torch.nonzero(taken).flatten()

@@ -1,0 +1,100 @@
+"""Training curves from the histories on disk."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, MaxNLocator, StrMethodFormatter
+
+from mmbench.report.figures import shorten, style, to_png, wrap
+from mmbench.report.results import Run, read_history
+
+__all__ = ["draw_curves"]
+
+_COLUMNS = 5
+_WIDTH, _HEIGHT = 1.5, 0.85  # inches: the frame of a plot
+_LEFT, _ABOVE, _BELOW = 0.5, 0.25, 0.3  # around it, for tick labels and the title
+_NAME, _LINE = 0.32, 0.15  # heights of a model's name and of a line of the caption
+_LEGEND = 8  # seeds that fit into a legend beside the first name
+_SKIPPED = 0.05  # of the steps: the first losses may leave the frame, they would flatten the rest
+_NO_TERMS = ["step", "stage", "learning_rate", "seed"]
+
+Palette: TypeAlias = dict[int, tuple[float, float, float]]
+
+
+def draw_curves(models: Sequence[Sequence[Run]], caption: str) -> bytes | None:
+    """A PNG with small plots per model, one for the loss and one for each of its terms, a line per seed. None without histories.
+
+    Args:
+        models: the runs of each model.
+        caption: data set, preset, steps.
+    """
+    found = [(runs[0].name, _stack(runs)) for runs in models]
+    histories = [(name, history) for name, history in found if len(history)]
+    if not histories:
+        return None
+    seeds = sorted({int(seed) for _, history in histories for seed in history["seed"].unique()})
+    palette: Palette = dict(zip(seeds, sns.color_palette("colorblind", len(seeds)), strict=True))
+    heights = [_NAME + (_ABOVE + _HEIGHT + _BELOW) * -(-len(_terms(history)) // _COLUMNS) for _, history in histories]
+    width = _COLUMNS * (_LEFT + _WIDTH) + 0.2
+    lines = wrap(f"{caption} Means over logging intervals; the first {100 * _SKIPPED:g} % of the steps may leave the frame.", width - 0.2, 7)
+    height = sum(heights) + _LINE * (len(lines) + 1)
+    with style():
+        figure = Figure(figsize=(width, height))
+        y = 0.0
+        for (name, history), tall in zip(histories, heights, strict=True):
+            _draw_model(figure, y, name, history, palette)
+            y += tall
+        for line in lines:
+            y += _LINE
+            figure.text(0.01, 1 - y / height, line, fontsize=7, color="0.35", parse_math=False)
+        if 1 < len(seeds) <= _LEGEND:
+            keys = [Line2D([], [], color=palette[seed], linewidth=1) for seed in seeds]
+            figure.legend(keys, [f"seed {seed}" for seed in seeds], loc="upper right", ncols=len(seeds), frameon=False, borderaxespad=0.2)
+        return to_png(figure, colours=128)
+
+
+def _draw_model(figure: Figure, y: float, name: str, history: pd.DataFrame, palette: Palette) -> None:
+    """The plots of one model, from `y` inches below the top."""
+    width, height = figure.get_size_inches()
+    figure.text(0.01, 1 - (y + 0.1) / height, shorten(name, 0.4 * width, 9), fontsize=9, fontweight="bold", va="top", parse_math=False)
+    for i, term in enumerate(_terms(history)):
+        left = _LEFT + i % _COLUMNS * (_WIDTH + _LEFT)
+        bottom = y + _NAME + (i // _COLUMNS + 1) * (_ABOVE + _HEIGHT) + i // _COLUMNS * _BELOW
+        axes = figure.add_axes((left / width, 1 - bottom / height, _WIDTH / width, _HEIGHT / height))
+        _draw_term(axes, history, term, palette)
+
+
+def _draw_term(axes: Axes, history: pd.DataFrame, term: str, palette: Palette) -> None:
+    sns.lineplot(data=history, x="step", y=term, hue="seed", palette=palette, estimator=None, legend=False, linewidth=1, ax=axes)
+    values = history.loc[history["step"] >= _SKIPPED * history["step"].max(), term].dropna()
+    low, high = values.min(), values.max()
+    if high > low:
+        axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+    stages = history.groupby("stage", sort=False)["step"].min().iloc[1:] if "stage" in history else []
+    for step in stages:
+        axes.axvline(step, color="0.6", linewidth=0.6, linestyle=":")
+    axes.set_title(shorten(term.replace("_", " "), _WIDTH + _LEFT, 8), parse_math=False)
+    axes.set(xlabel="", ylabel="")
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.6g}"))
+    sns.despine(ax=axes)
+
+
+def _stack(runs: Sequence[Run]) -> pd.DataFrame:
+    """The histories of one model's runs under each other, with their seeds."""
+    histories = [read_history(run).assign(seed=run.seed) for run in runs]
+    filled = [history for history in histories if len(history)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
+
+
+def _terms(history: pd.DataFrame) -> list[str]:
+    """The loss, then its terms."""
+    numbers = history.drop(columns=_NO_TERMS, errors="ignore").select_dtypes("number").dropna(axis="columns", how="all")
+    return sorted(numbers, key=lambda term: term != "loss")

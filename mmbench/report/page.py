@@ -1,0 +1,149 @@
+"""A preset folder's report: its tables and figures, and the README.md that shows them."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TypeAlias
+from urllib.parse import quote
+
+from mmbench.report.curves import draw_curves
+from mmbench.report.figures import cross_panel, draw_panels, joint_panel
+from mmbench.report.provenance import spell, spell_value
+from mmbench.report.render import escape_markdown, to_csv, to_latex, to_markdown
+from mmbench.report.results import Run
+from mmbench.report.sheets import SampleSet, load_samples
+from mmbench.report.tables import build_tables
+from models.errors import InputError
+
+__all__ = ["build_report"]
+
+Shown: TypeAlias = list[tuple[Run, SampleSet]]
+
+_COMPARED = {"mopoe": "MoPoE", "cnf-mvae": "CNF-MVAE"}  # left and right in figure 3
+_READING = "Joint: same place, same prior draw. Cross: conditions above, outputs below."
+_HEADINGS = {1: "Coherence", 2: "Quality of generated images", 3: "Linear probe"}
+
+
+def build_report(runs: Sequence[Run]) -> dict[str, bytes]:
+    """The files of a report by name: tables 1-3 (CSV, Markdown, LaTeX), figure3.png, samples-<model>.png, training.png, README.md.
+
+    Args:
+        runs: those of one preset folder, in the order of `find_runs`.
+
+    Raises:
+        InputError: for a sheet of samples or a history that is damaged, and for runs of several data sets or presets in one folder.
+    """
+    if len({(run.dataset, run.preset) for run in runs}) > 1:
+        raise InputError(f"The folder {runs[0].folder.parents[1]} mixes runs of several data sets or presets: move the strangers elsewhere.")
+    models = [list(group) for _, group in groupby(runs, key=lambda run: (run.model, run.label))]
+    firsts = [next((run for run in group if run.state == "done"), None) for group in models]
+    shown = [(run, load_samples(run.folder / "samples")) for run in firsts if run and (run.folder / "samples" / "samples.json").exists()]
+    files: dict[str, bytes] = {}
+    page = [*_opening(runs)]
+    for table in build_tables(runs):
+        name = f"table{table.number}"
+        text = to_markdown(table)
+        files |= {f"{name}.csv": to_csv(table).encode(), f"{name}.md": text.encode(), f"{name}.tex": to_latex(table).encode()}
+        page += [f"## {_HEADINGS[table.number]}", "", text, f"As [CSV]({name}.csv) (raw numbers) and [LaTeX]({name}.tex).", ""]
+    page += ["## Figure 3", ""]
+    if shown:
+        files["figure3.png"], caption = _figure3(shown)
+        page += ["![Figure 3](figure3.png)", "", escape_markdown(caption), "", "## Samples of every model", ""]
+        for run, samples in shown:
+            name = f"samples-{run.folder.parent.name}.png"
+            files[name] = draw_panels(
+                [[joint_panel(f"{run.name}: joint", samples), cross_panel(f"{run.name}: cross", samples)]], f"{_caption([run])} {_READING}"
+            )
+            page += [f"### {escape_markdown(run.name)}", "", f"![Samples of {escape_markdown(run.name)}]({quote(name)})", ""]
+    else:
+        page += ["No finished run here holds samples.", ""]
+    curves = draw_curves(models, _caption(runs))
+    if curves:
+        files["training.png"] = curves
+        page += ["## Training", "", "![Training curves](training.png)", ""]
+    files["README.md"] = "\n".join([*page, *_closing(runs)]).encode()
+    return files
+
+
+def _figure3(shown: Shown) -> tuple[bytes, str]:
+    """MoPoE left and CNF-MVAE right, joint above and cross below. Where one is absent, another model stands in and the caption says so."""
+    found = {name: next((item for item in shown if item[0].model == name), None) for name in _COMPARED}
+    others = [item for item in shown if item[0].model not in _COMPARED]
+    chosen, remarks = [], []
+    for name, item in found.items():
+        stand_in = item or (others.pop(0) if others else None)
+        if stand_in:
+            chosen.append(stand_in)
+        if not item:
+            remarks.append(f"{_COMPARED[name]} has no finished run here" + (f": {stand_in[0].name} stands in its place." if stand_in else "."))
+    titles = [f"{run.name}: joint" for run, _ in chosen] + [f"{run.name}: cross" for run, _ in chosen]
+    lettered = [f"({letter}) {title}" for letter, title in zip("abcd", titles, strict=False)]
+    joint = [joint_panel(title, samples) for title, (_, samples) in zip(lettered, chosen, strict=False)]
+    cross = [cross_panel(title, samples) for title, (_, samples) in zip(lettered[len(chosen) :], chosen, strict=True)]
+    caption = " ".join([_caption([run for run, _ in chosen]), _READING, *remarks])
+    return draw_panels([joint, cross], caption), f"{'; '.join(lettered)}. {caption}"
+
+
+def _caption(runs: Sequence[Run]) -> str:
+    """Data set, preset, steps and seeds of `runs`; by model where they differ."""
+    budgets: dict[str, str] = {}
+    for name, group in groupby(runs, key=lambda run: run.name):
+        first, *others = group
+        seeds = ", ".join(str(run.seed) for run in (first, *others))
+        steps = spell_value((first.config.get("training") or {}).get("steps", "unknown"))
+        budgets[name] = f"{steps} steps, {'seeds' if others else 'seed'} {seeds}"
+    different = len(set(budgets.values())) > 1
+    budget = "; ".join(f"{name}: {budget}" for name, budget in budgets.items()) if different else next(iter(budgets.values()))
+    return f"{runs[0].dataset}, preset {runs[0].preset}; {budget}."
+
+
+def _opening(runs: Sequence[Run]) -> list[str]:
+    states = Counter(run.state for run in runs)
+    models = len({(run.model, run.label) for run in runs})
+    commands = list(dict.fromkeys(str(run.config["command"]) for run in runs if run.config.get("command")))
+    counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    return [
+        f"# {escape_markdown(runs[0].dataset)}, preset {escape_markdown(runs[0].preset)}",
+        "",
+        f"{models} {'model' if models == 1 else 'models'}, {len(runs)} {'run' if len(runs) == 1 else 'runs'}: {counted}. "
+        "`mmbench report` writes this page from the files in this folder; [the list of runs](#runs) is at the end.",
+        "",
+        *(_fenced("\n".join(commands)) if commands else []),
+    ]
+
+
+def _closing(runs: Sequence[Run]) -> list[str]:
+    """The runs one by one, what failed, the settings of each model, the machines."""
+    lines = ["## Runs", "", "| Model | Seed | State | Training | Evaluation | Steps per second |", "| :-- | --: | :-- | --: | --: | --: |"]
+    for run in runs:
+        rate = run.status.get("steps_per_second")
+        times = [_time(run.status.get(key)) for key in ("train_seconds", "evaluate_seconds")]
+        name = f"[{escape_markdown(run.name)}]({quote(f'{run.folder.parent.name}/{run.folder.name}')}/)"
+        lines.append(f"| {name} | {run.seed} | {run.state} | {' | '.join(times)} | {'—' if rate is None else f'{rate:,.1f}'} |")
+    lines.append("")
+    for run in (run for run in runs if run.state == "failed"):
+        lines += [f"**{escape_markdown(run.name)}, seed {run.seed}, failed:**", "", *_fenced(str(run.status.get("error") or "no error was stored"))]
+    settings = {run.name: run.config.get("settings") or {} for run in runs}
+    lines += ["## Settings", ""]
+    lines += [f"- **{escape_markdown(name)}**: {escape_markdown(spell(values) or 'none')}" for name, values in settings.items()]
+    machines = list(dict.fromkeys(spell(run.config["environment"]) for run in runs if run.config.get("environment")))
+    if machines:
+        lines += ["", "## Environment", "", *(f"- {escape_markdown(machine)}" for machine in machines)]
+    return [*lines, ""]
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "—"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _fenced(text: str) -> list[str]:
+    """`text` as a code block, whatever backticks it holds."""
+    longest = max((len(ticks) for ticks in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [fence, text, fence, ""]

@@ -1,0 +1,197 @@
+"""Runs as they lie on disk, checked, and as a tidy table.
+
+results/<dataset>/<preset>/<model>[+label]/seed-<k>/ config.json, status.json, metrics.json, history.csv, samples/
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mmbench.report import paper
+from mmbench.report.reading import read_object
+from models.errors import InputError
+
+__all__ = ["Run", "find_runs", "load_results", "read_history"]
+
+COLUMNS = ("dataset", "preset", "model", "title", "label", "seed", "state", "hash", "metric", "value", "reason", "path")
+_STATES = ("pending", "running", "done", "failed")
+_KEYS = {"model": str, "dataset": str, "preset": str, "seed": int, "hash": str, "modalities": list}
+_DEPTH = 4  # dataset, preset, model, seed
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run.
+
+    Attributes:
+        folder: where it lies.
+        config, status: its files.
+        metrics: name -> value, None where there is none; empty unless the run is done.
+        reasons: why a metric has no value, by name.
+        references: figures that no model made: judges' accuracies, floors and counts.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    status: dict[str, Any]
+    metrics: dict[str, float | None]
+    reasons: dict[str, str]
+    references: dict[str, float]
+
+    @property
+    def dataset(self) -> str:
+        return self.config["dataset"]
+
+    @property
+    def preset(self) -> str:
+        return self.config["preset"]
+
+    @property
+    def model(self) -> str:
+        return self.config["model"]
+
+    @property
+    def label(self) -> str:
+        """What tells a variant of a model from the model; empty for the model itself."""
+        return self.config.get("label") or ""
+
+    @property
+    def title(self) -> str:
+        return self.config.get("title") or self.model
+
+    @property
+    def name(self) -> str:
+        """The title, with the label where there is one."""
+        return f"{self.title} ({self.label})" if self.label else self.title
+
+    @property
+    def seed(self) -> int:
+        return self.config["seed"]
+
+    @property
+    def state(self) -> str:
+        """pending, running, done or failed."""
+        return self.status.get("state", "pending")
+
+    @property
+    def modalities(self) -> list[str]:
+        return [modality["name"] for modality in self.config["modalities"]]
+
+
+def find_runs(path: Path | str) -> list[Run]:
+    """The runs at or below `path`, which is a results folder or any folder in one: in the paper's order of models, then by name, label, seed.
+
+    Raises:
+        InputError: for a path that is missing, a file, or holds no run; for a damaged file; for runs of one model in one preset
+            that do not belong together, because their settings differ or a seed appears twice.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise InputError(f"The results folder {path} {what}: give a folder that 'mmbench run' has written.")
+    pattern = re.compile(r"seed-\d+")
+    configs = (file for depth in range(_DEPTH + 1) for file in path.glob("*/" * depth + "config.json"))
+    folders = [file.parent for file in configs if pattern.fullmatch(file.parent.resolve().name)]
+    if not folders:
+        what = "holds no run (<dataset>/<preset>/<model>/seed-<k>/config.json)" if any(path.iterdir()) else "is empty"
+        raise InputError(f"The folder {path} {what}: give a folder that 'mmbench run' has written.")
+    runs = sorted((_read_run(folder) for folder in folders), key=_order)
+    _check_company(runs)
+    return runs
+
+
+def load_results(path: Path | str) -> pd.DataFrame:
+    """Every metric of every run at or below `path`, tidy: one row per data set, preset, model, label, seed and metric.
+
+    Columns: dataset, preset, model, title, label ("" without one), seed, state, hash, metric, value, reason (why there is no
+    value), path (the run's folder). Coherences, probes and judges are fractions in [0, 1], entropies are nats. The references of a
+    run (`judge/...`, `..._floor/...` and counts) are rows like its metrics. A run that is not done has one row, without a metric.
+
+    Raises:
+        InputError: as `find_runs`.
+    """
+    return pd.DataFrame([row for run in find_runs(path) for row in _rows(run)], columns=list(COLUMNS)).astype({"value": float})
+
+
+def read_history(run: Run) -> pd.DataFrame:
+    """The run's history.csv: step, stage, learning_rate, loss and the loss terms. Empty where training has not written any."""
+    path = run.folder / "history.csv"
+    if not path.exists() or not path.stat().st_size:
+        return pd.DataFrame({"step": [], "loss": []})
+    try:
+        history = pd.read_csv(path)
+        return history.assign(step=pd.to_numeric(history["step"]))
+    except (KeyError, ValueError) as error:  # pandas' parser errors are ValueErrors
+        raise InputError(f"The file {path} is no training history ({error}): delete its folder and run it again.") from None
+
+
+def _rows(run: Run) -> list[dict[str, Any]]:
+    head = {key: getattr(run, key) for key in ("dataset", "preset", "model", "title", "label", "seed", "state")}
+    head |= {"hash": run.config["hash"], "path": str(run.folder)}
+    if run.state != "done":
+        return [head | {"metric": None, "value": math.nan, "reason": run.status.get("error") or f"the run is {run.state}"}]
+    values = run.metrics | run.references
+    return [head | {"metric": name, "value": value, "reason": run.reasons.get(name)} for name, value in values.items()]
+
+
+def _order(run: Run) -> tuple[Any, ...]:
+    rank = paper.MODELS.index(run.model) if run.model in paper.MODELS else len(paper.MODELS)
+    return run.dataset, run.preset, rank, run.model, run.label, run.seed, str(run.folder)
+
+
+def _read_run(folder: Path) -> Run:
+    config = read_object(folder / "config.json")
+    for key, kind in _KEYS.items():
+        if not isinstance(config.get(key), kind):
+            raise InputError(f"The file {folder / 'config.json'} is not the configuration of a run: {key!r} should be of type {kind.__name__}.")
+    if not all(isinstance(modality, dict) and isinstance(modality.get("name"), str) for modality in config["modalities"]):
+        raise InputError(f"The file {folder / 'config.json'} is not the configuration of a run: its modalities have no names.")
+    # a run writes its configuration first: without a status it has not begun
+    status = read_object(folder / "status.json") if (folder / "status.json").exists() else {"state": "pending"}
+    if status.get("state") not in _STATES:
+        raise InputError(f"The file {folder / 'status.json'} has the state {status.get('state')!r}: expected one of {', '.join(_STATES)}.")
+    if status["state"] != "done":
+        return Run(folder, config, status, {}, {}, {})
+    path = folder / "metrics.json"
+    results = read_object(path)
+    if results.get("hash") != config["hash"]:
+        raise InputError(
+            f"The file {path} belongs to another configuration (hash {results.get('hash')}, not {config['hash']}): "
+            "delete its folder and run it again."
+        )
+    references = _numbers(path, results.get("references"))
+    metrics = _numbers(path, results.get("metrics"))
+    reasons = {name: str(reason) for name, reason in (results.get("reasons") or {}).items()}
+    return Run(folder, config, status, metrics, reasons, {name: value for name, value in references.items() if value is not None})
+
+
+def _numbers(path: Path, values: object) -> dict[str, float | None]:
+    if not isinstance(values, dict):
+        raise InputError(f"The file {path} is no list of metrics: delete its folder and run it again.")
+    for name, value in values.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if not (value is None or number):
+            raise InputError(f"The file {path} has {value!r} for {name!r}: expected a number or null. Delete its folder and run it again.")
+    return values
+
+
+def _check_company(runs: Iterable[Run]) -> None:
+    """Runs that a table would average: the same settings, each seed once."""
+    first: dict[tuple[str, ...], Run] = {}
+    seeds: dict[tuple[str, ...], dict[int, Run]] = {}
+    for run in runs:
+        key = run.dataset, run.preset, run.model, run.label
+        other = first.setdefault(key, run)
+        if other.config["hash"] != run.config["hash"]:
+            raise InputError(
+                f"The runs {other.folder} and {run.folder} have different settings (hash {other.config['hash']} and {run.config['hash']}) "
+                "and cannot be averaged: give one of them another --label, or delete it."
+            )
+        twin = seeds.setdefault(key, {}).setdefault(run.seed, run)
+        if twin is not run:
+            raise InputError(f"The runs {twin.folder} and {run.folder} have the same model and seed {run.seed}: delete or move one of them.")

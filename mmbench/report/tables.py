@@ -1,0 +1,232 @@
+"""Tables 1-3 as data: which metrics, mean and standard deviation over seeds, the best per column, and why a cell is empty.
+
+    table 1   coherence: joint, and every ordered pair of modalities
+    table 2   Frechet distances: FID (Inception) and FD-clf (the judge's features), with their floors
+    table 3   linear probe of the latents
+
+How they are written is in `render.py`.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, permutations
+from typing import Literal
+
+import numpy as np
+
+from mmbench.report import paper
+from mmbench.report.provenance import disagreements, protocol_lines, reference_values
+from mmbench.report.results import Run
+
+__all__ = ["Cell", "Column", "Row", "Table", "abbreviations", "build_tables"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric and how a table shows it.
+
+    Attributes:
+        metric: its name in metrics.json.
+        group, part: the two lines of its head.
+        unit: of the stored number; fractions are shown in per cent.
+        better: which direction is better; empty for what has none.
+        floor: the reference that a perfect model would reach, by name.
+    """
+
+    metric: str
+    group: str
+    part: str = ""
+    unit: Literal["fraction", "nats", "distance"] = "fraction"
+    better: Literal["higher", "lower", ""] = "higher"
+    floor: str = ""
+
+    def shown(self, value: float) -> float:
+        """`value` in the table's unit, at the table's two decimals. Adding 0 turns -0 into 0."""
+        return round(100 * value if self.unit == "fraction" else value, 2) + 0.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One metric of one model over its seeds.
+
+    Attributes:
+        values: by seed; seeds without a value are absent.
+        paper: what the paper reports.
+        note: why there is no value, or fewer values than seeds.
+        best: whether it is in bold.
+    """
+
+    values: dict[int, float]
+    paper: float | None = None
+    note: str = ""
+    best: bool = False
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(list(self.values.values())))
+
+    @property
+    def std(self) -> float:
+        """The sample standard deviation (ddof 1); for two values or more."""
+        return float(np.std(list(self.values.values()), ddof=1))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model, or one variant of it.
+
+    Attributes:
+        name: title and label.
+        model, label: as in the configuration.
+        seeds: how many runs are done.
+        cells: one per column.
+        note: which seeds are missing and why.
+    """
+
+    name: str
+    model: str
+    label: str
+    seeds: int
+    cells: list[Cell]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of a preset folder.
+
+    Attributes:
+        number: 1, 2 or 3.
+        name: unique over data sets and presets, for LaTeX labels.
+        caption: what the columns mean.
+        columns, rows: the body.
+        floors: under the body, distinct values per column where a column has a floor; empty without a floor row.
+        lines: the protocol, in sentences.
+        warning: that rows are not comparable; or empty.
+    """
+
+    number: int
+    name: str
+    caption: str
+    columns: list[Column]
+    rows: list[Row]
+    floors: list[list[float]]
+    lines: list[str]
+    warning: str
+
+    @property
+    def has_paper(self) -> bool:
+        return any(cell.paper is not None for row in self.rows for cell in row.cells)
+
+    def compares(self, column: int) -> bool:
+        """Whether the paper reports the column."""
+        return any(row.cells[column].paper is not None for row in self.rows)
+
+
+def build_tables(runs: Sequence[Run]) -> list[Table]:
+    """Tables 1-3 of the runs of one preset folder, in the order of `find_runs`."""
+    modalities = list(dict.fromkeys(name for run in runs for name in run.modalities))
+    short = abbreviations(modalities)
+    key = "; ".join(f"{short[name]}: {name}" for name in modalities)
+    done = [run for run in runs if run.state == "done"]
+    name = re.sub(r"[^A-Za-z0-9]+", "-", f"{runs[0].dataset}-{runs[0].preset}")
+    tables = []
+    for number, (columns, caption) in enumerate((_coherence(modalities, short, key), _distances(modalities), _probes(modalities)), start=1):
+        rows = _mark_best(columns, [_row(list(group), columns) for _, group in groupby(runs, key=lambda run: (run.model, run.label))])
+        floors = [reference_values(done, column.floor) for column in columns] if any(column.floor for column in columns) else []
+        table = Table(number, f"{name}-{number}", caption, columns, rows, floors, protocol_lines(done or runs), disagreements(done or runs))
+        source = [f"Paper: {paper.CITATION}."] if table.has_paper else []
+        tables.append(replace(table, caption=f"{caption} {_legend(table)}".rstrip(), lines=table.lines + source))
+    return tables
+
+
+def abbreviations(names: Sequence[str]) -> dict[str, str]:
+    """The shortest beginnings that tell `names` apart, capitalised: mnist, svhn -> M, S."""
+    longest = max(map(len, names))
+    length = next((k for k in range(1, longest) if len({name[:k].lower() for name in names}) == len(names)), longest)
+    return {name: name[:length].capitalize() for name in names}
+
+
+def _coherence(modalities: list[str], short: dict[str, str], key: str) -> tuple[list[Column], str]:
+    columns = [
+        Column("joint_coherence", "Joint"),
+        Column("joint_coherence/chance", "Joint", "chance", better=""),
+        Column("joint_coherence/entropy", "Joint", "entropy (nats)", unit="nats", better=""),
+    ]
+    for source, target in permutations(modalities, 2):
+        group = f"{short[source]}→{short[target]}"
+        columns += [Column(f"cross_coherence/{source}->{target}/{latent}", group, latent) for latent in ("sample", "mean")]
+    example = "→".join(short[name] for name in modalities[:2])
+    return columns, (
+        "Coherence in per cent, higher is better. Joint: prior draws on which all judges agree; chance: agreement expected from the judges' class "
+        f"histograms alone; entropy: of the agreed class. {example}: the second modality generated from the first, and the judge finds the class of "
+        f"the condition; sample: latent drawn once; mean: latent mean. {key}."
+    )
+
+
+def _distances(modalities: list[str]) -> tuple[list[Column], str]:
+    columns = [
+        Column(f"{metric}/{name}", f"{title} {name}", unit="distance", better="lower", floor=f"{metric}_floor/{name}")
+        for metric, title in (("fid", "FID"), ("fd_clf", "FD-clf"))
+        for name in modalities
+    ]
+    return columns, (
+        "Fréchet distance of generated to real test images, lower is better. FID: in Inception's features; FD-clf: in the judge's features, another "
+        "measure that is not comparable with FID. Floor: real train images in place of the generated ones."
+    )
+
+
+def _probes(modalities: list[str]) -> tuple[list[Column], str]:
+    columns = [Column(f"probe/{name}", f"Probe {name}") for name in modalities]
+    return columns, "Accuracy in per cent of a linear probe on the latents of single modalities, higher is better."
+
+
+def _legend(table: Table) -> str:
+    counted = [row for row in table.rows if row.seeds]
+    parts = ["Entries are mean ± standard deviation over training seeds."] if any(row.seeds > 1 for row in counted) else []
+    parts += ["Bold: best of the column."] if any(cell.best for row in table.rows for cell in row.cells) else []
+    parts += [f"Paper: {paper.SHORT_CITATION}; Δ: ours minus the paper."] if table.has_paper else []
+    return " ".join(parts)
+
+
+def _row(runs: list[Run], columns: Sequence[Column]) -> Row:
+    done = [run for run in runs if run.state == "done"]
+    missing = "; ".join(_state(run) for run in runs if run.state != "done")
+    note = f"Rests on {len(done)} of {len(runs)} seeds: {missing}." if missing else ""
+    cells = [_cell(done, column, runs[0]) if done else Cell({}, _paper(runs[0], column), note) for column in columns]
+    return Row(runs[0].name, runs[0].model, runs[0].label, len(done), cells, note)
+
+
+def _state(run: Run) -> str:
+    error = " ".join(str(run.status.get("error") or "").split())
+    return f"seed {run.seed} {'is ' if run.state != 'failed' else ''}{run.state}" + (f" ({error[:200]})" if error else "")
+
+
+def _paper(run: Run, column: Column) -> float | None:
+    return paper.reported(run.dataset, run.model, column.metric)
+
+
+def _cell(done: list[Run], column: Column, first: Run) -> Cell:
+    values = {run.seed: value for run in done if (value := run.metrics.get(column.metric)) is not None}
+    reasons: dict[str, list[str]] = {}
+    for run in done:
+        if run.seed not in values:
+            reasons.setdefault(run.reasons.get(column.metric, "not computed in this run").rstrip("."), []).append(str(run.seed))
+    if len(reasons) == 1 and not values:
+        note = f"{next(iter(reasons))}."
+    else:
+        note = "".join(f"Seed {', '.join(seeds)}: {reason}. " for reason, seeds in reasons.items()).strip()
+    return Cell(values, _paper(first, column), note)
+
+
+def _mark_best(columns: Sequence[Column], rows: list[Row]) -> list[Row]:
+    """Rows with the best cells marked: ties at the printed precision all count, and one model alone is not the best of anything."""
+    for index, column in enumerate(columns):
+        means = [column.shown(row.cells[index].mean) for row in rows if row.cells[index].values]
+        if column.better and len(means) > 1:
+            best = max(means) if column.better == "higher" else min(means)
+            for row in rows:
+                cell = row.cells[index]
+                row.cells[index] = replace(cell, best=bool(cell.values) and column.shown(cell.mean) == best)
+    return rows

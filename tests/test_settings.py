@@ -1,0 +1,109 @@
+"""Settings are parsed, bounded and refused when unknown; overrides reach the settings they name."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from mmbench.config import make_configs
+from models.errors import InputError
+from models.registry import MODELS
+from models.settings import describe, resolve, setting
+
+
+@dataclass(frozen=True)
+class Example:
+    count: int = setting(3, "a count", low=1, high=9)
+    rate: float = setting(0.5, "a rate", low=0)
+    flag: bool = setting(False, "a flag")
+    kind: str = setting("x", "a kind", choices=("x", "y"))
+
+
+def test_defaults_and_parsed_text():
+    assert resolve(Example, {}, "it") == Example()
+    assert resolve(Example, {"count": "4", "rate": "1e-3", "flag": "true", "kind": "y"}, "it") == Example(4, 1e-3, True, "y")
+    assert resolve(Example, {"count": 4.0, "rate": 2}, "it") == Example(4, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"cuont": 1}, "Unknown setting 'cuont' of it: did you mean 'count'?"),
+        ({"count": "many"}, "Setting count=many of it is not usable: expected a whole number from 1 to 9."),
+        ({"count": "2.5"}, "expected a whole number from 1 to 9"),
+        ({"count": 2.5}, "expected a whole number from 1 to 9"),
+        ({"count": 0}, "expected a whole number from 1 to 9"),
+        ({"count": True}, "expected a whole number"),
+        ({"count": None}, "expected a whole number"),
+        ({"rate": "nan"}, "expected a number, at least 0"),
+        ({"rate": "-1"}, "expected a number, at least 0"),
+        ({"flag": "maybe"}, "expected true or false"),
+        ({"kind": "z"}, "expected one of x, y"),
+    ],
+)
+def test_bad_values_are_refused_with_a_sentence(overrides, message):
+    with pytest.raises(InputError) as error:
+        resolve(Example, overrides, "it")
+    assert message in str(error.value)
+
+
+def test_every_setting_of_every_model_is_documented_and_admits_its_default():
+    for entry in MODELS:
+        assert entry.source
+        for row in describe(entry.settings):
+            assert row["help"], f"{entry.name}.{row['name']}"
+            resolve(entry.settings, {row["name"]: str(row["default"])}, entry.name)
+        for preset in entry.presets.values():
+            resolve(entry.settings, preset, entry.name)
+
+
+def configs(*pairs, preset="smoke"):
+    return {config.entry.name: config for config in make_configs(list(MODELS), "digits", preset, pairs)}
+
+
+def test_a_bare_override_goes_wherever_the_name_exists():
+    made = configs("latent_size=7", "steps=11", "draws=500", "pairs_per_image=2", "temperature=3")
+    assert {config.settings.latent_size for config in made.values()} == {7}
+    assert made["mopoe"].training.steps == 11
+    assert made["mopoe"].protocol.draws == 500
+    assert made["mopoe"].data.pairs_per_image == 2
+    assert made["cnf-mvae"].settings.temperature == 3
+
+
+def test_a_qualified_override_goes_to_one_model():
+    made = configs("mopoe.latent_size=7")
+    assert made["mopoe"].settings.latent_size == 7
+    assert made["cnf-mvae"].settings.latent_size == 40
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        ("stepz=3", "Unknown setting 'stepz' in --set: did you mean 'steps'?"),
+        ("mopoe.betta=3", "Unknown setting 'betta' of mopoe: did you mean 'beta'?"),
+        ("nobody.beta=3", "Unknown setting 'nobody.beta' in --set"),
+        ("steps", "--set steps is not usable: expected key=value"),
+        ("=3", "expected key=value"),
+        ("steps=0", "Setting steps=0 of the training budget is not usable: expected a whole number, at least 1."),
+    ],
+)
+def test_bad_overrides(pair, message):
+    with pytest.raises(InputError) as error:
+        configs(pair)
+    assert message in str(error.value)
+
+
+def test_the_hash_covers_what_decides_the_result():
+    base = configs()["mopoe"]
+    assert base.hash({"x": 1}) == configs()["mopoe"].hash({"x": 1})
+    for other in (configs("steps=21"), configs("mopoe.beta=1"), configs("draws=500"), configs("pairs_per_image=3")):
+        assert other["mopoe"].hash({"x": 1}) != base.hash({"x": 1})
+    assert base.hash({"x": 2}) != base.hash({"x": 1})
+
+
+def test_the_paper_preset_is_the_papers():
+    made = configs(preset="paper")
+    training = made["cnf-mvae"].training
+    assert (training.steps, training.batch_size, training.learning_rate) == (219_016, 256, 1e-4)
+    assert made["mmvae"].settings.samples == 30
+    assert configs()["mmvae"].settings.samples == 1
+    assert made["cnf-mvae"].protocol.draws == 20_000

@@ -1,0 +1,152 @@
+"""The trainer: exact resume, stages, the learning-rate schedule, divergence."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from mmbench.config import Training
+from mmbench.data.base import Split
+from mmbench.data.batches import Batches
+from mmbench.training import DivergedError, Trainer, load_weights
+from models.base import Loss, Modality, MultimodalModel, Stage
+from models.conformance import TWO
+from models.registry import MODELS
+from models.settings import setting
+
+
+@pytest.fixture
+def batches():
+    generator = torch.Generator().manual_seed(0)
+    items = {m.name: torch.randint(256, (40, *m.shape), dtype=torch.uint8, generator=generator) for m in TWO}
+    pairs = torch.randint(40, (100, 2), generator=generator)
+    return Batches(Split(items, {name: torch.zeros(40) for name in items}, pairs), TWO, 8, seed=3)
+
+
+def make_trainer(model, batches, folder, steps=30, stop=lambda: False, hash="h", report=lambda step, row: None):
+    return Trainer(model, batches, Training(steps=steps, learning_rate=1e-2), folder / "checkpoint.pt", hash, report, stop)
+
+
+def make_model(entry):
+    torch.manual_seed(1)
+    return entry.model(TWO, entry.settings())
+
+
+@pytest.mark.parametrize("entry", list(MODELS), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("interruptions", [(13,), (1, 2, 25)], ids=["once", "thrice"])
+def test_resume_is_exact(entry, interruptions, batches, tmp_path):
+    """Weights, optimiser and history are those of an unbroken run, to the bit, wherever it was stopped."""
+    whole = make_trainer(make_model(entry), batches, tmp_path / "whole")
+    assert whole.run()
+    for at in interruptions:
+        broken = make_trainer(make_model(entry), batches, tmp_path / "broken")
+        broken.stop = lambda broken=broken, at=at: broken.step == at
+        assert not broken.run()
+        assert broken.step == at
+        torch.randn(17)  # whatever happens in between
+    last = make_trainer(make_model(entry), batches, tmp_path / "broken")
+    assert last.run()
+    assert last.resumed_at == interruptions[-1]
+    assert last.history == whole.history
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, last.model.state_dict()[name]), name
+
+
+def test_a_finished_checkpoint_is_not_trained_again(batches, tmp_path):
+    entry = MODELS.get("mopoe")
+    first = make_trainer(make_model(entry), batches, tmp_path)
+    first.run()
+    again = make_trainer(make_model(entry), batches, tmp_path, report=lambda step, row: pytest.fail("trained again"))
+    assert again.run()
+    model = make_model(entry)
+    load_weights(model, tmp_path / "checkpoint.pt", "h")
+    for name, value in first.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name])
+        assert torch.equal(value, model.state_dict()[name])
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(batches, tmp_path):
+    entry = MODELS.get("mopoe")
+    make_trainer(make_model(entry), batches, tmp_path).run()
+    with pytest.raises(RuntimeError, match="another configuration"):
+        make_trainer(make_model(entry), batches, tmp_path, hash="other").run()
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    bad_step: int = setting(-1, "progress at which a term turns NaN")
+
+
+class TwoStages(MultimodalModel):
+    """Two parameters, one per stage; records the progress that each stage sees."""
+
+    def __init__(self, modalities, settings):
+        super().__init__(modalities, settings)
+        self.first, self.second = torch.nn.Parameter(torch.ones(())), torch.nn.Parameter(torch.ones(()))
+        self.seen = {"one": [], "two": []}
+
+    def stages(self):
+        return (
+            Stage("one", 0.25, lambda batch, progress: self._loss("one", self.first, progress), (self.first,)),
+            Stage("two", 0.75, lambda batch, progress: self._loss("two", self.second, progress), (self.second,)),
+        )
+
+    def _loss(self, stage, parameter, progress):
+        self.seen[stage].append(progress)
+        bad = torch.tensor(float("nan")) if len(self.seen["one"]) + len(self.seen["two"]) - 1 == self.settings.bad_step else torch.zeros(())
+        return Loss(parameter.square() + bad, {"fine": torch.ones(()), "term": bad})
+
+    def loss(self, batch, progress): ...
+
+    def generate(self, n, generator): ...
+
+    def translate(self, inputs, targets, sample=False, generator=None): ...
+
+    def embed(self, inputs): ...
+
+
+def test_stages_train_their_own_parameters_with_their_own_progress(batches, tmp_path):
+    model = TwoStages(TWO, NoSettings())
+    trainer = make_trainer(model, batches, tmp_path, steps=40)
+    assert trainer.run()
+    assert model.seen["one"] == [i / 10 for i in range(10)]
+    assert model.seen["two"] == [i / 30 for i in range(30)]
+    assert {row["stage"] for row in trainer.history} == {"one", "two"}
+    assert trainer.history[4]["step"] == 10
+    assert trainer.history[4]["stage"] == "one"
+    assert model.first != 1
+    assert model.second != 1
+
+
+def test_resume_in_the_second_stage(batches, tmp_path):
+    whole = make_trainer(TwoStages(TWO, NoSettings()), batches, tmp_path / "a", steps=40)
+    whole.run()
+    for at in (10, 23):  # the end of the first stage, and within the second
+        broken = make_trainer(TwoStages(TWO, NoSettings()), batches, tmp_path / "b", steps=40)
+        broken.stop = lambda broken=broken, at=at: broken.step == at
+        assert not broken.run()
+    last = make_trainer(TwoStages(TWO, NoSettings()), batches, tmp_path / "b", steps=40)
+    assert last.run()
+    assert last.history == whole.history
+    assert torch.equal(last.model.second, whole.model.second)
+    assert torch.equal(last.model.first, whole.model.first)
+
+
+def test_learning_rate_falls_by_a_tenth_after_40_and_80_per_cent(batches, tmp_path):
+    rows = []
+    trainer = make_trainer(make_model(MODELS.get("mopoe")), batches, tmp_path, steps=20, report=lambda step, row: rows.append(row))
+    trainer.run()
+    expected = [1e-2] * 8 + [0.9e-2] * 8 + [0.81e-2] * 4
+    assert [row["learning_rate"] for row in rows] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("bad", [0, 7, 39])
+def test_divergence_names_step_and_term(bad, batches, tmp_path):
+    trainer = make_trainer(TwoStages(TWO, NoSettings(bad_step=bad)), batches, tmp_path, steps=40)
+    with pytest.raises(DivergedError, match=f"term became nan at step {bad + 1}:"):
+        trainer.run()
+
+
+def test_batches_need_enough_modalities():
+    with pytest.raises(ValueError, match="two or more modalities"):
+        TwoStages((Modality("a", (1,)),), NoSettings())
