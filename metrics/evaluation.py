@@ -43,7 +43,7 @@ class CrossSamples(NamedTuple):
     labels: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Samples:
     """Images for figures, of the same draws and conditions for every model.
 
@@ -56,7 +56,7 @@ class Samples:
     cross: dict[str, CrossSamples]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """What `evaluate` found.
 

@@ -71,7 +71,7 @@ def find_weights(file: Path | None = None, *, download: bool = True, sha256: str
         raise InputError(f"The Inception weights {file} are not there: expected pytorch-fid's file {cached.name}.")
     if file is None and not cached.is_file():
         if not download:
-            raise WeightsUnavailable(f"No FID: the Inception weights are not in {cached.parent}.")
+            raise WeightsUnavailable("No FID: pytorch-fid's Inception weights are not in its cache.")
         _download(cached, sha256)
     found = file or cached
     digest = _sha256(found)
@@ -89,7 +89,7 @@ def _download(target: Path, sha256: str) -> None:
         torch.hub.download_url_to_file(WEIGHTS_URL, str(target), hash_prefix=sha256, progress=False)
     except (OSError, HTTPException, RuntimeError) as error:  # no network or no room; a broken answer; another hash
         raise WeightsUnavailable(
-            f"No FID: the Inception weights are not in {target.parent} and could not be downloaded ({error}). "
+            f"No FID: pytorch-fid's Inception weights are not in its cache and could not be downloaded ({type(error).__name__}). "
             f"Fetch {WEIGHTS_URL} and name the file with --inception-weights."
         ) from None
 
@@ -120,7 +120,7 @@ def features(inception: Inception, images: Tensor, progress: Callable[[int, int]
     """
     device = next(inception.parameters()).device
     rows = []
-    with torch.inference_mode():
+    with torch.no_grad():
         for batch in images.split(BATCH):
             x = as_float(batch.to(device))
             rows.append(inception(x.expand(-1, 3, -1, -1)))

@@ -1,5 +1,6 @@
 """Judges: one small classifier per modality, trained on real images, that says which class a generated image shows."""
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -41,7 +42,7 @@ class Judge(nn.Module):
     """A small residual network (He et al. 2016) from images (B, C, H, W) in [0, 1] to logits (B, 10).
 
     Every 2x2 block of pixels becomes one of 4 C channels first: a quarter of the positions, where full resolution would cost most
-    of the time and add nothing for digits. Position is kept up to the last layers, because street digits have neighbours at the
+    of the time. Position is kept up to the last layers, because street digits have neighbours at the
     sides: the class is that of the middle one.
 
     Args:
@@ -97,7 +98,7 @@ def train_judge(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], object] | None = None,
 ) -> Judge:
-    """Train a judge with AdamW, one cycle of the learning rate, smoothed labels and random shifts (digits are not flipped).
+    """Train a judge with AdamW, smoothed labels and random shifts (digits are not flipped).
 
     Torch's global random state is left as it was. The same arguments give the same judge on the same machine and device.
 
@@ -139,13 +140,18 @@ def train_judge(
 
 
 def _optimiser(judge: Judge, learning_rate: float, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """AdamW, which decays weights but neither biases nor the affine part of normalisation, and its schedule."""
+    """AdamW, which decays weights but neither biases nor the affine part of normalisation; a linear warm-up, then a cosine to zero."""
     groups = [
         {"params": [p for p in judge.parameters() if p.ndim > 1], "weight_decay": RECIPE["weight_decay"]},
         {"params": [p for p in judge.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    rising = math.ceil(RECIPE["warm_up"] * steps)
+
+    def rate(step: int) -> float:
+        return (step + 1) / rising if step < rising else 0.5 + 0.5 * math.cos(math.pi * (step - rising) / max(1, steps - rising))
+
     optimiser = torch.optim.AdamW(groups, lr=learning_rate)
-    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=RECIPE["warm_up"])
+    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
 
 
 def _in_batches(judge: nn.Module, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -153,7 +159,7 @@ def _in_batches(judge: nn.Module, function: Callable[[Tensor], Tensor], images: 
     if judge.training:
         raise ValueError("a judge judges in eval mode only: statistics of the batch would move the result; call eval() first")
     device = next(judge.parameters()).device
-    with torch.inference_mode():
+    with torch.no_grad():
         return torch.cat([function(as_float(batch.to(device))) for batch in images.split(BATCH)])
 
 

@@ -22,7 +22,7 @@ class Protocol:
     evaluation_seed: int = setting(0, "of draws, latent samples, probe images and conditions; the same for all models and seeds", low=0)
     judge_steps: int = setting(600, "training steps of each judge", low=1)
     judge_batch_size: int = setting(128, "images per training step of a judge", low=2)
-    judge_learning_rate: float = setting(3e-3, "peak learning rate of a judge (one cycle)", low=1e-8)
+    judge_learning_rate: float = setting(3e-3, "peak learning rate of a judge", low=1e-8)
     judge_seed: int = setting(0, "of a judge's weights, batches and augmentation", low=0)
 
     def __post_init__(self) -> None:

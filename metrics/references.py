@@ -21,7 +21,7 @@ Progress = Callable[[str, int, int], object]
 """Called with (what is being done, items done, items)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FeatureSpace:
     """Features in which Frechet distances are taken, with what real images look like in them.
 
@@ -100,7 +100,7 @@ def _extract(extractor: Extractor, images: Tensor, task: str, progress: Progress
     return torch.cat(rows)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class References:
     """What all models of a data set share.
 

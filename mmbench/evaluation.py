@@ -5,13 +5,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from metrics.evaluation import Evaluation, References, evaluate
 from metrics.protocol import Protocol
 from mmbench.config import RunConfig, Training, differences
 from mmbench.console import Console, Task
-from mmbench.data.base import DataSettings, MultimodalData, Split, load_data
+from mmbench.data.base import DataSettings, MultimodalData, load_data
 from mmbench.files import read_json, write_json
 from mmbench.job import parse_metrics, pick_device
 from mmbench.references import make_references
@@ -50,18 +48,14 @@ def evaluate_run(
 
         return evaluate(
             model,
-            test=_labelled(data.test),
-            train=_labelled(data.train),
+            test=data.test.labelled,
+            train=data.train.labelled,
             references=references,
             protocol=config.protocol,
             metrics=metrics,
             device=next(model.parameters()).device,
             progress=progress,
         )
-
-
-def _labelled(split: Split) -> dict[str, tuple[Tensor, Tensor]]:
-    return {name: (items, split.labels[name]) for name, items in split.items.items()}
 
 
 def write_evaluation(folder: RunFolder, hash: str, evaluation: Evaluation) -> None:

@@ -3,7 +3,7 @@
 import io
 import pickle
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metrics.evaluation import FeatureSpace, References, build_feature_space
+from metrics.evaluation import METRICS, FeatureSpace, References, build_feature_space
 from metrics.inception import WEIGHTS_SHA256, WeightsUnavailable, features, load_inception
 from metrics.judges import Judge, accuracy, judge_identity, train_judge
 from metrics.judges import features as judge_features
@@ -31,11 +31,11 @@ DAMAGE = (OSError, EOFError, KeyError, RuntimeError, ValueError, pickle.Unpickli
 def make_references(
     data: MultimodalData,
     protocol: Protocol,
-    metrics: frozenset[str],
-    inception_weights: Path | None,
-    device: torch.device,
-    console: Console,
-    check: Callable[[], None],
+    metrics: Collection[str] = METRICS,
+    inception_weights: Path | None = None,
+    device: torch.device | str = "cpu",
+    console: Console | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> References:
     """Judges and feature spaces for the metrics that are wanted, from the cache or made now.
 
@@ -48,6 +48,7 @@ def make_references(
         console: shows what takes time.
         check: called between two steps; raises to stop.
     """
+    console, device = console or Console(), torch.device(device)
     judges, scores = {}, {}
     keys = {m.name: content_hash([data.provenance["modalities"][m.name], judge_identity(m.shape, protocol)]) for m in data.modalities}
     for m in data.modalities:

@@ -64,9 +64,9 @@ class Trainer:
         batches: Batches,
         config: Training,
         checkpoint: Path,
-        hash: str,
-        report: Callable[[int, dict[str, Any]], None],
-        stop: Callable[[], bool],
+        hash: str = "",
+        report: Callable[[int, dict[str, Any]], object] = lambda step, row: None,
+        stop: Callable[[], bool] = lambda: False,
     ):
         self.model, self.batches, self.config, self.checkpoint, self.hash, self.report, self.stop = (
             model,

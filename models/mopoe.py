@@ -31,8 +31,8 @@ class MoPoE(GaussianMVAE):
     loss = E_{z ~ mixture} sum_m w_m (-log p(x_m given z)) + beta * mean_S KL(q_S || N(0, I))      (their equations 7 and 8)
 
     As in the published code, the prior expert enters the product of the full set only, one-element products are the
-    unimodal posteriors unchanged, and the mixture is sampled by slices: of S subsets, each serves B // S items of the
-    (shuffled) batch, the last one the rest as well.
+    unimodal posteriors unchanged, and the mixture is sampled by slices: of S subsets, each serves B // S items (at least
+    one) of the shuffled batch, the last one the rest as well.
     """
 
     def loss(self, batch: Batch, progress: float) -> Loss:

@@ -102,7 +102,7 @@ def test_a_download_with_another_hash_leaves_nothing(weights, no_cache, monkeypa
 
 def test_without_weights_and_network_there_is_a_reason(monkeypatch):
     monkeypatch.setattr(inception, "WEIGHTS_URL", f"http://127.0.0.1:9/{NAME}")
-    with pytest.raises(WeightsUnavailable, match="could not be downloaded .*--inception-weights"):
+    with pytest.raises(WeightsUnavailable, match=r"could not be downloaded .*--inception-weights"):
         load_inception()
     with pytest.raises(WeightsUnavailable, match="are not in"):
         load_inception(download=False)

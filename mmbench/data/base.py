@@ -43,6 +43,11 @@ class Split:
     labels: dict[str, Tensor]
     pairs: Tensor
 
+    @property
+    def labelled(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Modality name -> (items, labels), unpaired, as metrics take them."""
+        return {name: (items, self.labels[name]) for name, items in self.items.items()}
+
 
 @dataclass(frozen=True)
 class MultimodalData:

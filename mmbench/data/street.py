@@ -19,7 +19,7 @@ __all__ = ["render_digits"]
 
 SIDE = 32
 TILE, GLYPH = 48, 32  # pixels of a glyph's tile, and of the digit's height in it
-CHUNK = 1000  # images rendered at once: bounds the memory
+CHUNK = 500  # images rendered at once: bounds the memory
 FONTS = tuple(
     f"{name}.ttf"
     for name in (

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeAlias
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -16,8 +17,8 @@ from mmbench.report.results import Run, read_history
 __all__ = ["draw_curves"]
 
 _COLUMNS = 5
-_WIDTH, _HEIGHT = 1.5, 0.85  # inches: the frame of a plot
-_LEFT, _ABOVE, _BELOW = 0.5, 0.25, 0.3  # around it, for tick labels and the title
+_WIDTH, _HEIGHT = 1.45, 0.85  # inches: the frame of a plot
+_LEFT, _ABOVE, _BELOW = 0.55, 0.25, 0.3  # around it, for tick labels and the title
 _NAME, _LINE = 0.32, 0.15  # heights of a model's name and of a line of the caption
 _LEGEND = 8  # seeds that fit into a legend beside the first name
 _SKIPPED = 0.05  # of the steps: the first losses may leave the frame, they would flatten the rest
@@ -34,7 +35,7 @@ def draw_curves(models: Sequence[Sequence[Run]], caption: str) -> bytes | None:
         caption: data set, preset, steps.
     """
     found = [(runs[0].name, _stack(runs)) for runs in models]
-    histories = [(name, history) for name, history in found if len(history)]
+    histories = [(name, history) for name, history in found if _terms(history)]
     if not histories:
         return None
     seeds = sorted({int(seed) for _, history in histories for seed in history["seed"].unique()})
@@ -75,6 +76,7 @@ def _draw_term(axes: Axes, history: pd.DataFrame, term: str, palette: Palette) -
     low, high = values.min(), values.max()
     if high > low:
         axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+    axes.set_xlim(0, 1.02 * history["step"].max())
     stages = history.groupby("stage", sort=False)["step"].min().iloc[1:] if "stage" in history else []
     for step in stages:
         axes.axvline(step, color="0.6", linewidth=0.6, linestyle=":")
@@ -89,7 +91,7 @@ def _draw_term(axes: Axes, history: pd.DataFrame, term: str, palette: Palette) -
 
 def _stack(runs: Sequence[Run]) -> pd.DataFrame:
     """The histories of one model's runs under each other, with their seeds."""
-    histories = [read_history(run).assign(seed=run.seed) for run in runs]
+    histories = [read_history(run).replace([np.inf, -np.inf], np.nan).assign(seed=run.seed) for run in runs]  # a failed run may end in them
     filled = [history for history in histories if len(history)]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 

@@ -1,7 +1,7 @@
-"""Figures from sample sheets and histories, as PNG bytes that are the same whenever the files are.
+"""Figures from sheets of samples, as PNG bytes that are the same whenever the files are.
 
 Images are drawn in one coordinate system whose unit is a tile of a cross sheet: a block (a sheet, or the rows of one direction)
-is 10 units wide, a panel is blocks side by side under a title, a figure is panels in a grid over one line of caption.
+is 10 units wide, a panel is blocks side by side under a title, a figure is panels in a grid over a caption.
 """
 
 import io
@@ -42,7 +42,7 @@ _TITLE, _HEAD, _LINE = 1.0, 0.85, 0.65  # heights of a panel's title, a block's 
 _MARGIN = 0.5
 _SMALL, _LARGE = 7.0, 9.0  # font sizes in points
 _LETTER = 0.6  # width of a bold letter over the font size, on the safe side
-_PAIRS = 4  # rows of conditions in a cross block
+_PAIRS = 3  # rows of conditions in a cross block: two models side by side show at most 64 images of a licensed data set
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ def cross_panel(title: str, samples: SampleSet) -> Panel:
 
 
 def draw_panels(grid: Sequence[Sequence[Panel]], caption: str) -> bytes:
-    """A PNG of panels in rows, left to right, over a caption."""
+    """A PNG of panels in rows, left to right, over a caption. Panels without blocks are left out, one panel has some."""
+    grid = [shown for row in grid if (shown := [panel for panel in row if any(panel.rows)])]
     widths = [max(row[i].width for row in grid if i < len(row)) for i in range(max(map(len, grid)))]
     heights = [max(panel.height for panel in row) for row in grid]
     width = sum(widths) + _PANEL_GAP * (len(widths) - 1) + 2 * _MARGIN
@@ -170,9 +171,11 @@ def _draw_block(axes: Axes, block: Block, x: float, y: float) -> None:
 
 
 def _cross_block(cross: CrossSamples) -> Block:
-    strips = []
-    for start in range(0, min(len(cross.conditions), _PAIRS * CROSS_COLUMNS), CROSS_COLUMNS):
-        here = slice(start, start + CROSS_COLUMNS)
+    """Up to 30 conditions over their outputs, taken evenly from all of them: they may be sorted by class."""
+    count, strips = len(cross.conditions), []
+    chosen = np.linspace(0, count - 1, min(count, _PAIRS * CROSS_COLUMNS)).round().astype(int)
+    for start in range(0, len(chosen), CROSS_COLUMNS):
+        here = chosen[start : start + CROSS_COLUMNS]
         strips += [
             (_strip(cross.conditions[here], CROSS_COLUMNS), 1.0, _PAIR_GAP if start else 0.0),
             (_strip(cross.outputs[here], CROSS_COLUMNS), 1.0, 0.0),

@@ -38,7 +38,8 @@ def build_report(runs: Sequence[Run]) -> dict[str, bytes]:
         raise InputError(f"The folder {runs[0].folder.parents[1]} mixes runs of several data sets or presets: move the strangers elsewhere.")
     models = [list(group) for _, group in groupby(runs, key=lambda run: (run.model, run.label))]
     firsts = [next((run for run in group if run.state == "done"), None) for group in models]
-    shown = [(run, load_samples(run.folder / "samples")) for run in firsts if run and (run.folder / "samples" / "samples.json").exists()]
+    loaded = [(run, load_samples(run.folder / "samples")) for run in firsts if run and (run.folder / "samples" / "samples.json").exists()]
+    shown = [(run, samples) for run, samples in loaded if samples.joint or samples.cross]
     files: dict[str, bytes] = {}
     page = [*_opening(runs)]
     for table in build_tables(runs):

@@ -8,20 +8,23 @@ from mmbench.report.results import Run
 __all__ = ["disagreements", "protocol_lines", "reference_values", "spell", "spell_value"]
 
 _SHARED = ("data", "modalities", "training", "protocol", "precision")  # what must not differ between the rows of a table
+_NO_DATA_SETTINGS = ("notes", "counts", "modalities", "settings")  # what the protocol says about data elsewhere
 _SHOWN = 8  # disagreements that are spelled out; the rest are counted
 _REFERENCES = (  # prefix, sentence, format
     ("judge/", "Judges' accuracy on real test images, a reference and no bound", lambda value: f"{100 * value:.2f} %"),
     ("fid_floor/", "FID floor, real train against real test images", lambda value: f"{value:.2f}"),
-    ("fid_real/", "Real images behind FID", lambda value: f"{value:,.0f}"),
+    ("fid_real/", "Test images behind FID", lambda value: f"{value:,.0f}"),
+    ("fid_train/", "Train images behind its floor", lambda value: f"{value:,.0f}"),
     ("fd_clf_floor/", "FD-clf floor, real train against real test images", lambda value: f"{value:.2f}"),
-    ("fd_clf_real/", "Real images behind FD-clf", lambda value: f"{value:,.0f}"),
+    ("fd_clf_real/", "Test images behind FD-clf", lambda value: f"{value:,.0f}"),
+    ("fd_clf_train/", "Train images behind its floor", lambda value: f"{value:,.0f}"),
     ("", "Other references", lambda value: f"{value:,.6g}"),
 )
 
 
 def spell(values: Mapping[str, Any]) -> str:
     """{"steps": 4000, "batch_size": 256} -> "steps 4,000, batch size 256"."""
-    return ", ".join(f"{_words(path)} {spell_value(value)}" for path, value in _flatten(values).items())
+    return _listed(_merged([values]))
 
 
 def spell_value(value: object) -> str:
@@ -37,21 +40,20 @@ def protocol_lines(runs: Sequence[Run]) -> list[str]:
     """The sentences under a table that rests on `runs` (one or more). Where they differ in something, all its values stand there."""
     data = [run.config.get("data") or {} for run in runs]
     notes = _distinct(str(note).rstrip(".") for section in data for note in section.get("notes") or ())
-    counts: dict[str, list[str]] = {}
-    for path, value in _merged([section.get("counts") or {} for section in data]).items():
-        counts.setdefault(path[0], []).append(" ".join([value, *path[1:]]).replace("_", " "))
-    numbers = _merged([{key: value for key, value in section.items() if isinstance(value, (int, float))} for section in data])
+    settings = [{**section, **(section.get("settings") or {})} for section in data]
+    rest = [{key: value for key, value in section.items() if key not in _NO_DATA_SETTINGS} for section in settings]
     training = _merged([{**(run.config.get("training") or {}), "precision": run.config.get("precision", "unknown")} for run in runs])
     protocol = _merged([run.config.get("protocol") or {} for run in runs])
-    sentences = {
-        "Data": ". ".join([runs[0].dataset, *notes]),
-        "Images": "; ".join(f"{name} {', '.join(amounts)}" for name, amounts in counts.items()),
-        "Data settings": _listed(numbers),
-        "Training": f"{_listed(training)}, seeds {', '.join(str(seed) for seed in sorted({run.seed for run in runs}))}",
-        "Evaluation": _listed(protocol),
-        **_references(runs),
-    }
-    return [f"{title}: {text}." for title, text in sentences.items() if text]
+    seeds = sorted({run.seed for run in runs})
+    sentences = [
+        ("Data", ". ".join([runs[0].dataset, *notes])),
+        ("Images", _counts(data)),
+        ("Data settings", _listed(_merged(rest, numbers=True))),
+        ("Training", f"{_listed(training)}, {'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}"),
+        ("Evaluation", _listed(protocol)),
+        *_references(runs),
+    ]
+    return [f"{title}: {text}." for title, text in sentences if text]
 
 
 def disagreements(runs: Sequence[Run]) -> str:
@@ -79,14 +81,23 @@ def reference_values(runs: Iterable[Run], name: str) -> list[float]:
     return list(found.values())
 
 
-def _references(runs: Sequence[Run]) -> dict[str, str]:
+def _counts(data: Sequence[Mapping[str, Any]]) -> str:
+    """How many images each modality has in each split."""
+    counts: dict[str, list[str]] = {}
+    for path, value in _merged([section.get("counts") or section.get("modalities") or {} for section in data], numbers=True).items():
+        split = [word for word in path[1:] if word != "images"]
+        counts.setdefault(path[0], []).append(" ".join([value, *split]).replace("_", " "))
+    return "; ".join(f"{name} {', '.join(amounts)}" for name, amounts in counts.items())
+
+
+def _references(runs: Sequence[Run]) -> list[tuple[str, str]]:
     names = sorted({name for run in runs for name in run.references})
-    sentences = {}
+    sentences = []
     for prefix, title, show in _REFERENCES:
         here = [name for name in names if name.startswith(prefix)]
         names = [name for name in names if name not in here]
         shown = (f"{name.removeprefix(prefix)} {' or '.join(map(show, reference_values(runs, name)))}" for name in here)
-        sentences[title] = ", ".join(shown)
+        sentences.append((title, ", ".join(shown)))
     return sentences
 
 
@@ -99,9 +110,10 @@ def _flatten(value: object, path: tuple[str, ...] = ()) -> dict[tuple[str, ...],
     return {key: leaf for name, item in value.items() for key, leaf in _flatten(item, (*path, str(name))).items()}
 
 
-def _merged(sections: Sequence[Mapping[str, Any]]) -> dict[tuple[str, ...], str]:
-    """Leaves of all sections in words, by path, distinct values joined by "or"."""
-    flat = [_flatten(section) for section in sections]
+def _merged(sections: Sequence[Mapping[str, Any]], numbers: bool = False) -> dict[tuple[str, ...], str]:
+    """Leaves of all sections in words, by path, distinct values joined by "or"; with `numbers`, only those (no hashes, no names)."""
+    kinds = (int, float) if numbers else object
+    flat = [{path: leaf for path, leaf in _flatten(section).items() if isinstance(leaf, kinds)} for section in sections]
     paths = _distinct(path for section in flat for path in section)
     return {path: " or ".join(_distinct(spell_value(section[path]) for section in flat if path in section)) for path in paths}
 

@@ -22,6 +22,8 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "[": "{[}",  # after the end of a row it would begin an option
+    "]": "{]}",
     "→": r"$\to$",
     "±": r"$\pm$",
     _MINUS: "$-$",
@@ -33,7 +35,8 @@ _LATEX = {
 
 def escape_markdown(text: str) -> str:
     """`text` as it is, in one line of Markdown: no HTML, no emphasis, no links, no formulas, no table bars."""
-    return re.sub(r"([\\`*_{}\[\]|~$#])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+    # an underscore inside a word means nothing, and addresses stay whole without the backslash
+    return re.sub(r"([\\`*{}\[\]|~$#]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
 def escape_latex(text: str) -> str:

@@ -193,7 +193,8 @@ def _legend(table: Table) -> str:
 def _row(runs: list[Run], columns: Sequence[Column]) -> Row:
     done = [run for run in runs if run.state == "done"]
     missing = "; ".join(_state(run) for run in runs if run.state != "done")
-    note = f"Rests on {len(done)} of {len(runs)} seeds: {missing}." if missing else ""
+    rests = f"Rests on {len(done)} of {len(runs)} seeds" if done else "No seed is done"
+    note = f"{rests}: {missing}." if missing else ""
     cells = [_cell(done, column, runs[0]) if done else Cell({}, _paper(runs[0], column), note) for column in columns]
     return Row(runs[0].name, runs[0].model, runs[0].label, len(done), cells, note)
 

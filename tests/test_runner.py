@@ -1,0 +1,161 @@
+"""Whole runs on the embedded data set: what they leave on disk, second runs, failures, interruptions, later evaluation."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import SMALL
+
+import mmbench
+from mmbench.files import read_json
+from models.mopoe import MoPoE
+from models.registry import MODELS
+
+RUN = ("run", "--dataset", "digits", "--preset", "smoke", *SMALL)
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A copy of the finished results that a test may change."""
+    return shutil.copytree(finished.path, tmp_path / "results")
+
+
+def seed_folder(results, model="mopoe", seed=0):
+    return results / "digits" / "smoke" / model / f"seed-{seed}"
+
+
+def test_a_run_leaves_everything_that_a_report_needs(finished):
+    for entry in MODELS:
+        folder = seed_folder(finished.path, entry.name)
+        names = {path.name for path in folder.iterdir()}
+        assert names == {"config.json", "status.json", "history.csv", "metrics.json", "checkpoint.pt", "samples"}
+        config = read_json(folder / "config.json")
+        assert config["hash"] == read_json(folder / "metrics.json")["hash"]
+        assert config["training"]["steps"] == 4
+        assert read_json(folder / "status.json")["state"] == "done"
+        assert (folder / "history.csv").read_text().splitlines()[0].startswith("step,stage,learning_rate,")
+    report = {path.name for path in (finished.path / "digits" / "smoke").iterdir() if path.is_file()}
+    tables = {f"table{n}.{kind}" for n in (1, 2, 3) for kind in ("csv", "md", "tex")}
+    assert tables | {"figure3.png", "training.png", "README.md"} <= report
+    assert not list(finished.path.rglob("*.part"))
+
+
+def test_no_figure_is_missing_without_a_reason(finished):
+    frame = mmbench.load_results(finished.path)
+    assert set(frame["model"]) == {entry.name for entry in MODELS}
+    missing = frame[frame["value"].isna() & frame["metric"].notna()]
+    assert set(missing["metric"]) <= {"fid/handwritten", "fid/street", "joint_coherence/entropy"}
+    assert missing["reason"].str.len().gt(20).all()
+
+
+def test_committed_files_name_no_folder_of_the_machine(finished):
+    home = os.path.expanduser("~")
+    for path in (finished.path / "digits" / "smoke").rglob("*"):
+        if path.suffix in {".json", ".csv", ".md", ".tex"}:
+            text = path.read_text()
+            for place in (str(finished.path), os.environ["MMBENCH_CACHE"], os.environ["TORCH_HOME"], home + "/"):
+                assert place not in text, path
+
+
+def test_a_second_run_skips_what_is_done(copy, invoke):
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("checkpoint.pt")}
+    result = invoke(*RUN, "--models", "all", "--results", copy)
+    assert result.code == 0
+    assert f"{len(before)} runs, {len(before)} of them done" in result.text
+    assert before == {path: path.stat().st_mtime_ns for path in copy.rglob("checkpoint.pt")}
+
+
+def test_report_writes_the_same_bytes_without_models_or_data(copy, invoke, monkeypatch):
+    folder = copy / "digits" / "smoke"
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    for path in before:
+        path.unlink()
+    for path in copy.rglob("checkpoint.pt"):
+        path.unlink()
+    monkeypatch.setattr("mmbench.data.base.load_data", lambda *a, **k: pytest.fail("read data"))
+    assert invoke("report", "--results", copy).code == 0
+    assert before == {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_the_same_seed_gives_the_same_bytes(finished, invoke, tmp_path):
+    assert invoke(*RUN, "--models", "cnf-mvae", "--results", tmp_path).code == 0
+    for name in ("metrics.json", "history.csv", "samples/joint-street.png"):
+        assert (seed_folder(tmp_path, "cnf-mvae") / name).read_bytes() == (seed_folder(finished.path, "cnf-mvae") / name).read_bytes()
+
+
+def test_other_settings_are_refused_unless_labelled(copy, invoke):
+    other = (*RUN, "--models", "mopoe", "--set", "mopoe.beta=1", "--results", copy)
+    result = invoke(*other)
+    assert result.code == 2
+    assert "differs in settings.beta (2.5 there, 1.0 asked for)" in result.text
+    assert "--label" in result.text
+    assert invoke(*other, "--label", "plain").code == 0
+    assert (copy / "digits" / "smoke" / "mopoe+plain" / "seed-0" / "metrics.json").exists()
+
+
+def test_a_diverging_model_fails_alone(invoke, tmp_path, monkeypatch):
+    original = MoPoE.loss
+
+    def explode(self, batch, progress):
+        loss = original(self, batch, progress)
+        return loss._replace(terms={**loss.terms, "kl": loss.terms["kl"] * float("inf" if progress >= 0.5 else 1)})
+
+    monkeypatch.setattr(MoPoE, "loss", explode)
+    result = invoke(*RUN, "--models", "mopoe,cada-vae", "--results", tmp_path)
+    assert result.code == 1
+    status = read_json(seed_folder(tmp_path) / "status.json")
+    assert status["state"] == "failed"
+    assert "kl became inf at step 3" in status["error"]
+    assert "DivergedError" in status["traceback"]
+    assert read_json(seed_folder(tmp_path, "cada-vae") / "status.json")["state"] == "done"
+    assert "FAILED mopoe seed 0" in result.text
+    monkeypatch.undo()
+    assert invoke(*RUN, "--models", "mopoe", "--results", tmp_path).code == 0
+    assert read_json(seed_folder(tmp_path) / "status.json")["state"] == "done"
+
+
+def test_evaluate_later_gives_the_same_metrics(copy, invoke):
+    folder = seed_folder(copy)
+    before = read_json(folder / "metrics.json")
+    thinned = {**before, "metrics": {k: v for k, v in before["metrics"].items() if not k.startswith("probe")}}
+    (folder / "metrics.json").write_text(json.dumps(thinned))
+    result = invoke("evaluate", folder, "--metrics", "probe")
+    assert result.code == 0, result.text
+    assert read_json(folder / "metrics.json") == before
+
+
+def test_metrics_can_be_chosen(invoke, tmp_path):
+    assert invoke(*RUN, "--models", "mopoe", "--results", tmp_path, "--metrics", "probe").code == 0
+    assert set(read_json(seed_folder(tmp_path) / "metrics.json")["metrics"]) == {"probe/handwritten", "probe/street"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_writes_a_checkpoint_and_the_same_command_goes_on(number, finished, tmp_path):
+    command = [sys.executable, "-m", "mmbench", *RUN, "--models", "mopoe", "--results", str(tmp_path), "--set", "steps=100000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    status = seed_folder(tmp_path) / "status.json"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (status.exists() and read_json(status)["state"] == "running"):
+        time.sleep(0.2)
+    time.sleep(2)
+    process.send_signal(number)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, text
+    assert "the same command goes on from here" in text
+    assert "Traceback" not in text
+    saved = torch.load(seed_folder(tmp_path) / "checkpoint.pt", weights_only=True)
+    assert saved["step"] > 0
+    assert read_json(status)["state"] == "running"
+
+
+def test_the_whole_job_is_estimated_after_warm_up(invoke, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmbench.runner.WARM_UP_SECONDS", 0.0)
+    result = invoke(*RUN, "--models", "mopoe", "--results", tmp_path)
+    assert re.search(r"About [\d.]+ steps per second.*--preset paper: about .*--preset cpu: about", result.text)
