@@ -59,6 +59,7 @@ class Judge(nn.Module):
             *(nn.Linear(FEATURES * (height // 8) * (width // 8), FEATURES), nn.ReLU()),
         )
         self.head = nn.Linear(FEATURES, CLASSES)
+        self.to(memory_format=torch.channels_last)
 
     def features(self, x: Tensor) -> Tensor:
         """(B, 128) activations of the penultimate layer, after its ReLU."""
@@ -121,7 +122,7 @@ def train_judge(
     device = images.device
     with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU, whatever the device
         torch.random.default_generator.manual_seed(seed)
-        judge = Judge(tuple(images.shape[1:])).to(memory_format=torch.channels_last).to(device)
+        judge = Judge(tuple(images.shape[1:])).to(device)
     optimiser, schedule = _optimiser(judge, learning_rate, steps)
     order = torch.empty(0, dtype=torch.int64)
     for step in range(steps):
