@@ -45,9 +45,9 @@ class Inception(nn.Module):
         self.network.Mixed_7c = pytorch_fid.FIDInceptionE_2(2048)
 
     def as_extractor(self) -> "Inception":
-        """Drop the classifier and freeze the rest, in eval mode."""
+        """Drop the classifier and freeze the rest, in eval mode and in the memory format that is fastest."""
         self.network.fc = nn.Identity()
-        return self.eval().requires_grad_(False)
+        return self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         resized = functional.interpolate(x, size=(SIDE, SIDE), mode="bilinear", align_corners=False)

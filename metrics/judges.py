@@ -42,8 +42,8 @@ class Judge(nn.Module):
     """A small residual network (He et al. 2016) from images (B, C, H, W) in [0, 1] to logits (B, 10).
 
     Every 2x2 block of pixels becomes one of 4 C channels first: a quarter of the positions, where full resolution would cost most
-    of the time. Position is kept up to the last layers, because street digits have neighbours at the
-    sides: the class is that of the middle one.
+    of the time. Position is kept up to the last layers, because street digits have neighbours at the sides: the class is that of
+    the middle one.
 
     Args:
         shape: (C, H, W) with even H and W.

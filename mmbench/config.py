@@ -135,7 +135,7 @@ class Overrides:
                 raise InputError(f"Unknown setting {key!r} in --set: {suggest(key, known)}")
 
 
-def make_configs(entries: Sequence[ModelEntry], dataset: str, preset_name: str, pairs: Sequence[str]) -> list[RunConfig]:
+def make_configs(entries: Sequence[ModelEntry], dataset: str, preset_name: str, pairs: Sequence[str], precision: str = "fp32") -> list[RunConfig]:
     """One configuration per model, from a preset and `--set` pairs.
 
     Raises:
@@ -148,7 +148,9 @@ def make_configs(entries: Sequence[ModelEntry], dataset: str, preset_name: str, 
     data = overrides.apply(DataSettings, {}, "the data")
     settings = [overrides.apply(entry.settings, entry.presets.get(preset.name, {}), entry.name, entry.name) for entry in entries]
     overrides.check_all_used([Training, Protocol, DataSettings, *(entry.settings for entry in entries)])
-    return [RunConfig(entry, chosen, dataset, preset.name, data, training, protocol) for entry, chosen in zip(entries, settings, strict=True)]
+    return [
+        RunConfig(entry, chosen, dataset, preset.name, data, training, protocol, precision) for entry, chosen in zip(entries, settings, strict=True)
+    ]
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:

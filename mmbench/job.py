@@ -9,6 +9,7 @@ from shlex import join
 import torch
 
 from metrics.evaluation import METRICS
+from metrics.inception import find_weights
 from mmbench.config import RunConfig, get_preset, make_configs
 from mmbench.data.base import DATASETS
 from models.errors import InputError, suggest
@@ -55,6 +56,7 @@ class Job:
         *,
         data_dir: Path | None = None,
         device: str = "auto",
+        precision: str = "auto",
         metrics: str | None = None,
         inception_weights: Path | None = None,
     ) -> "Job":
@@ -62,9 +64,13 @@ class Job:
         entries = _pick_models(models)
         data = DATASETS.get(dataset)
         chosen = get_preset(preset or data.default_preset)
-        configs = make_configs(entries, dataset, chosen.name, overrides)
+        where = pick_device(device)
+        configs = make_configs(entries, dataset, chosen.name, overrides, _pick_precision(precision, where))
         if label is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label):
             raise InputError(f"The label {label!r} is not usable: expected letters, digits, dots, dashes and underscores.")
+        wanted = parse_metrics(metrics)
+        if inception_weights is not None and "fid" in wanted:
+            find_weights(inception_weights)  # an InputError now rather than after the judges are trained
         numbers = _parse_seeds(seeds) if seeds is not None else chosen.seeds
         words = ["mmbench", "run", "--models", ",".join(entry.name for entry in entries), "--dataset", dataset, "--preset", chosen.name]
         words += ["--seeds", ",".join(map(str, numbers))] + [word for pair in overrides for word in ("--set", pair)]
@@ -75,8 +81,8 @@ class Job:
             label=label,
             results=results,
             data_dir=data_dir,
-            device=pick_device(device),
-            metrics=parse_metrics(metrics),
+            device=where,
+            metrics=wanted,
             inception_weights=inception_weights,
             command=join(words),
         )
@@ -125,3 +131,17 @@ def pick_device(name: str) -> torch.device:
     if not there[kind] or (kind == "cuda" and index and int(index) >= torch.cuda.device_count()):
         raise InputError(f"The device {name} is not there on this machine: choose --device cpu, or auto for the best there is.")
     return torch.device(name)
+
+
+def _pick_precision(name: str, device: torch.device) -> str:
+    """The precision called `name`; for auto bf16 where the processor computes in it, fp32 elsewhere."""
+    if name not in ("auto", "fp32", "bf16"):
+        raise InputError(f"Unknown precision {name!r}: {suggest(name, ['auto', 'fp32', 'bf16'])}")
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # older releases of torch do not tell
+        found = torch.cpu.get_capabilities()
+        return "bf16" if found.get("avx512_bf16") or found.get("amx_bf16") else "fp32"
+    return "fp32"

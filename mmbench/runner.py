@@ -56,6 +56,7 @@ def run_job(job: Job) -> int:
     prepare_results(job.results)
     first = job.configs[0]
     data = load_data(first.dataset, job.data_dir, first.data)
+    Batches(data.train, data.modalities, first.training.batch_size, 0)  # an InputError now rather than in every run
     runs = _plan(job, data)
     todo = [run for run in runs if run.folder.status["state"] != "done"]
     console.say(f"{first.dataset}, preset {first.preset}: {len(runs)} runs, {len(runs) - len(todo)} of them done, on {job.device}.")
@@ -64,6 +65,7 @@ def run_job(job: Job) -> int:
         try:
             if todo:
                 references = make_references(data, first.protocol, job.metrics, job.inception_weights, job.device, console, stop.check)
+                _announce(todo, job, data)
                 estimate = _Estimate(job, todo, console)
             for run in todo:
                 if not _attempt(run, job, data, references, console, stop, estimate):
@@ -88,25 +90,25 @@ def _plan(job: Job, data: MultimodalData) -> list[Run]:
             run = Run(config, seed, folder, config.hash(data.provenance))
             folder.check_config(run.hash, decisive)
             runs.append(run)
-    for run in runs:
-        if run.folder.config is None:
-            run.folder.set_status("pending")
-            write_json(run.folder.config_file, _describe(run, job, data))
     return runs
 
 
-def _describe(run: Run, job: Job, data: MultimodalData) -> dict[str, Any]:
-    return {
-        **run.config.decisive(data.provenance),
-        "hash": run.hash,
-        "title": run.config.entry.title,
-        "label": job.label,
-        "preset": run.config.preset,
-        "seed": run.seed,
-        "modalities": [asdict(modality) for modality in data.modalities],
-        "command": job.command,
-        "environment": describe_environment(job.device),
-    }
+def _announce(runs: Sequence[Run], job: Job, data: MultimodalData) -> None:
+    """Write the configuration of every run that has none yet; its state is pending from then on."""
+    for run in runs:
+        if run.folder.config is None:
+            description = {
+                **run.config.decisive(data.provenance),
+                "hash": run.hash,
+                "title": run.config.entry.title,
+                "label": job.label,
+                "preset": run.config.preset,
+                "seed": run.seed,
+                "modalities": [asdict(modality) for modality in data.modalities],
+                "command": job.command,
+                "environment": describe_environment(job.device),
+            }
+            write_json(run.folder.config_file, description)
 
 
 def _attempt(run: Run, job: Job, data: MultimodalData, references: References, console: Console, stop: Stop, estimate: "_Estimate") -> bool:
@@ -152,7 +154,16 @@ def _train(
             task.update(step, f"loss {row['loss']:.1f}")
             estimate.update(run, step)
 
-        trainer = Trainer(model, batches, run.config.training, run.folder.checkpoint, run.hash, report, lambda: stop.signal is not None)
+        trainer = Trainer(
+            model,
+            batches,
+            run.config.training,
+            run.folder.checkpoint,
+            run.hash,
+            run.config.precision,
+            report,
+            lambda: stop.signal is not None,
+        )
         try:
             finished = trainer.run()
         finally:

@@ -55,6 +55,7 @@ class Trainer:
         checkpoint: file that the state is written to every two minutes and at the end.
         hash: of the run's configuration; a checkpoint of another configuration is refused.
         report: called with (steps done, history row) after every row of history.
+        precision: "fp32", or "bf16" for autocast to bfloat16 in the loss; weights, gradients and optimiser stay in float32.
         stop: asked after every step; once it says True, `run` writes a checkpoint and returns.
     """
 
@@ -65,6 +66,7 @@ class Trainer:
         config: Training,
         checkpoint: Path,
         hash: str = "",
+        precision: str = "fp32",
         report: Callable[[int, dict[str, Any]], object] = lambda step, row: None,
         stop: Callable[[], bool] = lambda: False,
     ):
@@ -77,6 +79,7 @@ class Trainer:
             report,
             stop,
         )
+        self.low_precision = precision == "bf16"
         self.stages = model.stages()
         self.step = 0
         self.resumed_at = 0
@@ -117,7 +120,9 @@ class Trainer:
             rate = self.config.learning_rate * 0.9 ** ((progress >= 0.4) + (progress >= 0.8))
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            loss = stage.loss(self.batches.batch(self.step), progress)
+            batch = self.batches.batch(self.step)
+            with torch.autocast(self.batches.device.type, torch.bfloat16, enabled=self.low_precision):
+                loss = stage.loss(batch, progress)
             self.optimizer.zero_grad(set_to_none=True)
             loss.total.backward()
             self.optimizer.step()

@@ -34,6 +34,7 @@ class CNFMVAESettings:
     contrast_weight: float = setting(10.0, "lambda, weight of the contrastive term of each pair of modalities", low=0)
     temperature: float = setting(1.0, "tau of the contrastive term", low=1e-3)
     contrast_on: str = setting("sample", "the contrastive term sees f(z) (sample) or f(e) (mean)", choices=("sample", "mean"))
+    initial_noise: float = setting(0.1, "s1, standard deviation of the posterior, at first", low=1e-6)
     likelihood_scale: float = setting(0.5, "s2, standard deviation of the Gaussian likelihood (initial value if trained)", low=1e-3)
     train_likelihood_scale: bool = setting(False, "learn s2 instead of keeping it fixed")
 
@@ -47,7 +48,8 @@ def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     Args:
         a, b: (N, L), row i of both belonging together.
     """
-    scores = a @ b.T / temperature
+    with torch.autocast(a.device.type, enabled=False):  # scores reach tens of nats: bfloat16 would blur them
+        scores = a @ b.T / temperature
     targets = torch.arange(len(a), device=a.device)
     return 0.5 * (functional.cross_entropy(scores, targets) + functional.cross_entropy(scores.T, targets))
 
@@ -67,7 +69,7 @@ class CNFMVAE(SharedLatentModel):
         self.encoders = nn.ModuleDict({m.name: make_encoder(m, s.latent_size) for m in modalities})
         self.decoders = nn.ModuleDict({m.name: make_decoder(m, s.latent_size) for m in modalities})
         self.flows = nn.ModuleDict({m.name: CouplingFlow(s.latent_size, s.flow_layers, s.flow_hidden) for m in modalities})
-        self.log_s1 = nn.ParameterDict({m.name: nn.Parameter(torch.zeros(())) for m in modalities})
+        self.log_s1 = nn.ParameterDict({m.name: nn.Parameter(torch.tensor(math.log(s.initial_noise))) for m in modalities})
         self.likelihoods = nn.ModuleDict({m.name: make_likelihood(m, "gaussian", s.likelihood_scale, s.train_likelihood_scale) for m in modalities})
 
     def loss(self, batch: Batch, progress: float) -> Loss:

@@ -54,5 +54,5 @@ class CouplingFlow(nn.Module):
 
     @staticmethod
     def _affine(network: nn.Module, seen: Tensor) -> tuple[Tensor, Tensor]:
-        raw, shift = network(seen).chunk(2, dim=-1)
+        raw, shift = network(seen).to(seen.dtype).chunk(2, dim=-1)  # log-determinants stay in float32 under autocast
         return _BOUND * torch.tanh(raw / _BOUND), shift

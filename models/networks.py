@@ -1,11 +1,13 @@
 """Encoders and decoders, the same for every model of a comparison (Shi et al. 2019, as laid out for MNIST-SVHN).
 
-Images whose sides divide by 8 get the convolutional pair, everything else the fully connected one.
+Images whose sides divide by 8 get the convolutional pair, everything else the fully connected one. Under autocast the
+layers compute in bfloat16; what leaves a network, or enters its final sigmoid, is float32 again.
 """
 
 import math
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from models.base import Modality
@@ -16,6 +18,13 @@ HIDDEN = 400  # units of the fully connected pair
 CHANNELS = (32, 64, 128)  # of the convolutional pair, each layer halving (doubling) the side
 
 
+class Float32(nn.Module):
+    """Back from autocast's bfloat16, whose 8 bits are too few for log-variances, likelihoods and what is near 0 or 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float() if x.dtype == torch.bfloat16 else x
+
+
 def _convolutional(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[1] % 8 == 0 and shape[2] % 8 == 0
 
@@ -24,12 +33,12 @@ def make_encoder(modality: Modality, outputs: int) -> nn.Module:
     """A network from (B, *shape) to (B, outputs)."""
     numel = math.prod(modality.shape)
     if not _convolutional(modality.shape):
-        return nn.Sequential(nn.Flatten(), nn.Linear(numel, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, outputs))
+        return nn.Sequential(nn.Flatten(), nn.Linear(numel, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, outputs), Float32())
     channels, height, width = modality.shape
     layers: list[nn.Module] = []
     for before, after in pairwise((channels, *CHANNELS)):
         layers += [nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(CHANNELS[-1] * height * width // 64, outputs))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(CHANNELS[-1] * height * width // 64, outputs), Float32())
 
 
 def make_decoder(modality: Modality, latent: int) -> nn.Module:
@@ -37,13 +46,13 @@ def make_decoder(modality: Modality, latent: int) -> nn.Module:
     shape = modality.shape
     mean = nn.Softmax(dim=-1) if modality.likelihood == "categorical" else nn.Sigmoid()
     if not _convolutional(shape):
-        return nn.Sequential(nn.Linear(latent, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, math.prod(shape)), nn.Unflatten(1, shape), mean)
+        return nn.Sequential(nn.Linear(latent, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, math.prod(shape)), nn.Unflatten(1, shape), Float32(), mean)
     channels, height, width = shape
     low = (CHANNELS[-1], height // 8, width // 8)
     layers: list[nn.Module] = [nn.Linear(latent, math.prod(low)), nn.ReLU(), nn.Unflatten(1, low)]
     for before, after in pairwise((*CHANNELS[::-1], channels)):
         layers += [nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers[:-1], mean)
+    return nn.Sequential(*layers[:-1], Float32(), mean)
 
 
 def decode_flat(decoder: nn.Module, latent: Tensor) -> Tensor:

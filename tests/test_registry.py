@@ -22,7 +22,7 @@ def test_the_papers_models_are_registered():
 
 
 def test_an_unknown_name_suggests_the_nearest():
-    with pytest.raises(InputError, match="Unknown model 'mopo': did you mean 'mopoe'?"):
+    with pytest.raises(InputError, match=r"Unknown model 'mopo': did you mean 'mopoe'\?"):
         MODELS.get("mopo")
 
 

@@ -23,13 +23,29 @@ def batches():
     return Batches(Split(items, {name: torch.zeros(40) for name in items}, pairs), TWO, 8, seed=3)
 
 
-def make_trainer(model, batches, folder, steps=30, stop=lambda: False, hash="h", report=lambda step, row: None):
-    return Trainer(model, batches, Training(steps=steps, learning_rate=1e-2), folder / "checkpoint.pt", hash, report, stop)
+def make_trainer(model, batches, folder, steps=30, stop=lambda: False, hash="h", precision="fp32", report=lambda step, row: None):
+    return Trainer(model, batches, Training(steps=steps, learning_rate=1e-2), folder / "checkpoint.pt", hash, precision, report, stop)
 
 
 def make_model(entry):
     torch.manual_seed(1)
     return entry.model(TWO, entry.settings())
+
+
+@pytest.mark.parametrize("entry", list(MODELS), ids=lambda entry: entry.name)
+def test_bfloat16_changes_the_loss_by_its_rounding_alone(entry, batches, tmp_path):
+    """What leaves a network is float32: terms agree to bfloat16's 3 digits, weights stay in float32, and training moves them alike."""
+    runs = {}
+    for precision in ("fp32", "bf16"):
+        runs[precision] = make_trainer(make_model(entry), batches, tmp_path / precision, steps=20, precision=precision)
+        assert runs[precision].run()
+    assert all(p.dtype == torch.float32 for p in runs["bf16"].model.parameters())
+    first = {precision: run.history[0] for precision, run in runs.items()}
+    assert first["bf16"] != first["fp32"]
+    for name, value in first["fp32"].items():
+        if name != "stage":
+            assert first["bf16"][name] == pytest.approx(value, rel=0.02, abs=0.05), name
+    assert runs["bf16"].history[-1]["loss"] == pytest.approx(runs["fp32"].history[-1]["loss"], rel=0.03)
 
 
 @pytest.mark.parametrize("entry", list(MODELS), ids=lambda entry: entry.name)
