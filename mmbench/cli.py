@@ -59,6 +59,7 @@ def _data_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--seeds", help="Whole numbers separated by commas (default: the preset's own).")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, for every model or as MODEL.KEY=VALUE.")
 @click.option("--label", help="Keep this variant apart from the unlabelled runs.")
+@click.option("--jobs", type=int, help="Runs at once (default on a CPU: as many one-thread runs as cores).")
 @click.option("--precision", default="auto", show_default=True, help="fp32, bf16, or auto: bf16 where the processor has it.")
 @_results_option
 @_data_options

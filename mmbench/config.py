@@ -46,7 +46,7 @@ PRESETS = {
         # 100 epochs of 256 pairs over MMVAE's 560,680 training pairs (10 permutations of 56,068)
         Preset("paper", "the paper's budget", (0, 1, 2), {"steps": 219_016, "learning_rate": 1e-4}, {}),
         Preset("cpu", "the same protocol, a budget that two cores finish in hours", (0, 1, 2), {"steps": 10_000}, {}),
-        Preset("quick", "a quarter of an hour for four models on two cores", (0,), {"steps": 1_000}, {}),
+        Preset("quick", "a quarter of an hour for four models on two cores", (0,), {"steps": 1_500}, {"judge_steps": 300}),
         Preset(
             "smoke",
             "seconds, to see that everything works; its figures mean nothing",

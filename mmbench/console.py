@@ -67,11 +67,12 @@ class _Bar(Task):
 
 
 class Console:
-    """Prints lines and shows tasks."""
+    """Prints lines and shows tasks, several at once where several are open."""
 
     def __init__(self) -> None:
         self.terminal = sys.stdout.isatty()
-        self._progress: Any = None
+        self._progress: Any = None  # rich's display, while tasks are open
+        self._open = 0
 
     def say(self, line: str) -> None:
         if self._progress:
@@ -85,13 +86,25 @@ class Console:
         if not self.terminal:
             yield _Line(name, total)
             return
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-        from rich.table import Column
-
-        note = TextColumn("[dim]{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
-        columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-        with Progress(*columns, note, transient=True, expand=True) as self._progress:
-            try:
-                yield _Bar(name, total, self._progress)
-            finally:
+        if self._progress is None:
+            self._progress = _make_progress()
+            self._progress.start()
+        self._open += 1
+        bar = _Bar(name, total, self._progress)
+        try:
+            yield bar
+        finally:
+            self._progress.remove_task(bar.id)
+            self._open -= 1
+            if not self._open:
+                self._progress.stop()
                 self._progress = None
+
+
+def _make_progress() -> Any:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
+
+    note = TextColumn("[dim]{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
+    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    return Progress(*columns, note, transient=True, expand=True)

@@ -1,4 +1,4 @@
-"""Where a run was made: versions, processor, threads, commit. Recorded with every run, no part of its hash."""
+"""Where a run was made: versions, processor, commit. Recorded with every run, no part of its hash."""
 
 import platform
 import subprocess
@@ -22,7 +22,6 @@ def describe_environment(device: torch.device) -> dict[str, object]:
         **{package: version(package) for package in PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}: {_processor()}",
-        "threads": torch.get_num_threads(),
         "git_commit": _git_commit(),
     }
 

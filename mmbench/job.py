@@ -31,6 +31,8 @@ class Job:
         device: to train and evaluate on.
         metrics: groups of metrics to compute.
         inception_weights: file of pytorch-fid's weights, None to look where pytorch-fid keeps them.
+        jobs: runs made at once, None for the default.
+        command: that makes the same job, without the folders of this machine.
     """
 
     configs: tuple[RunConfig, ...]
@@ -41,6 +43,7 @@ class Job:
     device: torch.device
     metrics: frozenset[str]
     inception_weights: Path | None
+    jobs: int | None
     command: str
 
     @classmethod
@@ -59,11 +62,14 @@ class Job:
         precision: str = "auto",
         metrics: str | None = None,
         inception_weights: Path | None = None,
+        jobs: int | None = None,
     ) -> "Job":
         """A job from the options of `mmbench run`, in their text form; InputError for the first one that is not usable."""
         entries = _pick_models(models)
         data = DATASETS.get(dataset)
         chosen = get_preset(preset or data.default_preset)
+        if jobs is not None and jobs < 1:
+            raise InputError(f"--jobs {jobs} is not usable: expected a whole number, at least 1.")
         where = pick_device(device)
         configs = make_configs(entries, dataset, chosen.name, overrides, _pick_precision(precision, where))
         if label is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label):
@@ -84,6 +90,7 @@ class Job:
             device=where,
             metrics=wanted,
             inception_weights=inception_weights,
+            jobs=jobs,
             command=join(words),
         )
 

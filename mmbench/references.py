@@ -56,7 +56,7 @@ def make_references(
         judges[m.name], scores[m.name] = _cached(
             path, partial(_load_judge, m.shape), partial(_make_judge, data, m.name, protocol, device, console, check), console
         )
-        judges[m.name].to(device).to(memory_format=torch.channels_last)
+        judges[m.name].to(device)
     spaces, missing = [], {}
     if "fd_clf" in metrics:
         extractors: dict[str, Extractor] = {name: partial(judge_features, judge) for name, judge in judges.items()}

@@ -42,6 +42,6 @@ def invoke():
 def finished(invoke, tmp_path_factory):
     """The results folder of a finished smoke run of all models on the embedded data set, a few steps long."""
     results = tmp_path_factory.mktemp("results")
-    result = invoke("run", "--models", "all", "--dataset", "digits", "--preset", "smoke", "--results", results, *SMALL)
+    result = invoke("run", "--models", "all", "--dataset", "digits", "--preset", "smoke", "--jobs", "1", "--results", results, *SMALL)
     assert result.code == 0, result.text
     return SimpleNamespace(path=results, text=result.text)

@@ -55,8 +55,13 @@ def test_full_rank(d, reference):
     assert frechet_distance(a, b, root(b.covariance)) == pytest.approx(reference(a, b), rel=1e-6)
 
 
-@pytest.mark.parametrize("d", [16, 128, 512, pytest.param(2048, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("n_a", "n_b"), [(0.5, 0.4), (3.0, 0.4), (0.5, 3.0)])
+@pytest.mark.parametrize(
+    ("d", "n_a", "n_b"),
+    [
+        *((d, n_a, n_b) for d in (16, 128, 512) for n_a, n_b in ((0.5, 0.4), (3.0, 0.4), (0.5, 3.0))),
+        pytest.param(2048, 3.0, 0.4, marks=pytest.mark.slow),
+    ],
+)
 def test_rank_deficient(d, n_a, n_b):
     features = make_features(d, int(n_a * d), 0), make_features(d, int(n_b * d), 1)
     a, b = map(statistics, features)

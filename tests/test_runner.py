@@ -18,7 +18,7 @@ from mmbench.files import read_json
 from models.mopoe import MoPoE
 from models.registry import MODELS
 
-RUN = ("run", "--dataset", "digits", "--preset", "smoke", *SMALL)
+RUN = ("run", "--dataset", "digits", "--preset", "smoke", "--jobs", "1", *SMALL)
 
 
 @pytest.fixture
@@ -82,6 +82,20 @@ def test_report_writes_the_same_bytes_without_models_or_data(copy, invoke, monke
     monkeypatch.setattr("mmbench.data.base.load_data", lambda *a, **k: pytest.fail("read data"))
     assert invoke("report", "--results", copy).code == 0
     assert before == {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_jobs_at_once_give_what_jobs_in_turn_give(finished, invoke, tmp_path):
+    """`finished` made its runs one after another in one process; these are made by processes of their own, with as many threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2 * threads)  # each of two jobs gets half of them
+    try:
+        result = invoke(*RUN, "--models", "all", "--results", tmp_path, "--jobs", "2")
+    finally:
+        torch.set_num_threads(threads)
+    assert result.code == 0, result.text
+    for entry in MODELS:
+        for name in ("metrics.json", "history.csv"):
+            assert (seed_folder(tmp_path, entry.name) / name).read_bytes() == (seed_folder(finished.path, entry.name) / name).read_bytes()
 
 
 def test_the_same_seed_gives_the_same_bytes(finished, invoke, tmp_path):
@@ -156,6 +170,6 @@ def test_a_signal_writes_a_checkpoint_and_the_same_command_goes_on(number, finis
 
 
 def test_the_whole_job_is_estimated_after_warm_up(invoke, tmp_path, monkeypatch):
-    monkeypatch.setattr("mmbench.runner.WARM_UP_SECONDS", 0.0)
+    monkeypatch.setattr("mmbench.run.WARM_UP_SECONDS", 0.0)
     result = invoke(*RUN, "--models", "mopoe", "--results", tmp_path)
     assert re.search(r"About [\d.]+ steps per second.*--preset paper: about .*--preset cpu: about", result.text)
