@@ -19,11 +19,13 @@ class Protocol:
     draws: int = setting(20_000, "prior draws for the Frechet distances; train images for their floor, at most", low=2)
     joint_draws: int = setting(10_000, "the first of these draws, for joint coherence", low=1)
     probe_images: int = setting(2_000, "random train images of the linear probe, at most", low=2)
-    evaluation_seed: int = setting(0, "of draws, latent samples, probe images and conditions; the same for all models and seeds", low=0)
-    judge_steps: int = setting(600, "training steps of each judge", low=1)
+    evaluation_seed: int = setting(
+        0, "of draws, latent samples, probe images and conditions; the same for all models and seeds", low=0, high=2**63 - 1
+    )
+    judge_steps: int = setting(400, "training steps of each judge", low=1)
     judge_batch_size: int = setting(128, "images per training step of a judge", low=2)
     judge_learning_rate: float = setting(3e-3, "peak learning rate of a judge", low=1e-8)
-    judge_seed: int = setting(0, "of a judge's weights, batches and augmentation", low=0)
+    judge_seed: int = setting(0, "of a judge's weights, batches and augmentation", low=0, high=2**63 - 1)
 
     def __post_init__(self) -> None:
         if self.joint_draws > self.draws:

@@ -32,6 +32,7 @@ class Job:
         metrics: groups of metrics to compute.
         inception_weights: file of pytorch-fid's weights, None to look where pytorch-fid keeps them.
         jobs: runs made at once, None for the default.
+        adopt_precision: take up runs that are there already in the precision that they were begun with.
         command: that makes the same job, without the folders of this machine.
     """
 
@@ -44,6 +45,7 @@ class Job:
     metrics: frozenset[str]
     inception_weights: Path | None
     jobs: int | None
+    adopt_precision: bool
     command: str
 
     @classmethod
@@ -74,12 +76,15 @@ class Job:
         configs = make_configs(entries, dataset, chosen.name, overrides, _pick_precision(precision, where))
         if label is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label):
             raise InputError(f"The label {label!r} is not usable: expected letters, digits, dots, dashes and underscores.")
-        wanted = parse_metrics(metrics)
+        wanted = frozenset(chosen.metrics) if metrics is None else parse_metrics(metrics)
         if inception_weights is not None and "fid" in wanted:
             find_weights(inception_weights)  # an InputError now rather than after the judges are trained
         numbers = _parse_seeds(seeds) if seeds is not None else chosen.seeds
         words = ["mmbench", "run", "--models", ",".join(entry.name for entry in entries), "--dataset", dataset, "--preset", chosen.name]
-        words += ["--seeds", ",".join(map(str, numbers))] + [word for pair in overrides for word in ("--set", pair)]
+        words += ["--seeds", ",".join(map(str, numbers)), "--precision", configs[0].precision] + [
+            word for pair in overrides for word in ("--set", pair)
+        ]
+        words += ["--metrics", metrics] if metrics else []
         words += (["--label", label] if label else []) + (["--data-dir", "DATA"] if data.needs_data_dir else [])
         return cls(
             configs=tuple(configs),
@@ -91,6 +96,7 @@ class Job:
             metrics=wanted,
             inception_weights=inception_weights,
             jobs=jobs,
+            adopt_precision=precision == "auto",
             command=join(words),
         )
 

