@@ -113,19 +113,20 @@ def models(as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with every setting.")
 def datasets(as_json: bool) -> None:
-    """List the registered data sets."""
-    from mmbench.data.base import DATASETS
+    """List the registered data sets with their sources and settings."""
+    from mmbench.data.base import DATASETS, DataSettings
+    from models.settings import describe
 
-    rows = [
-        {"name": entry.name, "description": entry.description, "source": entry.source, "default_preset": entry.default_preset} for entry in DATASETS
-    ]
+    settings = describe(DataSettings)
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        keys = ("name", "description", "source", "default_preset")
+        click.echo(json.dumps([{key: getattr(entry, key) for key in keys} | {"settings": settings} for entry in DATASETS], indent=1))
         return
-    for row in rows:
-        click.echo(f"{row['name']:12} {row['description']}  [{row['source']}; default preset {row['default_preset']}]")
+    shown = " ".join("{name}={default}".format(**row) for row in settings)
+    for entry in DATASETS:
+        click.echo(f"{entry.name:12} {entry.description}  [{entry.source}; default preset {entry.default_preset}; {shown}]")
 
 
 @main.command()

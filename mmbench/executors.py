@@ -1,14 +1,15 @@
 """Executors: where runs are made. One after another in this process, or several at once, each in a process of its own."""
 
 import os
-import queue
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from multiprocessing import parent_process
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing import connection, parent_process
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -17,19 +18,25 @@ import torch.multiprocessing
 from mmbench.console import Console, Task
 from mmbench.signals import Stop, StoppedError
 
-__all__ = ["Work", "default_jobs", "execute"]
+__all__ = ["Work", "default_jobs", "execute", "shared_memory_holds"]
 
 RunT = TypeVar("RunT")
-POLL_SECONDS = 0.2  # between two looks at the worker processes
-UPDATE_SECONDS = 0.5  # between two messages of one task
+UPDATE_SECONDS = 0.5  # between two messages of one task, and two looks at a silent worker
+FAILED, STOPPED = 4, 3  # exit codes of a worker whose run failed and says so in its folder, or was stopped; 1 is any other exception
 
 Work = Callable[[RunT, Console, Stop], bool]
-"""Makes one run; False if it failed. Picklable, and what it holds reaches a worker through shared memory."""
+"""Makes one run; False if it failed. Picklable, and the tensors that it holds reach a worker through shared memory."""
 
 
 def default_jobs(runs: int, device: torch.device) -> int:
     """One process on an accelerator; on processors one for each physical core that there is a run for."""
     return max(1, min(runs, torch.get_num_threads())) if device.type == "cpu" else 1
+
+
+def shared_memory_holds(size: int) -> bool:
+    """Whether `size` bytes fit into the machine's shared memory with room to spare; containers often have little."""
+    folder = Path("/dev/shm")
+    return not folder.exists() or shutil.disk_usage(folder).free > 2 * size
 
 
 def execute(runs: Sequence[RunT], work: Work[RunT], jobs: int, console: Console, stop: Stop, lost: Callable[[RunT, str], None]) -> list[RunT]:
@@ -41,7 +48,7 @@ def execute(runs: Sequence[RunT], work: Work[RunT], jobs: int, console: Console,
         jobs: 1 makes them in this process; more start a process for each run, with its share of the threads.
         console: shows all of them.
         stop: once it holds a signal, nothing new starts, what runs is told to stop, and StoppedError is raised.
-        lost: called with a run whose process died, and how.
+        lost: called with a run whose process could not start or died, and how.
     """
     if jobs == 1:
         return [run for run in runs if not work(run, console, stop)]
@@ -50,9 +57,13 @@ def execute(runs: Sequence[RunT], work: Work[RunT], jobs: int, console: Console,
 
 @dataclass
 class _Worker(Generic[RunT]):
+    """A run, its process, the pipe that it reports through, and the tasks that it has open."""
+
     run: RunT
     process: Any
+    pipe: Any
     told: bool = False  # to stop
+    shown: dict[int, tuple[ExitStack, Task]] = field(default_factory=dict)
 
 
 class _Workers(Generic[RunT]):
@@ -62,88 +73,97 @@ class _Workers(Generic[RunT]):
         self.work, self.jobs, self.console, self.stop, self.lost = work, jobs, console, stop, lost
         self.threads = max(1, torch.get_num_threads() // jobs)
         self.context = torch.multiprocessing.get_context("spawn")
-        self.messages = self.context.Queue()
-        self.shown: dict[tuple[int, int], tuple[ExitStack, Task]] = {}
+        self.working: list[_Worker[RunT]] = []
+        self.failed: list[RunT] = []
+        self.stopped = False
 
     def execute(self, runs: Sequence[RunT]) -> list[RunT]:
-        waiting, failed = list(runs), []
-        working: list[_Worker[RunT]] = []
-        stopped = False
+        waiting = list(runs)
         try:
-            while waiting or working:
-                while waiting and len(working) < self.jobs and self.stop.signal is None:
-                    working.append(self._start(waiting.pop(0)))
-                self._relay()
-                for worker in working:
-                    if self.stop.signal is not None and not worker.told:
+            while self.working or (waiting and self.stop.signal is None):
+                while waiting and len(self.working) < self.jobs and self.stop.signal is None:
+                    self._start(waiting.pop(0))
+                connection.wait([each for w in self.working for each in (w.pipe, w.process.sentinel)], timeout=UPDATE_SECONDS)
+                for worker in list(self.working):
+                    self._relay(worker)
+                    if not worker.process.is_alive():
+                        self._end(worker)
+                    elif self.stop.signal is not None and not worker.told:
                         worker.process.terminate()  # SIGTERM: write a checkpoint and leave
                         worker.told = True
-                for worker in [each for each in working if not each.process.is_alive()]:
-                    working.remove(worker)
-                    worker.process.join()
-                    stopped |= worker.process.exitcode == _STOPPED
-                    if worker.process.exitcode not in (0, _STOPPED):
-                        failed.append(worker.run)
-                    if worker.process.exitcode not in (0, _STOPPED, _FAILED):
-                        self.lost(worker.run, _death(worker.process.exitcode))
-                if self.stop.signal is not None and not working:
-                    break
-            self._relay()
         finally:
-            for worker in working:
+            for worker in self.working:  # only after an exception, a second Ctrl-C for one
                 worker.process.kill()
-            for stack, _ in self.shown.values():
-                stack.close()
-        if stopped or (waiting and self.stop.signal is not None):
+                worker.process.join()
+                _close(worker)
+        if self.stopped or waiting:
             raise StoppedError
-        return failed
+        return self.failed
 
-    def _start(self, run: RunT) -> _Worker[RunT]:
-        process = self.context.Process(target=_work, args=(self.work, run, self.messages, self.threads), daemon=True)
-        process.start()
-        return _Worker(run, process)
+    def _start(self, run: RunT) -> None:
+        receiver, sender = self.context.Pipe(duplex=False)
+        process = self.context.Process(target=_work, args=(self.work, run, sender, self.threads), daemon=True)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C reaches the parent alone, which tells its workers
+        try:
+            process.start()
+        except Exception as error:  # what cannot be pickled, no memory, no processes: this run's failure
+            self.failed.append(run)
+            self.lost(run, f"its process could not start ({type(error).__name__}: {error})")
+            return
+        finally:
+            signal.signal(signal.SIGINT, before)
+            sender.close()  # the worker has its own end: when it dies, the pipe ends
+        self.working.append(_Worker(run, process, receiver))
 
-    def _relay(self) -> None:
-        """Show what the workers said since the last look, waiting a moment for the first of it."""
-        wait = POLL_SECONDS
-        while True:
-            try:
-                kind, key, *rest = self.messages.get(timeout=wait)
-            except queue.Empty:
-                return
-            wait = 0.0
-            if kind == "say":
-                self.console.say(*rest)
-            elif kind == "open":
-                stack = ExitStack()
-                self.shown[key] = stack, stack.enter_context(self.console.task(*rest))
-            elif kind == "update":
-                self.shown[key][1].update(*rest)
-            else:
-                self.shown.pop(key)[0].close()
+    def _relay(self, worker: _Worker[RunT]) -> None:
+        """Show what a worker has said since the last look."""
+        with suppress(EOFError, OSError):  # the end, or half a message of a process that was killed
+            while worker.pipe.poll():
+                kind, key, *rest = worker.pipe.recv()
+                if kind == "say":
+                    self.console.say(*rest)
+                elif kind == "open":
+                    stack = ExitStack()
+                    worker.shown[key] = stack, stack.enter_context(self.console.task(*rest))
+                elif kind == "update":
+                    worker.shown[key][1].update(*rest)
+                else:
+                    worker.shown.pop(key)[0].close()
+
+    def _end(self, worker: _Worker[RunT]) -> None:
+        """A worker has ended: by its exit code its run is done, stopped, failed or lost."""
+        self._relay(worker)
+        self.working.remove(worker)
+        worker.process.join()
+        _close(worker)
+        code = worker.process.exitcode
+        if code == STOPPED or (self.stop.signal is not None and code in (-signal.SIGTERM, -signal.SIGINT)):
+            self.stopped = True
+        elif code != 0:
+            self.failed.append(worker.run)
+            if code != FAILED:
+                how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+                self.lost(worker.run, f"its process {how}")
 
 
-_FAILED, _STOPPED = 1, 3  # exit codes of a worker whose run failed, or was stopped
+def _close(worker: _Worker[Any]) -> None:
+    worker.pipe.close()
+    for stack, _ in worker.shown.values():
+        stack.close()
 
 
-def _death(code: int) -> str:
-    return f"its process was killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with exit code {code}"
-
-
-def _work(work: Work[RunT], run: RunT, messages: Any, threads: int) -> None:
+def _work(work: Work[RunT], run: RunT, pipe: Any, threads: int) -> None:
     """The main function of a worker process."""
     torch.set_num_threads(threads)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    with Stop() as stop:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which then sends SIGTERM
+    with Stop(patient=True) as stop:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            done = work(run, _RemoteConsole(messages), stop)
-            code = 0 if done else _FAILED
+            code = 0 if work(run, _RemoteConsole(pipe), stop) else FAILED
         except StoppedError:
-            code = _STOPPED
-    messages.close()
-    messages.join_thread()
-    raise SystemExit(code)
+            code = STOPPED
+        pipe.close()
+        raise SystemExit(code)
 
 
 def _leave_with_parent() -> None:
@@ -157,33 +177,37 @@ def _leave_with_parent() -> None:
 class _RemoteTask(Task):
     """A task of a worker, shown by the parent."""
 
-    def __init__(self, name: str, total: int, messages: Any, key: tuple[int, int]):
+    def __init__(self, name: str, total: int, console: "_RemoteConsole", key: int):
         super().__init__(name, total)
-        self.messages, self.key, self.sent = messages, key, float("-inf")
+        self.console, self.key, self.sent = console, key, float("-inf")
 
     def show(self, done: int, note: str) -> None:
         now = time.monotonic()
         if now - self.sent >= UPDATE_SECONDS:
             self.sent = now
-            self.messages.put(("update", self.key, done, note))
+            self.console.send("update", self.key, done, note)
 
 
 class _RemoteConsole(Console):
     """A worker's console: everything goes to the parent."""
 
-    def __init__(self, messages: Any):
+    def __init__(self, pipe: Any):
         super().__init__()
-        self.messages, self.count = messages, 0
+        self.pipe, self.count = pipe, 0
+
+    def send(self, *message: object) -> None:
+        with suppress(OSError):  # the parent is gone: nobody reads, and this process is about to be told to stop
+            self.pipe.send(message)
 
     def say(self, line: str) -> None:
-        self.messages.put(("say", None, line))
+        self.send("say", 0, line)
 
     @contextmanager
     def task(self, name: str, total: int) -> Iterator[Task]:
         self.count += 1
-        key = (os.getpid(), self.count)
-        self.messages.put(("open", key, name, total))
+        key = self.count
+        self.send("open", key, name, total)
         try:
-            yield _RemoteTask(name, total, self.messages, key)
+            yield _RemoteTask(name, total, self, key)
         finally:
-            self.messages.put(("close", key))
+            self.send("close", key)

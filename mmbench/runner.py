@@ -1,20 +1,22 @@
 """The runner: from a job to finished runs, tables and figures."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 
 import torch
 
-from mmbench.console import Console
+from mmbench.config import PRESETS
+from mmbench.console import Console, duration
 from mmbench.data.base import MultimodalData, load_data
 from mmbench.data.batches import Batches
 from mmbench.environment import describe_environment
-from mmbench.executors import default_jobs, execute
-from mmbench.files import write_json
+from mmbench.executors import default_jobs, execute, shared_memory_holds
+from mmbench.files import read_json, write_json
 from mmbench.job import Job
 from mmbench.references import make_references
 from mmbench.report import write_report
-from mmbench.run import MakeRun, Run
+from mmbench.run import MakeRun, Run, seconds_per_step
 from mmbench.signals import Stop, StoppedError
 from mmbench.store import RunFolder, prepare_results
 
@@ -38,6 +40,9 @@ def run_job(job: Job) -> int:
     runs = _plan(job, data)
     todo = [run for run in runs if run.folder.status["state"] != "done"]
     jobs = job.jobs or default_jobs(len(todo), job.device)
+    if jobs > 1 and not shared_memory_holds(_size(data)):
+        console.say(f"Shared memory (/dev/shm) has too little room for the data of {jobs} processes: one run at a time.")
+        jobs = 1
     console.say(
         f"{first.dataset}, preset {first.preset}: {len(runs)} runs, {len(runs) - len(todo)} of them done, "
         f"{jobs} at a time on {job.device} in {first.precision}."
@@ -47,17 +52,25 @@ def run_job(job: Job) -> int:
         try:
             if todo:
                 references = make_references(data, first.protocol, job.metrics, job.inception_weights, job.device, console, stop.check)
-                _announce(todo, job, data, threads=max(1, torch.get_num_threads() // jobs))
-                work = MakeRun(job, data, references, sum(run.config.training.steps for run in todo), jobs, todo[0])
-                failed = execute(todo, work, jobs, console, stop, _lost)
+                threads = max(1, torch.get_num_threads() // jobs)
+                _announce(todo, job, data, threads)
+                console.say(_estimate(job, todo, data, jobs, threads))
+                failed = execute(todo, MakeRun(job, data, references), jobs, console, stop, _lost)
         except StoppedError:
             console.say("Stopped. What is done is kept: the same command goes on from here.")
             return stop.exit_code
-    for path in write_report(job.results / first.dataset / first.preset):
-        console.say(f"wrote {path}")
     for run in failed:
         console.say(f"FAILED {run.name}: {run.folder.status['error']}")
+    for path in write_report(job.results / first.dataset / first.preset):
+        console.say(f"wrote {path}")
+    _mention_missing(runs, job, console)
     return 1 if failed else 0
+
+
+def _size(data: MultimodalData) -> int:
+    """Bytes of its tensors."""
+    splits = (data.train, data.validation, data.test)
+    return sum(t.nbytes for split in splits for t in (*split.items.values(), *split.labels.values(), split.pairs))
 
 
 def _plan(job: Job, data: MultimodalData) -> list[Run]:
@@ -66,9 +79,11 @@ def _plan(job: Job, data: MultimodalData) -> list[Run]:
     for seed in job.seeds:
         for config in job.configs:
             folder = RunFolder.of(job.results, config.dataset, config.preset, config.entry.name, job.label, seed)
-            decisive = config.decisive(data.provenance)
+            begun = folder.config
+            if job.adopt_precision and begun and begun["precision"] != config.precision:
+                config = replace(config, precision=begun["precision"])  # begun on another machine
             run = Run(config, seed, folder, config.hash(data.provenance))
-            folder.check_config(run.hash, decisive)
+            folder.check_config(run.hash, config.decisive(data.provenance))
             runs.append(run)
     return runs
 
@@ -91,6 +106,42 @@ def _announce(runs: Sequence[Run], job: Job, data: MultimodalData, threads: int)
             write_json(run.folder.config_file, description)
 
 
+def _estimate(job: Job, todo: Sequence[Run], data: MultimodalData, jobs: int, threads: int) -> str:
+    """How long training will take at the rates measured now, and how long other presets would."""
+    costs = {}
+    usual = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    for config in job.configs:
+        # a model that cannot be trained says so in its run
+        with suppress(Exception):
+            costs[config.entry.name] = seconds_per_step(config, data, job.device)
+    torch.set_num_threads(usual)
+    seconds = sum(costs.get(run.config.entry.name, 0.0) * run.config.training.steps for run in todo)
+    parts = [f"Training on this machine: about {duration(seconds / jobs)}"]
+    current = job.configs[0].preset
+    for preset in (PRESETS["paper"], PRESETS["cpu"]):
+        if preset.name != current:
+            same = [c for c in job.configs if c.entry.presets.get(preset.name, {}) == c.entry.presets.get(current, {})]
+            others = ", ".join(c.entry.name for c in job.configs if c not in same)
+            steps = int(str(preset.training["steps"])) * len(preset.seeds)
+            took = sum(costs.get(c.entry.name, 0.0) for c in same) * steps / jobs
+            parts.append(f"--preset {preset.name}: about {duration(took)}" + (f" without {others}, which has other settings there" if others else ""))
+    return "; ".join(parts) + "."
+
+
+def _mention_missing(runs: Sequence[Run], job: Job, console: Console) -> None:
+    """Runs that were done before this job may lack metrics that it asks for."""
+    for run in runs:
+        if run.folder.status["state"] == "done":
+            held = {"coherence" if "coherence" in name else name.split("/")[0] for name in read_json(run.folder.metrics_file)["metrics"]}
+            lacking = sorted(job.metrics - held)
+            if lacking:
+                console.say(
+                    f"{run.name} was evaluated without {', '.join(lacking)}: `mmbench evaluate {run.folder.path} --metrics {','.join(lacking)}`."
+                )
+
+
 def _lost(run: Run, how: str) -> None:
     """A run whose process died could not write its own failure."""
-    run.folder.set_status("failed", error=f"{how}: the next run goes on from its last checkpoint", traceback=None)
+    if run.folder.status["state"] in ("pending", "running"):
+        run.folder.set_status("failed", error=f"{how}: the next run goes on from its last checkpoint", traceback=None)

@@ -12,9 +12,14 @@ class StoppedError(Exception):
 
 
 class Stop:
-    """A context in which the first signal asks for a stop and the second raises KeyboardInterrupt."""
+    """A context in which the first signal asks for a stop and the second raises KeyboardInterrupt.
 
-    def __init__(self) -> None:
+    Args:
+        patient: a second signal changes nothing; for worker processes, which a signal may reach twice.
+    """
+
+    def __init__(self, patient: bool = False) -> None:
+        self.patient = patient
         self.signal: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -29,7 +34,7 @@ class Stop:
             raise StoppedError
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
+        if self.signal is not None and not self.patient:
             raise KeyboardInterrupt
         self.signal = number
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ class Trainer:
         self.low_precision = precision == "bf16"
         self.stages = model.stages()
         self.step = 0
-        self.resumed_at = 0
+        self.seconds = 0.0  # of training up to the last checkpoint, over all sittings
         self.history: list[dict[str, Any]] = []
         self.recorder = _Recorder([], [])
         self.optimizer: torch.optim.Optimizer | None = None
@@ -91,7 +92,7 @@ class Trainer:
     def run(self) -> bool:
         """Train to the end of the budget, from the checkpoint where there is one. True when finished, False when stopped."""
         saved = self._restore()
-        self.resumed_at = self.step
+        self._began = time.monotonic() - self.seconds
         self.model.train()
         first = 0
         for index, stage in enumerate(self.stages):
@@ -121,7 +122,7 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             batch = self.batches.batch(self.step)
-            with torch.autocast(self.batches.device.type, torch.bfloat16, enabled=self.low_precision):
+            with torch.autocast(self.batches.device.type, torch.bfloat16) if self.low_precision else nullcontext():
                 loss = stage.loss(batch, progress)
             self.optimizer.zero_grad(set_to_none=True)
             loss.total.backward()
@@ -143,8 +144,10 @@ class Trainer:
     def _save(self, stage: int) -> None:
         assert self.optimizer is not None
         device = next(self.model.parameters()).device
+        self.seconds = time.monotonic() - self._began
         state = {
             "hash": self.hash,
+            "seconds": self.seconds,
             "stage": stage,
             "step": self.step,
             "model": self.model.state_dict(),
@@ -162,7 +165,7 @@ class Trainer:
             return None
         saved = _load(self.checkpoint, self.hash)
         self.model.load_state_dict(saved["model"])
-        self.step, self.history = saved["step"], saved["history"]
+        self.step, self.seconds, self.history = saved["step"], saved["seconds"], saved["history"]
         device = next(self.model.parameters()).device
         self.recorder = _Recorder(saved["recorded"]["names"], [row.to(device) for row in saved["recorded"]["rows"]])
         torch.set_rng_state(saved["cpu_random_state"])

@@ -51,7 +51,7 @@ def test_no_figure_is_missing_without_a_reason(finished):
     frame = mmbench.load_results(finished.path)
     assert set(frame["model"]) == {entry.name for entry in MODELS}
     missing = frame[frame["value"].isna() & frame["metric"].notna()]
-    assert set(missing["metric"]) <= {"fid/handwritten", "fid/street", "joint_coherence/entropy"}
+    assert set(missing["metric"]) <= {"joint_coherence/entropy"}
     assert missing["reason"].str.len().gt(20).all()
 
 
@@ -79,7 +79,7 @@ def test_report_writes_the_same_bytes_without_models_or_data(copy, invoke, monke
         path.unlink()
     for path in copy.rglob("checkpoint.pt"):
         path.unlink()
-    monkeypatch.setattr("mmbench.data.base.load_data", lambda *a, **k: pytest.fail("read data"))
+    monkeypatch.setattr("torch.nn.Module.__init__", lambda *a, **k: pytest.fail("built a model"))
     assert invoke("report", "--results", copy).code == 0
     assert before == {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
@@ -150,26 +150,58 @@ def test_metrics_can_be_chosen(invoke, tmp_path):
     assert set(read_json(seed_folder(tmp_path) / "metrics.json")["metrics"]) == {"probe/handwritten", "probe/street"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_writes_a_checkpoint_and_the_same_command_goes_on(number, finished, tmp_path):
-    command = [sys.executable, "-m", "mmbench", *RUN, "--models", "mopoe", "--results", str(tmp_path), "--set", "steps=100000"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def start(tmp_path, *options):
+    """`mmbench run` with more steps than anyone waits for, in a process group of its own, once it trains."""
+    command = [sys.executable, "-m", "mmbench", *RUN, "--results", str(tmp_path), "--set", "steps=1000000", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
     status = seed_folder(tmp_path) / "status.json"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (status.exists() and read_json(status)["state"] == "running"):
-        time.sleep(0.2)
-    time.sleep(2)
-    process.send_signal(number)
+        time.sleep(0.1)
+    time.sleep(1)
+    return process
+
+
+@pytest.mark.parametrize(
+    ("number", "jobs", "group"),
+    [(signal.SIGINT, 1, False), (signal.SIGTERM, 1, False), (signal.SIGINT, 2, True), (signal.SIGTERM, 2, False), (signal.SIGTERM, 2, True)],
+)
+def test_a_signal_writes_a_checkpoint_and_the_same_command_goes_on(number, jobs, group, finished, tmp_path):
+    process = start(tmp_path, "--models", "mopoe,cnf-mvae", "--jobs", str(jobs))
+    if group:  # as a terminal, a scheduler or a service manager does it
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
     text, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + number, text
     assert "the same command goes on from here" in text
     assert "Traceback" not in text
     saved = torch.load(seed_folder(tmp_path) / "checkpoint.pt", weights_only=True)
     assert saved["step"] > 0
-    assert read_json(status)["state"] == "running"
+    assert read_json(seed_folder(tmp_path) / "status.json")["state"] == "running"
 
 
-def test_the_whole_job_is_estimated_after_warm_up(invoke, tmp_path, monkeypatch):
-    monkeypatch.setattr("mmbench.run.WARM_UP_SECONDS", 0.0)
-    result = invoke(*RUN, "--models", "mopoe", "--results", tmp_path)
-    assert re.search(r"About [\d.]+ steps per second.*--preset paper: about .*--preset cpu: about", result.text)
+def test_workers_leave_with_a_parent_that_is_killed(finished, tmp_path):
+    process = start(tmp_path, "--models", "mopoe,cnf-mvae", "--jobs", "2")
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)  # returns once the last worker has closed its output
+    assert torch.load(seed_folder(tmp_path) / "checkpoint.pt", weights_only=True)["step"] > 0
+
+
+def test_the_time_of_the_job_is_estimated(finished):
+    assert re.search(r"Training on this machine: about \d.*--preset paper: about .* without mmvae.*--preset cpu: about \d", finished.text)
+
+
+def test_auto_takes_up_runs_in_the_precision_that_they_have(copy, invoke, monkeypatch):
+    config = read_json(seed_folder(copy) / "config.json")
+    other = "fp32" if config["precision"] == "bf16" else "bf16"
+    monkeypatch.setattr("mmbench.job._pick_precision", lambda name, device: other if name == "auto" else name)
+    assert "1 runs, 1 of them done" in invoke(*RUN, "--models", "mopoe", "--results", copy).text
+    refused = invoke(*RUN, "--models", "mopoe", "--results", copy, "--precision", other)
+    assert refused.code == 2
+    assert f"precision ({config['precision']} there, {other} asked for)" in refused.text
+
+
+def test_metrics_that_finished_runs_lack_are_pointed_out(copy, invoke):
+    result = invoke(*RUN, "--models", "mopoe", "--results", copy, "--metrics", "probe,fid")
+    assert f"was evaluated without fid: `mmbench evaluate {seed_folder(copy)} --metrics fid`" in result.text
