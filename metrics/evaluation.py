@@ -7,6 +7,7 @@ Metric names are flat: `joint_coherence`, `joint_coherence/chance`, `joint_coher
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -161,20 +162,22 @@ class _Pass:
         judged = self.protocol.joint_draws if "coherence" in wanted else 0
         draws = self.protocol.draws if spaces else max(judged, 1)
         votes: dict[str, list[Tensor]] = {name: [] for name in judges}
-        features: dict[tuple[str, str], list[Tensor]] = {(space.name, name): [] for space in spaces for name in space.extractors}
-        finite, shown = _Finite(), {}
+        extractors = {(space.name, name): extractor for space in spaces for name, extractor in space.extractors.items()}
+        features: dict[tuple[str, str], list[Tensor]] = {key: [] for key in extractors}
+        shown: dict[str, np.ndarray] = {}
+        finite = _Finite()
         generator = self._generator()
         for start in range(0, draws, BATCH):
             # always whole batches: fewer draws are the first of more
-            for name, x in self.model.generate(BATCH, generator).items():
-                x = finite.clean(name, x)
-                if start == 0:
-                    shown[name] = eight_bits(x[:SHOWN]).cpu().numpy()
-                if name in judges and start < judged:
-                    votes[name].append(predict(judges[name], x[: judged - start]).cpu())
-                for space in spaces:
-                    if name in space.extractors:
-                        features[space.name, name].append(space.extractors[name](eight_bits(x[: draws - start])).cpu())
+            drawn = {name: finite.clean(name, x) for name, x in self.model.generate(BATCH, generator).items()}
+            if start == 0:
+                shown = {name: eight_bits(x[:SHOWN]).cpu().numpy() for name, x in drawn.items()}
+            if start < judged:
+                for name, judge in judges.items():
+                    votes[name].append(predict(judge, drawn[name][: judged - start]).cpu())
+            for passed, ((space, name), extractor) in enumerate(extractors.items()):
+                advance = partial(self._advance, draws, start, len(extractors), passed)
+                features[space, name].append(extractor(eight_bits(drawn[name][: draws - start]), advance).cpu())
             self.progress("prior draws", min(start + BATCH, draws), draws)
         if "coherence" in wanted:
             self._joint_coherence(votes, finite)
@@ -182,6 +185,10 @@ class _Pass:
             if group in wanted:
                 self._frechet(group, {name: rows for (space, name), rows in features.items() if space == group}, finite)
         return shown
+
+    def _advance(self, draws: int, start: int, passes: int, passed: int, done: int, total: int) -> None:
+        """Progress within the draws from `start` on: `passed` of `passes` extractors have seen all of them, the next `done` of `total`."""
+        self.progress("prior draws", start + (passed * total + done) // passes, draws)
 
     def _joint_coherence(self, votes: Mapping[str, list[Tensor]], finite: "_Finite") -> None:
         names = ("joint_coherence", "joint_coherence/chance", "joint_coherence/entropy")

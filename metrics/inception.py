@@ -1,9 +1,14 @@
 """The Inception network of the FID: pytorch-fid's, with the weights of 2015-12-05 and no others (Heusel et al. 2017)."""
 
 import hashlib
-from collections.abc import Callable
+import os
+import pickle
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
+from urllib.error import URLError
 
 import torch
 import torchvision
@@ -14,10 +19,11 @@ from torch.nn import functional
 from metrics.images import as_float
 from models.errors import InputError
 
-__all__ = ["WEIGHTS_SHA256", "Inception", "WeightsUnavailable", "features", "find_weights", "load_inception"]
+__all__ = ["WEIGHTS_SHA256", "Inception", "WeightsUnavailable", "can_see", "features", "find_weights", "load_inception"]
 
 WEIGHTS_URL = pytorch_fid.FID_WEIGHTS_URL
 WEIGHTS_SHA256 = "6726825d"  # the beginning of the file's hash
+PATIENCE = 30.0  # seconds without an answer before a download is given up
 BATCH = 50  # images at a time: one batch of 299x299 activations takes some 300 MB
 SIDE = 299
 
@@ -54,44 +60,60 @@ class Inception(nn.Module):
         return self.network(2 * resized - 1)
 
 
-def find_weights(file: Path | None = None, *, download: bool = True, sha256: str = WEIGHTS_SHA256) -> Path:
+def find_weights(file: Path | None = None) -> Path:
     """The file with the weights: `file` where it is given, otherwise pytorch-fid's cached download, otherwise a new download into its place.
 
-    Args:
-        file: given by the user.
-        download: try the network where nothing is cached.
-        sha256: what the file's SHA-256 must begin with.
-
     Raises:
-        InputError: for a given file that is not there, and for a file with another hash.
+        InputError: for a given file that is not there, and for a file that cannot be read or has another hash.
         WeightsUnavailable: where no file is given or cached, and none can be downloaded.
     """
     cached = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_URL.rsplit("/", 1)[1]
-    if file is not None and not file.is_file():
-        raise InputError(f"The Inception weights {file} are not there: expected pytorch-fid's file {cached.name}.")
-    if file is None and not cached.is_file():
-        if not download:
-            raise WeightsUnavailable("No FID: pytorch-fid's Inception weights are not in its cache.")
-        _download(cached, sha256)
+    if file is None and not os.path.isfile(cached):  # unlike Path.is_file, False in a folder that may not be read
+        _download(cached)
     found = file or cached
-    digest = _sha256(found)
-    if not digest.startswith(sha256):
+    try:
+        digest = _sha256(found)
+    except OSError as error:
         raise InputError(
-            f"{found} does not hold the Inception weights: its SHA-256 begins with {digest[: len(sha256)]}, expected {sha256}. "
+            f"The Inception weights {found} are not there or cannot be read ({error.strerror}): expected pytorch-fid's file {cached.name}."
+        ) from None
+    if not digest.startswith(WEIGHTS_SHA256):
+        raise InputError(
+            f"{found} does not hold the Inception weights: its SHA-256 begins with {digest[: len(WEIGHTS_SHA256)]}, expected {WEIGHTS_SHA256}. "
             f"Replace it with pytorch-fid's file ({WEIGHTS_URL})."
         )
     return found
 
 
-def _download(target: Path, sha256: str) -> None:
+def _download(target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(WEIGHTS_URL, str(target), hash_prefix=sha256, progress=False)
+        with _patience():
+            torch.hub.download_url_to_file(WEIGHTS_URL, str(target), hash_prefix=WEIGHTS_SHA256, progress=False)
     except (OSError, HTTPException, RuntimeError) as error:  # no network or no room; a broken answer; another hash
         raise WeightsUnavailable(
-            f"No FID: pytorch-fid's Inception weights are not in its cache and could not be downloaded ({type(error).__name__}). "
+            f"No FID: pytorch-fid's Inception weights are not in its cache and could not be downloaded ({_cause(error)}). "
             f"Fetch {WEIGHTS_URL} and name the file with --inception-weights."
         ) from None
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Sockets opened inside time out; torch.hub sets no limit of its own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _cause(error: Exception) -> str:
+    """Why a download failed, without the file names of this machine: the reason is stored with the results."""
+    if isinstance(error, RuntimeError):
+        return "its hash is not the expected one"
+    cause = error.reason if isinstance(error, URLError) else error
+    return getattr(cause, "strerror", None) or str(cause)
 
 
 def _sha256(file: Path) -> str:
@@ -102,12 +124,19 @@ def _sha256(file: Path) -> str:
     return digest.hexdigest()
 
 
-def load_inception(file: Path | None = None, *, download: bool = True, sha256: str = WEIGHTS_SHA256, device: torch.device | str = "cpu") -> Inception:
-    """The extractor on `device`, in eval mode; arguments and errors as for `find_weights`."""
-    state = torch.load(find_weights(file, download=download, sha256=sha256), map_location="cpu", weights_only=True)
-    inception = Inception()
-    inception.network.load_state_dict(state)
+def load_inception(file: Path | None = None, device: torch.device | str = "cpu") -> Inception:
+    """The extractor on `device`, in eval mode; the file and the errors are those of `find_weights`."""
+    found, inception = find_weights(file), Inception()
+    try:
+        inception.network.load_state_dict(torch.load(found, map_location="cpu", weights_only=True))
+    except (EOFError, KeyError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        raise InputError(f"{found} holds no weights of the Inception network ({type(error).__name__}): replace it with pytorch-fid's file.") from None
     return inception.as_extractor().to(device)
+
+
+def can_see(shape: tuple[int, ...]) -> bool:
+    """Whether `features` takes items of this shape: images (C, H, W) of one channel or three."""
+    return len(shape) == 3 and shape[0] in (1, 3)
 
 
 def features(inception: Inception, images: Tensor, progress: Callable[[int, int], object] | None = None) -> Tensor:

@@ -1,5 +1,6 @@
 """Judges: one small classifier per modality, trained on real images, that says which class a generated image shows."""
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -11,7 +12,7 @@ from torch.nn import functional
 from metrics.images import as_float
 from metrics.protocol import Protocol
 
-__all__ = ["Judge", "accuracy", "features", "judge_identity", "predict", "train_judge"]
+__all__ = ["Judge", "accuracy", "can_judge", "features", "judge_identity", "predict", "train_judge", "weights_hash"]
 
 FEATURES = 128  # of the penultimate layer, the space of FD-clf
 CLASSES = 10
@@ -67,6 +68,20 @@ class Judge(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x))
+
+
+def can_judge(shape: tuple[int, ...]) -> bool:
+    """Whether a Judge takes items of this shape: images (C, H, W) whose sides are even and at least 8."""
+    return len(shape) == 3 and all(side >= 8 and side % 2 == 0 for side in shape[1:])
+
+
+def weights_hash(judge: nn.Module) -> str:
+    """SHA-256 of all weights and buffers: one recipe gives other weights on other machines."""
+    digest = hashlib.sha256()
+    for name, value in judge.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def judge_identity(shape: tuple[int, ...], protocol: Protocol) -> dict[str, object]:
@@ -155,13 +170,20 @@ def _optimiser(judge: Judge, learning_rate: float, steps: int) -> tuple[torch.op
     return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
 
 
-def _in_batches(judge: nn.Module, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+def _in_batches(
+    judge: nn.Module, function: Callable[[Tensor], Tensor], images: Tensor, progress: Callable[[int, int], object] | None = None
+) -> Tensor:
     """`function` of all images, uint8 or float in [0, 1], on the judge's device."""
     if judge.training:
         raise ValueError("a judge judges in eval mode only: statistics of the batch would move the result; call eval() first")
     device = next(judge.parameters()).device
+    rows = []
     with torch.no_grad():
-        return torch.cat([function(as_float(batch.to(device))) for batch in images.split(BATCH)])
+        for batch in images.split(BATCH):
+            rows.append(function(as_float(batch.to(device))))
+            if progress:
+                progress(sum(map(len, rows)), len(images))
+    return torch.cat(rows)
 
 
 def predict(judge: nn.Module, images: Tensor) -> Tensor:
@@ -173,9 +195,12 @@ def predict(judge: nn.Module, images: Tensor) -> Tensor:
     return _in_batches(judge, lambda batch: judge(batch).argmax(1), images)
 
 
-def features(judge: Judge, images: Tensor) -> Tensor:
-    """(N, 128) penultimate activations of images (N, C, H, W), uint8 or float in [0, 1]; otherwise as `predict`."""
-    return _in_batches(judge, judge.features, images)
+def features(judge: Judge, images: Tensor, progress: Callable[[int, int], object] | None = None) -> Tensor:
+    """(N, 128) penultimate activations of images (N, C, H, W), uint8 or float in [0, 1]; otherwise as `predict`.
+
+    `progress` is called after every batch with (images done, images).
+    """
+    return _in_batches(judge, judge.features, images, progress)
 
 
 def accuracy(judge: nn.Module, images: Tensor, labels: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,13 +13,14 @@ from metrics.protocol import Protocol
 
 __all__ = ["Extractor", "FeatureSpace", "Progress", "References", "build_feature_space"]
 
-BATCH = 500  # images given to an extractor at a time
+Extractor = Callable[[Tensor, Callable[[int, int], object]], Tensor]
+"""From uint8 images (N, *shape), on any device, to features (N, d).
 
-Extractor = Callable[[Tensor], Tensor]
-"""From uint8 images (N, *shape), on any device, to features (N, d)."""
+The second argument is called after every batch with (images done, images), and may raise to stop.
+"""
 
 Progress = Callable[[str, int, int], object]
-"""Called with (what is being done, items done, items)."""
+"""Called with (what is being done, items done, items); may raise to stop."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,25 +81,17 @@ def build_feature_space(
         protocol: the number of draws and the seed.
         progress: called after every batch.
     """
+    report = progress or (lambda task, done, total: None)
     real, roots, floor, train_count = {}, {}, {}, {}
     for m, extractor in extractors.items():
         generator = torch.Generator().manual_seed(protocol.evaluation_seed)
         rows = torch.randperm(len(train[m]), generator=generator)[: protocol.draws]
-        real[m] = statistics(_extract(extractor, test[m], f"{name} of {m} (test)", progress))
-        others = statistics(_extract(extractor, train[m][rows], f"{name} of {m} (train)", progress))
+        real[m] = statistics(extractor(test[m], partial(report, f"{name} of {m} (test)")))
+        others = statistics(extractor(train[m][rows], partial(report, f"{name} of {m} (train)")))
         roots[m] = root(real[m].covariance)
         floor[m] = frechet_distance(others, real[m], roots[m])
         train_count[m] = others.count
     return FeatureSpace(name, extractors, real, roots, floor, train_count)
-
-
-def _extract(extractor: Extractor, images: Tensor, task: str, progress: Progress | None) -> Tensor:
-    rows = []
-    for batch in images.split(BATCH):
-        rows.append(extractor(batch).cpu())
-        if progress:
-            progress(task, sum(map(len, rows)), len(images))
-    return torch.cat(rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +102,7 @@ class References:
         judges: modality name -> classifier, in eval mode on the device of the evaluation.
         judge_accuracy: modality name -> its accuracy on real test images, in [0, 1].
         feature_spaces: of the Frechet distances.
-        missing: name of a group of metrics ("fid") -> the sentence that says why there is none.
+        missing: name of a group of metrics ("fid") -> the sentence that says why modalities without a judge or an extractor have none.
     """
 
     judges: Mapping[str, nn.Module]

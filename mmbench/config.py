@@ -10,7 +10,7 @@ from metrics.protocol import Protocol
 from mmbench.data.base import DataSettings
 from mmbench.files import content_hash
 from models.errors import InputError, suggest
-from models.registry import ModelEntry
+from models.registry import MODELS, ModelEntry
 from models.settings import describe, resolve, setting
 
 __all__ = ["PRESETS", "Overrides", "Preset", "RunConfig", "Training", "differences", "get_preset", "make_configs"]
@@ -139,8 +139,11 @@ class Overrides:
     def check_all_used(self, classes: Iterable[type]) -> None:
         """An InputError for the first key that no settings class took."""
         known = {str(row["name"]) for cls in classes for row in describe(cls)}
-        for key in self.values:
+        for key, value in self.values.items():
             if key not in self.used:
+                prefix, dot, _ = key.partition(".")
+                if dot and prefix in {entry.name for entry in MODELS}:
+                    raise InputError(f"--set {key}={value} is for {prefix}, which --models does not name: add {prefix}, or leave the setting out.")
                 raise InputError(f"Unknown setting {key!r} in --set: {suggest(key, known)}")
 
 

@@ -1,16 +1,17 @@
 """Evaluating runs: one pass over a model and what it leaves in the run's folder, after training or later from a checkpoint."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from metrics.evaluation import Evaluation, References, evaluate
 from metrics.protocol import Protocol
 from mmbench.config import RunConfig, Training, differences
 from mmbench.console import Console, Task
 from mmbench.data.base import DataSettings, MultimodalData, load_data
-from mmbench.files import read_json, write_json
+from mmbench.files import check_cache, check_writable, exists, write_json
 from mmbench.job import parse_metrics, pick_device
 from mmbench.references import make_references
 from mmbench.report import write_report
@@ -61,15 +62,17 @@ def evaluate_run(
 def write_evaluation(folder: RunFolder, hash: str, evaluation: Evaluation) -> None:
     """Samples first, then metrics.json: a run with metrics has everything.
 
-    Metrics that the folder holds already and that were not computed now are kept.
+    Metrics and references of this configuration that the folder holds already and that were not computed now are kept.
     """
+    old = folder.metrics
+    if old is None or old["hash"] != hash:
+        old = {"metrics": {}, "reasons": {}, "references": {}}
+    reasons = {name: why for name, why in old["reasons"].items() if name not in evaluation.metrics} | evaluation.reasons
     cross = []
     for pair, each in evaluation.samples.cross.items():
         source, target = pair.split("->")
         cross.append(CrossSamples(source, target, each.labels.tolist(), each.conditions, each.outputs))
     save_samples(folder.samples, SampleSet(evaluation.samples.joint, cross))
-    old = read_json(folder.metrics_file) if folder.metrics_file.exists() else {"metrics": {}, "reasons": {}, "references": {}}
-    reasons = {name: why for name, why in old["reasons"].items() if name not in evaluation.metrics} | evaluation.reasons
     write_json(
         folder.metrics_file,
         {
@@ -86,35 +89,77 @@ def summarise(evaluation: Evaluation) -> str:
     shares = {name: value for name, value in evaluation.metrics.items() if value is not None and "/chance" not in name and "/entropy" not in name}
     words = [f"{name} {value:.1f}" if name.startswith("f") else f"{name} {100 * value:.1f} %" for name, value in shares.items()]
     judges = ", ".join(f"{name.removeprefix('judge/')} {100 * v:.1f} %" for name, v in evaluation.references.items() if name.startswith("judge/"))
-    return f"{', '.join(words)} (judges: {judges})"
+    return ", ".join(words) + (f" (judges: {judges})" if judges else "")
 
 
 def evaluate_folders(paths: Sequence[Path], data_dir: Path | None, device: str, metrics: str | None, inception_weights: Path | None) -> int:
     """Compute metrics of finished runs again from their checkpoints, then write their reports; the exit code.
 
     Raises:
-        InputError: for a folder without a finished run and its checkpoint, or data other than the run's.
+        InputError: before any file is written, for a folder without a finished run and its checkpoint, or data other than the run's.
     """
     wanted, where, console = parse_metrics(metrics), pick_device(device), Console()
-    folders = [RunFolder(path.resolve()) for path in paths]
-    configs = [_stored_config(folder) for folder in folders]
+    check_cache()
     with Stop() as stop:
         try:
-            for folder, config in zip(folders, configs, strict=True):
-                data = load_data(config.dataset, data_dir, config.data)
-                stored = _check_data(folder, config, data)
-                references = make_references(data, config.protocol, wanted, inception_weights, where, console, stop.check)
-                model = config.entry.model(data.modalities, config.settings).to(where)
-                load_weights(model, folder.checkpoint, stored["hash"])
-                evaluation = evaluate_run(model, data, references, config, wanted, console, stop)
-                write_evaluation(folder, stored["hash"], evaluation)
-                console.say(f"{folder.path.parent.name} {folder.path.name}: {summarise(evaluation)}")
+            runs = _finished_runs(paths, data_dir)
+            references: dict[Hashable, References] = {}
+            for run in runs:
+                if run.shared not in references:
+                    references[run.shared] = make_references(run.data, run.config.protocol, wanted, inception_weights, where, console, stop.check)
+            for run in runs:
+                evaluation = evaluate_run(run.model().to(where), run.data, references[run.shared], run.config, wanted, console, stop)
+                write_evaluation(run.folder, run.hash, evaluation)
+                console.say(f"{run.folder.path.parent.name} {run.folder.path.name}: {summarise(evaluation)}")
         except StoppedError:
             console.say("Stopped. Runs evaluated so far are written; the others keep the metrics that they had.")
             return stop.exit_code
-    for preset in sorted({folder.path.parents[1] for folder in folders}):
+    for preset in sorted({run.folder.path.parents[1] for run in runs}):
         write_report(preset)
     return 0
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """A finished run with the data that it was trained on."""
+
+    folder: RunFolder
+    config: RunConfig
+    data: MultimodalData
+    hash: str
+
+    @property
+    def shared(self) -> Hashable:
+        """What decides the references: equal for runs that share them."""
+        return self.config.dataset, self.config.data, self.config.protocol
+
+    def model(self) -> MultimodalModel:
+        """The trained model, on the CPU."""
+        model = self.config.entry.model(self.data.modalities, self.config.settings)
+        load_weights(model, self.folder.checkpoint, self.hash)
+        return model
+
+
+def _finished_runs(paths: Sequence[Path], data_dir: Path | None) -> list[_Finished]:
+    """The runs in `paths`, every one of them checked: its configuration, data and checkpoint, and that metrics can be written to it."""
+    folders = [RunFolder(Path(os.path.realpath(path))) for path in dict.fromkeys(paths)]
+    configs = [_stored_config(folder) for folder in folders]
+    data = {key: load_data(key[0], data_dir, key[1]) for key in dict.fromkeys((config.dataset, config.data) for config in configs)}
+    runs = [_finished_run(folder, config, data[config.dataset, config.data]) for folder, config in zip(folders, configs, strict=True)]
+    for run in runs:
+        check_writable(run.folder.path, "folder of the run", "change its permissions")
+        _ = run.folder.metrics, run.model()  # an InputError now rather than after other runs were evaluated
+    return runs
+
+
+def _finished_run(folder: RunFolder, config: RunConfig, data: MultimodalData) -> _Finished:
+    """The run, if `data` are the data that it was trained on."""
+    stored, decisive, hash = folder.config, config.decisive(data.provenance), config.hash(data.provenance)
+    assert stored is not None
+    if stored["hash"] != hash:
+        found = "; ".join(differences({key: stored.get(key) for key in decisive}, decisive)) or "its hash"
+        raise InputError(f"The run in {folder.path} was made with other data or settings: {found}. Name its data with --data-dir.")
+    return _Finished(folder, config, data, hash)
 
 
 def _stored_config(folder: RunFolder) -> RunConfig:
@@ -122,26 +167,22 @@ def _stored_config(folder: RunFolder) -> RunConfig:
     config = folder.config
     if config is None:
         raise InputError(f"{folder.path} holds no run: expected a folder such as results/digits/quick/mopoe/seed-0.")
-    if folder.status["state"] != "done" or not folder.checkpoint.exists():
+    home = RunFolder.of(Path(), config["dataset"], config["preset"], config["model"], config.get("label"), config["seed"]).path
+    if folder.path.parts[-len(home.parts) :] != home.parts:
+        raise InputError(f"The run in {folder.path} is out of its place, where reports look for it: move it to a folder results/{home}.")
+    if folder.status["state"] != "done" or not exists(folder.checkpoint):
         raise InputError(f"The run in {folder.path} is not done or has lost its checkpoint.pt: train it with `{config['command']}`.")
-    entry = MODELS.get(config["model"])
-    return RunConfig(
-        entry=entry,
-        settings=resolve(entry.settings, config["settings"], entry.name),
-        dataset=config["dataset"],
-        preset=config["preset"],
-        data=resolve(DataSettings, config["data"]["settings"], "the data"),
-        training=resolve(Training, config["training"], "the training budget"),
-        protocol=resolve(Protocol, config["protocol"], "the evaluation protocol"),
-        precision=config["precision"],
-    )
-
-
-def _check_data(folder: RunFolder, config: RunConfig, data: MultimodalData) -> Mapping[str, Any]:
-    """The stored config.json, if `data` are the data that the run was trained on."""
-    stored, decisive = folder.config, config.decisive(data.provenance)
-    assert stored is not None
-    if stored["hash"] != config.hash(data.provenance):
-        found = differences({key: stored.get(key) for key in decisive}, decisive)
-        raise InputError(f"The run in {folder.path} was made with other data or settings: {'; '.join(found)}. Name its data with --data-dir.")
-    return stored
+    try:
+        entry = MODELS.get(config["model"])
+        return RunConfig(
+            entry=entry,
+            settings=resolve(entry.settings, config["settings"], entry.name),
+            dataset=config["dataset"],
+            preset=config["preset"],
+            data=resolve(DataSettings, config["data"].get("settings", {}), "the data"),
+            training=resolve(Training, config["training"], "the training budget"),
+            protocol=resolve(Protocol, config["protocol"], "the evaluation protocol"),
+            precision=config["precision"],
+        )
+    except InputError as error:
+        raise InputError(f"The run in {folder.path} was made with a model or settings that are no longer there: {error}") from None

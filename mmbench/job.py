@@ -137,11 +137,11 @@ def pick_device(name: str) -> torch.device:
     """The device called `name`; for auto the first of cuda, mps and cpu that is there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, _, index = name.partition(":")
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if kind not in there or (index and not index.isdigit()):
-        raise InputError(f"Unknown device {name!r}: {suggest(name, ['auto', *there])}")
-    if not there[kind] or (kind == "cuda" and index and int(index) >= torch.cuda.device_count()):
+    kind, colon, index = name.partition(":")
+    counts = {"cpu": 0, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if kind not in counts or (colon and not (kind == "cuda" and index.isdecimal())):
+        raise InputError(f"Unknown device {name!r}: {suggest(name, ['auto', *counts])} One of several GPUs is named as cuda:0.")
+    if kind != "cpu" and int(index or 0) >= counts[kind]:
         raise InputError(f"The device {name} is not there on this machine: choose --device cpu, or auto for the best there is.")
     return torch.device(name)
 

@@ -10,17 +10,16 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from metrics import inception, judges
 from metrics.evaluation import METRICS, FeatureSpace, References, build_feature_space
-from metrics.inception import WEIGHTS_SHA256, WeightsUnavailable, features, load_inception
-from metrics.judges import Judge, accuracy, judge_identity, train_judge
-from metrics.judges import features as judge_features
+from metrics.judges import Judge
 from metrics.protocol import Protocol
 from metrics.references import Extractor
 from mmbench.console import Console
 from mmbench.data.base import MultimodalData
 from mmbench.files import cache_dir, content_hash, write_atomically
+from models.base import Modality
 
 __all__ = ["make_references"]
 
@@ -37,75 +36,98 @@ def make_references(
     console: Console | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> References:
-    """Judges and feature spaces for the metrics that are wanted, from the cache or made now.
+    """Judges and feature spaces for the metrics that are wanted, from the cache or made now; they can be pickled.
 
     Args:
         data: the judges learn from its train images; statistics of real images are those of its test images.
         protocol: settings of judges and draws.
-        metrics: groups of metrics; without "fid" no Inception network is looked for.
-        inception_weights: file with the Inception weights, None to look where pytorch-fid keeps them.
+        metrics: groups of metrics; only "coherence" and "fd_clf" need judges, only "fid" the Inception network.
+        inception_weights: file with the Inception weights, None to look where pytorch-fid keeps them, and to download them there.
         device: where judges and extractors stay.
         console: shows what takes time.
-        check: called between two steps; raises to stop.
+        check: called between two batches; raises to stop.
     """
     console, device = console or Console(), torch.device(device)
-    judges, scores = {}, {}
-    keys = {m.name: content_hash([data.provenance["modalities"][m.name], judge_identity(m.shape, protocol)]) for m in data.modalities}
-    for m in data.modalities:
-        path = cache_dir() / "judges" / f"{data.name}-{m.name}-{keys[m.name]}.pt"
-        judges[m.name], scores[m.name] = _cached(
-            path, partial(_load_judge, m.shape), partial(_make_judge, data, m.name, protocol, device, console, check), console
-        )
-        judges[m.name].to(device)
-    spaces, missing = [], {}
-    if "fd_clf" in metrics:
-        extractors: dict[str, Extractor] = {name: partial(judge_features, judge) for name, judge in judges.items()}
-        spaces.append(_feature_space("fd_clf", extractors, data, protocol, keys, console, check))
+    networks: dict[str, Judge] = {}
+    scores: dict[str, float] = {}
+    spaces: list[FeatureSpace] = []
+    missing: dict[str, str] = {}
+    if "coherence" in metrics or "fd_clf" in metrics:
+        for m in data.modalities:
+            if judges.can_judge(m.shape):
+                networks[m.name], scores[m.name] = _judge(data, m, protocol, device, console, check)
+        if others := _others(data, networks):
+            reason = f"There is no judge for {others}: judges take images with even sides of 8 pixels or more."
+            missing |= {"coherence": reason, "fd_clf": reason}
+    if "fd_clf" in metrics and networks:
+        extractors: dict[str, Extractor] = {name: partial(judges.features, judge) for name, judge in networks.items()}
+        # by its weights: features of two judges of one recipe, made on two machines, are not to be compared
+        keys = {name: judges.weights_hash(judge) for name, judge in networks.items()}
+        spaces.append(_feature_space("fd_clf", extractors, keys, data, protocol, console, check))
     if "fid" in metrics:
-        try:
-            inception = load_inception(inception_weights, device=device)
-            same: dict[str, Extractor] = {m.name: partial(features, inception) for m in data.modalities}
-            spaces.append(_feature_space("fid", same, data, protocol, dict.fromkeys(keys, WEIGHTS_SHA256), console, check))
-        except WeightsUnavailable as error:
-            missing["fid"] = str(error)
-    return References(judges, scores, tuple(spaces), missing)
+        names = [m.name for m in data.modalities if inception.can_see(m.shape)]
+        if others := _others(data, names):
+            missing["fid"] = f"There is no FID of {others}: the Inception network takes images of one channel or three."
+        if names:
+            try:
+                extractor = partial(inception.features, inception.load_inception(inception_weights, device))
+                keys = dict.fromkeys(names, inception.WEIGHTS_SHA256)
+                spaces.append(_feature_space("fid", dict.fromkeys(names, extractor), keys, data, protocol, console, check))
+            except inception.WeightsUnavailable as error:
+                missing["fid"] = str(error)
+    return References(networks, scores, tuple(spaces), missing)
 
 
-def _cached(path: Path, load: Callable[[Path], T], make: Callable[[Path], T], console: Console) -> T:
-    """What `path` holds, or what `make` makes and writes there; a damaged file is named and made again."""
+def _others(data: MultimodalData, names: Collection[str]) -> str:
+    """The modalities that are not among `names`."""
+    return ", ".join(m.name for m in data.modalities if m.name not in names)
+
+
+def _cached(path: Path, load: Callable[[Path], T], make: Callable[[Path], None], console: Console) -> T:
+    """What `path` holds, once `make` has written it if it is not there; a damaged file is named and made again.
+
+    What was made is read back: what is used is what later calls find, also where two processes make it at once.
+    """
     if path.exists():
         try:
             return load(path)
         except DAMAGE as error:
             console.say(f"The cached file {path} is damaged ({type(error).__name__}): it is made again.")
-    return make(path)
+    make(path)
+    return load(path)
 
 
-def _make_judge(
-    data: MultimodalData, name: str, protocol: Protocol, device: torch.device, console: Console, check: Callable[[], None], path: Path
+def _judge(
+    data: MultimodalData, modality: Modality, protocol: Protocol, device: torch.device, console: Console, check: Callable[[], None]
 ) -> tuple[Judge, float]:
-    images, labels = data.train.items[name], data.train.labels[name]
-    with console.task(f"train the judge of {name}", protocol.judge_steps) as task:
+    """The judge of `modality` on `device` and its accuracy on real test images, cached under the images and the recipe."""
+    name = modality.name
+    key = content_hash([data.provenance["modalities"][name], judges.judge_identity(modality.shape, protocol)])
 
-        def progress(done: int, total: int) -> None:
-            check()
-            task.update(done)
+    def make(path: Path) -> None:
+        with console.task(f"train the judge of {name}", protocol.judge_steps) as task:
 
-        judge = train_judge(
-            images,
-            labels,
-            steps=protocol.judge_steps,
-            batch_size=protocol.judge_batch_size,
-            learning_rate=protocol.judge_learning_rate,
-            seed=protocol.judge_seed,
-            device=device,
-            progress=progress,
-        )
-    score = accuracy(judge, data.test.items[name], data.test.labels[name])
-    state = {"judge": judge.state_dict(), "accuracy": score}
-    write_atomically(path, lambda file: torch.save(state, file))
-    console.say(f"The judge of {name} finds {100 * score:.2f} % of the classes of real test images.")
-    return judge, score
+            def progress(done: int, total: int) -> None:
+                check()
+                task.update(done)
+
+            judge = judges.train_judge(
+                data.train.items[name],
+                data.train.labels[name],
+                steps=protocol.judge_steps,
+                batch_size=protocol.judge_batch_size,
+                learning_rate=protocol.judge_learning_rate,
+                seed=protocol.judge_seed,
+                device=device,
+                progress=progress,
+            )
+        score = judges.accuracy(judge, data.test.items[name], data.test.labels[name])
+        state = {"judge": judge.state_dict(), "accuracy": score}
+        write_atomically(path, lambda file: torch.save(state, file))
+        console.say(f"The judge of {name} finds {100 * score:.2f} % of the classes of real test images.")
+
+    judge, score = _cached(cache_dir() / "judges" / f"{data.name}-{name}-{key}.pt", partial(_load_judge, modality.shape), make, console)
+    return judge.to(device), score
 
 
 def _load_judge(shape: tuple[int, ...], path: Path) -> tuple[Judge, float]:
@@ -118,35 +140,29 @@ def _load_judge(shape: tuple[int, ...], path: Path) -> tuple[Judge, float]:
 def _feature_space(
     name: str,
     extractors: Mapping[str, Extractor],
+    weights: Mapping[str, str],
     data: MultimodalData,
     protocol: Protocol,
-    keys: Mapping[str, str],
     console: Console,
     check: Callable[[], None],
 ) -> FeatureSpace:
-    """Statistics of the real images, cached under the images, the extractor and the number of draws."""
-    key = content_hash([data.provenance["modalities"], dict(keys), protocol.draws, protocol.evaluation_seed])
+    """Statistics of the real images, cached under the images, the hashes of the extractors' `weights` and the number of draws."""
+    key = content_hash([data.provenance["modalities"], dict(weights), protocol.draws, protocol.evaluation_seed])
 
-    def make(path: Path) -> FeatureSpace:
+    def make(path: Path) -> None:
         train, test = data.train.items, data.test.items
-        total = sum(len(test[m]) + min(len(train[m]), protocol.draws) for m in extractors)
-        done = 0
-        with console.task(f"{name} of real images", total) as task:
+        with console.task(f"{name} of real images", sum(len(test[m]) + min(len(train[m]), protocol.draws) for m in extractors)) as task:
+            seen: dict[str, int] = {}
 
-            def counting(extractor: Extractor, images: Tensor) -> Tensor:
-                nonlocal done
+            def progress(part: str, done: int, total: int) -> None:
                 check()
-                found = extractor(images)
-                done += len(images)
-                task.update(done)
-                return found
+                seen[part] = done
+                task.update(sum(seen.values()))
 
-            counted: dict[str, Extractor] = {m: partial(counting, extractor) for m, extractor in extractors.items()}
-            made = build_feature_space(name, counted, train, test, protocol)
+            made = build_feature_space(name, extractors, train, test, protocol, progress)
         buffer = io.BytesIO()
         np.savez(buffer, **made.arrays())  # type: ignore[arg-type]  # numpy's stub takes `allow_pickle` for one of the arrays
         write_atomically(path, lambda file: file.write(buffer.getvalue()))
-        return load(path)
 
     def load(path: Path) -> FeatureSpace:
         with np.load(path, allow_pickle=False) as arrays:

@@ -12,7 +12,7 @@ from mmbench.data.base import MultimodalData, load_data
 from mmbench.data.batches import Batches
 from mmbench.environment import describe_environment
 from mmbench.executors import default_jobs, execute, shared_memory_holds
-from mmbench.files import read_json, write_json
+from mmbench.files import check_cache, write_json
 from mmbench.job import Job
 from mmbench.references import make_references
 from mmbench.report import write_report
@@ -33,8 +33,9 @@ def run_job(job: Job) -> int:
         InputError: before anything is trained, for data or a results folder that cannot be used.
     """
     console = Console()
-    prepare_results(job.results)
     first = job.configs[0]
+    prepare_results(job.results, first.dataset, first.preset)
+    check_cache()
     data = load_data(first.dataset, job.data_dir, first.data)
     Batches(data.train, data.modalities, first.training.batch_size, 0)  # an InputError now rather than in every run
     runs = _plan(job, data)
@@ -132,8 +133,9 @@ def _estimate(job: Job, todo: Sequence[Run], data: MultimodalData, jobs: int, th
 def _mention_missing(runs: Sequence[Run], job: Job, console: Console) -> None:
     """Runs that were done before this job may lack metrics that it asks for."""
     for run in runs:
-        if run.folder.status["state"] == "done":
-            held = {"coherence" if "coherence" in name else name.split("/")[0] for name in read_json(run.folder.metrics_file)["metrics"]}
+        found = run.folder.metrics
+        if found and run.folder.status["state"] == "done":
+            held = {"coherence" if "coherence" in name else name.split("/")[0] for name in found["metrics"]}
             lacking = sorted(job.metrics - held)
             if lacking:
                 console.say(

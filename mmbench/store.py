@@ -11,31 +11,23 @@ results/<dataset>/<preset>/<model>[+label]/seed-<k>/
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmbench.config import differences
-from mmbench.files import read_json, write_atomically, write_json
+from mmbench.files import check_writable, exists, write_atomically, write_json
+from mmbench.records import STATES, read_config, read_metrics, read_status
 from models.errors import InputError
 
 __all__ = ["RunFolder", "prepare_results"]
 
-STATES = ("pending", "running", "done", "failed")
+REMEDY = "choose another with --results"
 
 
-def prepare_results(path: Path) -> Path:
-    """The results folder, created where it is missing; InputError if it is a file or cannot be written to."""
-    if path.exists() and not path.is_dir():
-        raise InputError(f"The results path {path} is a file: expected a folder; choose another with --results.")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        write_atomically(path / ".writable", lambda file: None)
-        (path / ".writable").unlink()
-    except OSError as error:
-        raise InputError(f"The results folder {path} cannot be written to ({error.strerror}): choose another with --results.") from None
-    return path
+def prepare_results(results: Path, dataset: str, preset: str) -> None:
+    """InputError unless runs can be written to results/<dataset>/<preset>, which need not be there yet. Creates nothing."""
+    check_writable(results / dataset / preset, "results folder", REMEDY)
 
 
 class RunFolder:
@@ -61,7 +53,7 @@ class RunFolder:
     @property
     def status(self) -> dict[str, Any]:
         """What status.json holds; {"state": "pending"} before there is one."""
-        return _read(self.status_file) if self.status_file.exists() else {"state": "pending"}
+        return read_status(self.path)
 
     def set_status(self, state: str, **more: object) -> None:
         assert state in STATES
@@ -70,16 +62,22 @@ class RunFolder:
     @property
     def config(self) -> dict[str, Any] | None:
         """What config.json holds, None before there is one."""
-        return _read(self.config_file) if self.config_file.exists() else None
+        return read_config(self.path) if exists(self.config_file) else None
+
+    @property
+    def metrics(self) -> dict[str, Any] | None:
+        """What metrics.json holds, None before there is one."""
+        return read_metrics(self.path) if exists(self.metrics_file) else None
 
     def check_config(self, hash: str, decisive: Mapping[str, Any]) -> None:
-        """InputError if the folder holds a run of another configuration; the message lists the keys that differ."""
+        """InputError if the folder cannot be written to, or holds a run of another configuration; the message lists the keys that differ."""
+        check_writable(self.path, "folder of the run", f"{REMEDY}, or a shorter --label")
         config = self.config
         if config is None or config["hash"] == hash:
             return
         found = differences({key: config.get(key) for key in decisive}, decisive)
         raise InputError(
-            f"{self.path} holds a run of another configuration, which differs in {'; '.join(found)}. "
+            f"{self.path} holds a run of another configuration, which differs in {'; '.join(found) or 'its hash'}. "
             "Keep both with --label NAME, write elsewhere with --results, or delete that folder."
         )
 
@@ -87,13 +85,7 @@ class RunFolder:
         columns = list(dict.fromkeys(key for row in rows for key in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
+        if columns:  # otherwise the file is empty: training did not get as far as its first row
+            writer.writeheader()
         writer.writerows(rows)
         write_atomically(self.history_file, lambda file: file.write(text.getvalue().encode()))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return read_json(path)
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise InputError(f"{path} is damaged (not JSON): delete the folder {path.parent} and run again.") from None

@@ -13,6 +13,7 @@ from mmbench.config import Training
 from mmbench.data.batches import Batches
 from mmbench.files import write_atomically
 from models.base import Loss, MultimodalModel, Stage
+from models.errors import InputError
 
 __all__ = ["DivergedError", "Trainer", "load_weights"]
 
@@ -163,8 +164,7 @@ class Trainer:
         """Take up the checkpoint where there is one."""
         if not self.checkpoint.exists():
             return None
-        saved = _load(self.checkpoint, self.hash)
-        self.model.load_state_dict(saved["model"])
+        saved = load_weights(self.model, self.checkpoint, self.hash)
         self.step, self.seconds, self.history = saved["step"], saved["seconds"], saved["history"]
         device = next(self.model.parameters()).device
         self.recorder = _Recorder(saved["recorded"]["names"], [row.to(device) for row in saved["recorded"]["rows"]])
@@ -174,13 +174,23 @@ class Trainer:
         return saved
 
 
-def _load(checkpoint: Path, hash: str) -> dict[str, Any]:
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+def load_weights(model: MultimodalModel, checkpoint: Path, hash: str) -> dict[str, Any]:
+    """Give `model` the weights in a run's checkpoint; what else the checkpoint holds.
+
+    Raises:
+        InputError: for a checkpoint that is damaged, of another configuration, or of a model with other weights.
+    """
+    try:
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:  # on a damaged file, torch's readers raise whatever they stumble over
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        raise InputError(f"The checkpoint {checkpoint} is damaged ({reason}): delete it to train again.") from None
+    if not (isinstance(saved, dict) and {"hash", "model"} <= saved.keys()):
+        raise InputError(f"The checkpoint {checkpoint} is damaged (it holds no state of a training): delete it to train again.")
     if saved["hash"] != hash:
-        raise RuntimeError(f"{checkpoint} belongs to another configuration ({saved['hash']}, not {hash}): delete it to train again.")
+        raise InputError(f"The checkpoint {checkpoint} belongs to another configuration ({saved['hash']}, not {hash}): delete it to train again.")
+    try:
+        model.load_state_dict(saved["model"])
+    except RuntimeError:  # its message lists every weight
+        raise InputError(f"The checkpoint {checkpoint} has other weights than the model, whose code has changed: delete it to train again.") from None
     return saved
-
-
-def load_weights(model: MultimodalModel, checkpoint: Path, hash: str) -> None:
-    """Give `model` the weights of a finished run's checkpoint; RuntimeError if it is of another configuration."""
-    model.load_state_dict(_load(checkpoint, hash)["model"])

@@ -9,10 +9,12 @@ import pkgutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import entry_points
 from typing import Any, Generic, Protocol, TypeVar
 
 from models.errors import InputError, suggest
+from models.settings import check_class
 
 __all__ = ["MODELS", "ModelEntry", "Registry", "register"]
 
@@ -64,12 +66,15 @@ class Registry(Generic[EntryT]):
         self._loaded = True
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__, f"{self.package}."):
-            importlib.import_module(module.name)
+            self._try(partial(importlib.import_module, module.name), f"module {module.name}")
         for point in entry_points(group=self.group):
-            try:
-                point.load()
-            except Exception as error:  # somebody else's code: whatever it raises, the suite goes on without it
-                warnings.warn(f"The {self.kind} plugin {point.name!r} ({point.value}) was left out: {type(error).__name__}: {error}", stacklevel=2)
+            self._try(point.load, f"plugin {point.name!r} ({point.value})")
+
+    def _try(self, load: Callable[[], object], name: str) -> None:
+        try:
+            load()
+        except (Exception, SystemExit) as error:  # somebody else's code: whatever it raises, the suite goes on without it
+            warnings.warn(f"The {self.kind} {name} was left out: {type(error).__name__}: {error}", stacklevel=2)
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,12 @@ ModelT = TypeVar("ModelT", bound=type)
 def register(
     name: str, *, settings: type, source: str, title: str | None = None, presets: Mapping[str, Mapping[str, object]] | None = None
 ) -> Callable[[ModelT], ModelT]:
-    """Class decorator that registers a model under `name`; see ModelEntry for the arguments."""
+    """Class decorator that registers a model under `name`; see ModelEntry for the arguments.
+
+    Raises:
+        InputError: for settings that are no settings class (see models.settings), and a name that is taken.
+    """
+    check_class(settings, name)
 
     def decorate(model: ModelT) -> ModelT:
         MODELS.add(ModelEntry(name, model, settings, source, title or name, presets or {}))

@@ -9,12 +9,12 @@ MySettings(beta=2.5)
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
 from models.errors import InputError, suggest
 
-__all__ = ["describe", "resolve", "setting"]
+__all__ = ["check_class", "describe", "resolve", "setting"]
 
 T = TypeVar("T")
 _WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word"}
@@ -39,11 +39,12 @@ class _Rule:
         if self.choices:
             return "one of " + ", ".join(self.choices)
         words = _WORDS[self.type.__name__]
-        if self.low is not None and self.high is not None:
-            return f"{words} from {self.low:g} to {self.high:g}"
-        if self.low is not None:
-            return f"{words}, at least {self.low:g}"
-        return words if self.high is None else f"{words}, at most {self.high:g}"
+        low, high = (str(b) if isinstance(b, int) else f"{b:g}" if b is not None else "" for b in (self.low, self.high))
+        if low and high:
+            return f"{words} from {low} to {high}"
+        if low:
+            return f"{words}, at least {low}"
+        return f"{words}, at most {high}" if high else words
 
     def parse(self, value: object) -> object:
         """`value` in the setting's type, or ValueError."""
@@ -70,6 +71,21 @@ def _rules(cls: type) -> dict[str, _Rule]:
     return {f.name: _Rule(types[f.name], f.metadata.get("low"), f.metadata.get("high"), f.metadata.get("choices", ())) for f in fields(cls)}
 
 
+def check_class(cls: type, owner: str) -> None:
+    """InputError unless `cls` is a settings class: a dataclass of int, float, bool and str fields, every one with a default."""
+    if not (isinstance(cls, type) and is_dataclass(cls)):
+        raise InputError(f"The settings of {owner} are {cls!r}: expected a class with the decorator @dataclass(frozen=True).")
+    try:
+        types = get_type_hints(cls)
+    except NameError as error:
+        raise InputError(f"The settings of {owner} have an annotation that cannot be read ({error}): import what it names.") from None
+    for f in fields(cls):
+        if types[f.name] not in (int, float, bool, str):
+            raise InputError(f"Setting {f.name!r} of {owner} is of type {types[f.name]}: expected int, float, bool or str.")
+        if f.default is MISSING:
+            raise InputError(f"Setting {f.name!r} of {owner} has no default: give it one with models.settings.setting.")
+
+
 def resolve(cls: type[T], overrides: Mapping[str, object], owner: str) -> T:
     """An instance of the settings class `cls`, its defaults replaced by `overrides`.
 
@@ -88,7 +104,7 @@ def resolve(cls: type[T], overrides: Mapping[str, object], owner: str) -> T:
             raise InputError(f"Unknown setting {name!r} of {owner}: {suggest(name, rules)}")
         try:
             values[name] = rules[name].parse(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise InputError(f"Setting {name}={value} of {owner} is not usable: expected {rules[name]}.") from None
     return cls(**values)
 

@@ -5,13 +5,23 @@ Damaged data files have a table of their own in test_data_mnist_svhn.py.
 
 import json
 import os
+import shutil
+from functools import cache
 from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
+import torch
 from conftest import SMALL
 
+from mmbench.data.base import load_data
+from mmbench.files import check_cache, check_writable, read_json
+from models.errors import InputError
+
 RUN = ("run", "--dataset", "digits", "--models", "mopoe", "--preset", "smoke")
+LONG = "x" * 300
+
+load_data_once = cache(load_data)
 
 BAD_OPTIONS = {
     "unknown command": (("rum",), "Unknown command 'rum': did you mean 'run'?"),
@@ -36,7 +46,7 @@ BAD_OPTIONS = {
     "unknown device": ((*RUN, "--device", "gpu"), "Unknown device 'gpu'"),
     "device that is not there": ((*RUN, "--device", "cuda:99"), "The device cuda:99 is not there on this machine"),
     "batch larger than the data": ((*RUN, "--set", "batch_size=10000000"), "choose a smaller batch"),
-    "missing Inception file": ((*RUN, "--inception-weights", "nowhere.pth"), "The Inception weights nowhere.pth are not there"),
+    "missing Inception file": ((*RUN, "--metrics", "fid", "--inception-weights", "nowhere.pth"), "The Inception weights nowhere.pth are not there"),
     "no data directory": (
         ("run", "--dataset", "mnist-svhn", "--models", "mopoe"),
         "name it with --data-dir or the environment variable MMBENCH_DATA",
@@ -45,7 +55,24 @@ BAD_OPTIONS = {
     "unknown model to check": (("check", "mopo"), "Unknown model 'mopo': did you mean 'mopoe'?"),
     "report of a missing folder": (("report", "--results", "nowhere"), "nowhere"),
     "evaluation of a missing run": (("evaluate", "nowhere"), "holds no run"),
+    "setting of a model that was not chosen": ((*RUN, "--set", "mmvae.beta=1"), "--set mmvae.beta=1 is for mmvae, which --models does not name"),
+    "seed of the pairs too large": ((*RUN, "--set", f"pairing_seed={2**63}"), "expected a whole number from 0 to 9223372036854775807"),
+    "pairs beyond measure": ((*RUN, "--set", "pairs_per_image=1e9"), "expected a whole number from 1 to 10000"),
+    "results path too long": ((*RUN, "--results", LONG), "cannot be written to (File name too long): choose another with --results."),
+    "results path too long at its end": ((*RUN, "--results", f"new/{LONG}"), "cannot be written to (File name too long)"),
+    "label too long": ((*RUN, "--label", LONG), "cannot be written to (File name too long): choose another with --results, or a shorter --label."),
+    "report path too long": (("report", "--results", LONG), "cannot be used (File name too long): give another one"),
+    "evaluation path too long": (("evaluate", LONG), "cannot be used (File name too long): give another one"),
+    "data path too long": (("run", "--dataset", "mnist-svhn", "--models", "mopoe", "--data-dir", LONG), "cannot be used (File name too long)"),
+    "data of an unknown user": (("run", "--dataset", "mnist-svhn", "--models", "mopoe", "--data-dir", "~nobody-at-all/x"), "does not exist"),
 }
+
+
+@pytest.fixture(autouse=True)
+def data_once(monkeypatch):
+    """The embedded data are made once for all of these tests."""
+    for room in ("runner", "evaluation"):
+        monkeypatch.setattr(f"mmbench.{room}.load_data", load_data_once)
 
 
 def answer(invoke, *arguments):
@@ -65,7 +92,7 @@ def test_bad_options(case, invoke, tmp_path, monkeypatch):
     assert text.startswith("Error: ")
     assert message in text
     assert text.count("\n") == 1
-    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    left = list(tmp_path.rglob("*"))
     assert not left, f"left behind: {left}"
 
 
@@ -82,6 +109,40 @@ def test_results_path_is_not_writable(invoke, tmp_path):
     assert "cannot be written to" in answer(invoke, *RUN, "--results", tmp_path / "results")
 
 
+@pytest.mark.parametrize("name", ["digits", "digits/smoke", "digits/smoke/mopoe", "digits/smoke/mopoe/seed-0"])
+def test_a_folder_in_the_results_is_a_file(name, invoke, tmp_path):
+    path = tmp_path / "results" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    before = on_disk(tmp_path)
+    text = answer(invoke, *RUN, "--results", tmp_path / "results")
+    assert f"{path} is a file: expected a folder; choose another with --results" in text
+    assert on_disk(tmp_path) == before
+
+
+@pytest.mark.parametrize("parts", [(), ("new",), ("new", "digits", "quick")], ids=len)
+def test_a_check_for_writing_leaves_nothing(parts, tmp_path):
+    check_writable(tmp_path.joinpath(*parts), "folder", "choose another")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "dangling").symlink_to("nowhere/at/all")
+    with pytest.raises(InputError, match=r"The folder .*dangling cannot be written to \(File exists\): choose another\."):
+        check_writable(tmp_path / "dangling", "folder", "choose another")
+    assert [path.name for path in tmp_path.iterdir()] == ["dangling"]
+
+
+def test_the_cache_is_a_file(invoke, run, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    cache.write_text("mine")
+    monkeypatch.setenv("MMBENCH_CACHE", str(cache))
+    sentence = f"The cache folder {cache} is a file: expected a folder; name another with the environment variable MMBENCH_CACHE."
+    with pytest.raises(InputError) as error:
+        check_cache()
+    assert str(error.value) == sentence
+    for command in (("evaluate", run), (*RUN, "--results", tmp_path / "new")):
+        assert answer(invoke, *command) == f"Error: {sentence}\n"
+    assert not (tmp_path / "new").exists()
+
+
 def test_results_path_that_no_one_can_make(invoke):
     assert "cannot be written to" in answer(invoke, *RUN, "--results", "/proc/mmbench")
 
@@ -95,30 +156,166 @@ def test_report_on_a_folder_without_runs(content, invoke, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ([content] if content else [])
 
 
-def test_evaluation_of_a_run_without_checkpoint(finished, invoke, tmp_path):
-    import shutil
-
-    copy = shutil.copytree(finished.path / "digits" / "smoke" / "mopoe" / "seed-0", tmp_path / "d" / "p" / "mopoe" / "seed-0")
-    (copy / "checkpoint.pt").unlink()
-    text = answer(invoke, "evaluate", copy)
+def test_evaluation_of_a_run_without_checkpoint(run, invoke):
+    (run / "checkpoint.pt").unlink()
+    text = answer(invoke, "evaluate", run)
     assert "has lost its checkpoint.pt: train it with `mmbench run" in text
 
 
 def test_an_inception_file_with_the_wrong_hash(invoke, finished, tmp_path):
     wrong = tmp_path / "weights.pth"
     wrong.write_bytes(b"not the weights")
-    text = answer(invoke, *RUN, *SMALL, "--results", tmp_path / "results", "--inception-weights", wrong)
+    text = answer(invoke, *RUN, *SMALL, "--metrics", "fid", "--inception-weights", wrong, "--results", tmp_path / "results")
     assert "does not hold the Inception weights: its SHA-256 begins with" in text
 
 
-def test_a_damaged_status_names_its_file(finished, invoke, tmp_path):
-    import shutil
+DAMAGE = {
+    "config that is cut off": ("config.json", b'{"model": "mo', "cannot be read as JSON"),
+    "config of other bytes": ("config.json", b"\xff\xfe", "cannot be read as JSON"),
+    "config that is a list": ("config.json", b"[]", "should hold a JSON object, not list"),
+    "config without keys": ("config.json", b"{}", "is not the configuration of a run: 'model' should be of type str"),
+    "config that is a folder": ("config.json", None, "cannot be read as JSON"),
+    "config with a wrong key": ("config.json", {"training": 3}, "is not the configuration of a run: 'training' should be of type dict"),
+    "config with wrong data": ("config.json", {"data": {"settings": []}}, "the settings of its data should be of type dict"),
+    "status that is cut off": ("status.json", b"{", "cannot be read as JSON"),
+    "status that is nothing": ("status.json", b"null", "should hold a JSON object, not NoneType"),
+    "status without keys": ("status.json", b"{}", "has the state None: expected one of pending, running, done, failed"),
+    "status of an unknown state": ("status.json", {"state": "dead"}, "has the state 'dead': expected one of pending, running, done, failed"),
+    "metrics without keys": ("metrics.json", b"{}", "is no list of metrics: 'reasons' should be a JSON object"),
+    "metrics that are words": ("metrics.json", {"metrics": {"probe/street": "good"}}, "has 'good' for 'probe/street'"),
+}
 
-    copy = shutil.copytree(finished.path, tmp_path / "results")
-    status = copy / "digits" / "smoke" / "mopoe" / "seed-0" / "status.json"
-    status.write_text("{")
-    text = answer(invoke, *RUN, *SMALL, "--results", copy)
-    assert str(status) in text
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A copy of the finished run of one model that a test may damage."""
+    shutil.copytree(finished.path / "digits" / "smoke" / "mopoe", tmp_path / "results" / "digits" / "smoke" / "mopoe")
+    return tmp_path / "results" / "digits" / "smoke" / "mopoe" / "seed-0"
+
+
+def damage(path, content):
+    """Replace a file by these bytes, by a folder (None), or change some keys of it."""
+    if isinstance(content, dict):
+        content = json.dumps(read_json(path) | content).encode()
+    path.unlink()
+    path.mkdir() if content is None else path.write_bytes(content)
+
+
+def on_disk(folder):
+    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damaged_files_of_a_run_are_named(case, run, invoke):
+    """Whoever reads them: a run that would go on, a later evaluation, a report. Nothing is written."""
+    file, content, message = DAMAGE[case]
+    damage(run / file, content)
+    before = on_disk(run)
+    for command in ((*RUN, *SMALL, "--jobs", "1", "--results", run.parents[3]), ("evaluate", run), ("report", "--results", run.parents[3])):
+        text = answer(invoke, *command)
+        assert f"The file {run / file} " in text, command
+        assert message in text, command
+        assert text.endswith("elete its folder and run it again.\n"), command
+    assert on_disk(run) == before
+
+
+def saved(value):
+    return lambda path: torch.save(value, path)
+
+
+def change(**entries):
+    return lambda path: torch.save(torch.load(path, weights_only=True) | entries, path)
+
+
+CHECKPOINTS = {
+    "empty": (lambda path: path.write_bytes(b""), "is damaged (EOFError): delete it to train again."),
+    "truncated": (lambda path: os.truncate(path, path.stat().st_size // 2), "is damaged ("),
+    "other bytes": (lambda path: path.write_bytes(np.random.default_rng(0).bytes(1000)), "is damaged ("),
+    "text": (lambda path: path.write_text("my notes"), "is damaged ("),
+    "a folder": (lambda path: (path.unlink(), path.mkdir()), "is damaged (Is a directory): delete it"),
+    "foreign": (saved({"state_dict": {}}), "is damaged (it holds no state of a training): delete it"),
+    "no mapping": (saved([torch.zeros(3)]), "is damaged (it holds no state of a training): delete it"),
+    "of another configuration": (change(hash="f" * 16), "belongs to another configuration (ffffffffffffffff, not "),
+    "of another model": (change(model={}), "has other weights than the model, whose code has changed: delete it"),
+}
+
+
+@pytest.mark.parametrize("case", CHECKPOINTS)
+def test_evaluation_of_a_damaged_checkpoint(case, run, invoke):
+    """Also where a good run comes first: all are checked before the first one is written."""
+    spoil, message = CHECKPOINTS[case]
+    good = shutil.copytree(run, run.with_name("seed-1"))
+    (good / "config.json").write_text(json.dumps(read_json(good / "config.json") | {"seed": 1}))
+    spoil(run / "checkpoint.pt")
+    before = on_disk(run.parent)
+    text = answer(invoke, "evaluate", good, run, "--metrics", "probe")
+    assert text.startswith(f"Error: The checkpoint {run / 'checkpoint.pt'} {message}")
+    assert text.count("\n") == 1
+    assert on_disk(run.parent) == before
+
+
+def test_a_run_with_a_damaged_checkpoint_fails_with_a_sentence(run, invoke):
+    (run / "checkpoint.pt").write_bytes(b"")
+    (run / "status.json").unlink()
+    result = invoke(*RUN, *SMALL, "--jobs", "1", "--results", run.parents[3])
+    assert result.code == 1
+    assert f"The checkpoint {run / 'checkpoint.pt'} is damaged (EOFError): delete it to train again." in result.text
+    assert "Traceback" not in result.text
+    status = read_json(run / "status.json")
+    assert (status["state"], "delete it to train again" in status["error"]) == ("failed", True)
+
+
+STORED = {
+    "model that is gone": ({"model": "mopo"}, "mopo", "a model or settings that are no longer there: Unknown model 'mopo': did you mean 'mopoe'?"),
+    "setting that is gone": ({"settings": {"old": 1}}, "mopoe", "a model or settings that are no longer there: Unknown setting 'old' of mopoe"),
+    "value that is not admitted": ({"protocol": {"draws": 0}}, "mopoe", "no longer there: Setting draws=0 of the evaluation protocol is not usable"),
+    "other settings": ({"training": {"steps": 5}}, "mopoe", "was made with other data or settings: training.batch_size (None there, 256 asked for)"),
+    "another hash": ({"hash": "f" * 16}, "mopoe", "was made with other data or settings: its hash."),
+    "data that are gone": ({"dataset": "letters"}, "mopoe", "Unknown data set 'letters'"),
+}
+
+
+@pytest.mark.parametrize("case", STORED)
+def test_evaluation_of_a_run_that_can_no_longer_be_made(case, run, invoke):
+    changes, model, message = STORED[case]
+    damage(run / "config.json", changes)
+    moved = run.parents[3] / changes.get("dataset", "digits") / "smoke" / model / "seed-0"
+    if moved != run:
+        moved.parent.mkdir(parents=True)
+        run.rename(moved)
+    before = on_disk(moved)
+    text = answer(invoke, "evaluate", moved, "--metrics", "probe")
+    assert message in text
+    assert text.count("\n") == 1
+    assert on_disk(moved) == before
+
+
+@pytest.mark.parametrize("place", ["seed-0", "digits/smoke/mmvae/seed-0", "digits/smoke/mopoe/run-0", "digits/cpu/mopoe/seed-0"])
+def test_evaluation_of_a_run_out_of_its_place(place, run, invoke, tmp_path):
+    moved = tmp_path / "elsewhere" / place
+    moved.parent.mkdir(parents=True)
+    run.rename(moved)
+    before = on_disk(moved)
+    text = answer(invoke, "evaluate", moved)
+    assert f"The run in {moved} is out of its place, where reports look for it: move it to a folder results/digits/smoke/mopoe/seed-0." in text
+    assert on_disk(moved) == before
+
+
+def test_evaluation_keeps_what_it_does_not_compute(run, invoke, monkeypatch):
+    """Judges that judged nothing now leave the accuracy that belongs to the coherences; metrics of another configuration go."""
+    monkeypatch.setattr("mmbench.evaluation.write_report", lambda folder: [])
+    path = run / "metrics.json"
+    mark = {"judge/street": 0.125, "judge/handwritten": 0.25}
+    damage(path, {"references": mark, "metrics": {"joint_coherence": 0.5, "probe/street": 0.0}, "reasons": {}})
+    assert invoke("evaluate", run, "--metrics", "probe").code == 0
+    found = read_json(path)
+    assert found["references"] == mark
+    assert found["metrics"]["joint_coherence"] == 0.5
+    assert found["metrics"]["probe/street"] > 0
+    damage(path, {"hash": "f" * 16})
+    assert invoke("evaluate", run, run, "--metrics", "probe").code == 0
+    assert set(read_json(path)["metrics"]) == {"probe/handwritten", "probe/street"}
+    assert read_json(path)["references"] == {}
 
 
 def test_a_plugin_that_fails_is_named_and_left_out(invoke, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from metrics.judges import FEATURES, Judge, _shift, accuracy, features, judge_identity, predict, train_judge
+from metrics.judges import FEATURES, Judge, _shift, accuracy, can_judge, features, judge_identity, predict, train_judge, weights_hash
 from metrics.protocol import Protocol
 
 
@@ -70,7 +70,9 @@ def test_features_are_those_that_the_head_reads(shape):
 def test_uint8_and_floats_are_judged_alike_in_any_company():
     judge = Judge((1, 28, 28)).eval()
     images = (torch.rand(501, 1, 28, 28) * 255).to(torch.uint8)
-    together = features(judge, images)
+    seen = []
+    together = features(judge, images, lambda *state: seen.append(state))
+    assert seen == [(500, 501), (501, 501)]
     torch.testing.assert_close(together, features(judge, images.float() / 255))
     torch.testing.assert_close(together[[3, 500]], torch.cat([features(judge, images[i : i + 1]) for i in (3, 500)]))
 
@@ -113,6 +115,31 @@ def test_identity_changes_with_all_that_decides_a_judge():
     assert identity == judge_identity((1, 28, 28), Protocol(draws=10_000, evaluation_seed=5))
     others = [judge_identity((3, 32, 32), Protocol()), judge_identity((1, 28, 28), Protocol(judge_steps=7))]
     assert all(identity != other for other in others)
+
+
+@pytest.mark.parametrize(
+    ("shape", "fits"),
+    [((1, 28, 28), True), ((2, 8, 10), True), ((1, 27, 28), False), ((3, 32, 9), False), ((1, 6, 8), False), ((5, 27), False), ((784,), False)],
+)
+def test_what_a_judge_can_judge(shape, fits):
+    assert can_judge(shape) is fits
+    if fits:
+        assert predict(Judge(shape).eval(), torch.rand(2, *shape)).shape == (2,)
+    else:
+        with pytest.raises((ValueError, RuntimeError)):
+            predict(Judge(shape).eval(), torch.rand(2, *shape))
+
+
+def test_the_hash_of_the_weights_sees_every_one_of_them():
+    judge, copy = Judge((1, 8, 8)), Judge((1, 8, 8))
+    assert weights_hash(judge) != weights_hash(copy)
+    copy.load_state_dict(judge.state_dict())
+    assert weights_hash(judge) == weights_hash(copy)
+    seen = {weights_hash(judge)}
+    for value in copy.state_dict().values():
+        value[(-1,) * value.ndim] += 1  # the last number of each, in place
+        seen.add(weights_hash(copy))
+    assert len(seen) == 1 + len(judge.state_dict())
 
 
 @pytest.mark.slow

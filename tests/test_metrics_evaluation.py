@@ -95,8 +95,10 @@ class Reader(nn.Module):
         return x.flatten(1)[:, :10]
 
 
-def flatten_uint8(images):
+def flatten_uint8(images, progress):
     assert images.dtype == torch.uint8  # what both sides of a Frechet distance are made of
+    for done in range(100, len(images), 100):
+        progress(done, len(images))
     return as_float(images).flatten(1)
 
 
@@ -330,6 +332,22 @@ def test_progress_runs_to_the_end_of_every_task():
     assert last["prior draws"] == (700, 700)
     assert last["a to others, sample"] == last["representations of b"] == (205, 205)
     assert all(done == total for done, total in last.values())
+
+
+def test_progress_is_made_while_the_features_of_a_batch_of_draws_are_computed():
+    setup, steps = make_setup(spaces=("fid",)), []
+    evaluate(Oracle(), **setup, metrics=["fid"], progress=lambda task, done, total: steps.append(done) if task == "prior draws" else None)
+    # two modalities: every hundred images of one are fifty draws; 500 and 200 draws at a time
+    assert steps == [50, 100, 150, 200, 300, 350, 400, 450, 500, 550, 650, 700]
+
+
+def test_a_stop_is_heard_between_two_batches_of_features():
+    def stop(task, done, total):
+        if done == 150:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Oracle(), **make_setup(spaces=("fid",)), metrics=["fid"], progress=stop)
 
 
 def test_unknown_metrics_are_refused():

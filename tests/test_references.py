@@ -1,28 +1,56 @@
 """The cache of judges and statistics: used when it is whole, rebuilt and named when it is not, never mixed up."""
 
+import pickle
+from functools import partial
+
 import pytest
 import torch
 
+from metrics import judges
+from metrics.evaluation import build_feature_space, evaluate
 from metrics.protocol import Protocol
 from mmbench.data.base import DataSettings, MultimodalData
 from mmbench.data.splits import Images, assemble
-from mmbench.files import cache_dir
+from mmbench.files import cache_dir, write_atomically
 from mmbench.references import make_references
-from models.base import Modality
+from mmbench.signals import StoppedError
+from models.base import Loss, Modality, MultimodalModel
 
 PROTOCOL = Protocol(draws=40, joint_draws=40, judge_steps=2, judge_batch_size=8)
 
 
-def make_data(seed: int = 0) -> MultimodalData:
-    """Noise with labels: two modalities of 60 train and 40 test images."""
+TWO = (Modality("a", (1, 8, 8)), Modality("b", (3, 8, 8)))
+
+
+def make_data(seed: int = 0, modalities: tuple[Modality, ...] = TWO, test: int = 40) -> MultimodalData:
+    """Noise with labels: modalities of 60 train and 40 test images."""
     generator = torch.Generator().manual_seed(seed)
-    modalities = (Modality("a", (1, 8, 8)), Modality("b", (3, 8, 8)))
 
     def noise(count, shape):
         return Images(torch.randint(256, (count, *shape), dtype=torch.uint8, generator=generator), torch.arange(count) % 10)
 
-    parts = {m.name: (noise(60, m.shape), noise(40, m.shape)) for m in modalities}
+    parts = {m.name: (noise(60, m.shape), noise(test, m.shape)) for m in modalities}
     return assemble("noise", modalities, parts, DataSettings())
+
+
+class Noise(MultimodalModel):
+    """Draws noise, given anything."""
+
+    def __init__(self, modalities):
+        super().__init__(modalities, None)
+
+    def loss(self, batch, progress):
+        return Loss(torch.zeros(()), {})
+
+    def generate(self, n, generator):
+        return {name: torch.rand(n, *m.shape, generator=generator) for name, m in self.modalities.items()}
+
+    def translate(self, inputs, targets, sample=False, generator=None):
+        count = len(next(iter(inputs.values())))
+        return {name: torch.rand(count, *self.modalities[name].shape) for name in targets}
+
+    def embed(self, inputs):
+        return next(iter(inputs.values())).flatten(1)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +75,7 @@ def test_a_second_call_reads_what_the_first_one_made(monkeypatch):
     data = make_data()
     first = make(data)
     assert [path.suffix for path in cached_files()] == [".pt", ".pt", ".npz"]
-    monkeypatch.setattr("mmbench.references.train_judge", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr("metrics.judges.train_judge", lambda *a, **k: pytest.fail("trained again"))
     monkeypatch.setattr("mmbench.references.build_feature_space", lambda *a, **k: pytest.fail("computed again"))
     second = make(data)
     assert values(second) == values(first)
@@ -84,13 +112,108 @@ def test_a_damaged_file_is_named_and_made_again(kind, damage, capsys):
     assert "damaged" not in capsys.readouterr().out
 
 
+def judge_files(seed):
+    """Modality and cached state of judges with other weights, such as the same recipe gives on another machine."""
+    parts = make_data().train
+    for name in "ab":
+        judge = judges.train_judge(parts.items[name], parts.labels[name], steps=2, batch_size=8, learning_rate=3e-3, seed=seed)
+        yield name, {"judge": judge.state_dict(), "accuracy": 0.5}
+
+
+def test_statistics_belong_to_the_weights_of_their_judge():
+    data = make_data()
+    first = make(data)
+    for name, state in judge_files(seed=7):
+        (path,) = (cache_dir() / "judges").glob(f"noise-{name}-*.pt")
+        torch.save(state, path)
+    second = make(data)
+    assert list(second.judge_accuracy.values()) == [0.5, 0.5]
+    extractors = {name: partial(judges.features, judge) for name, judge in second.judges.items()}
+    expected = build_feature_space("fd_clf", extractors, data.train.items, data.test.items, PROTOCOL)
+    assert second.feature_spaces[0].floor == expected.floor
+    assert all(second.feature_spaces[0].floor[name] != first.feature_spaces[0].floor[name] for name in "ab")
+
+
+def test_the_judge_that_is_used_is_the_one_that_is_cached(monkeypatch):
+    """Another process may have written its own judge a moment later."""
+    others = dict(judge_files(seed=7))
+
+    def write_and_lose(path, write):
+        write_atomically(path, write)
+        if path.suffix == ".pt":
+            torch.save(others[path.name.split("-")[1]], path)
+
+    monkeypatch.setattr("mmbench.references.write_atomically", write_and_lose)
+    found = make(make_data())
+    for name, state in others.items():
+        assert all(torch.equal(value, state["judge"][key]) for key, value in found.judges[name].state_dict().items())
+
+
+@pytest.mark.parametrize("metrics", [("probe",), ("fid",), ()])
+def test_judges_are_made_only_for_metrics_that_ask_them(metrics, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    references = make(make_data(), metrics)
+    assert (references.judges, references.judge_accuracy, references.feature_spaces) == ({}, {}, ())
+    assert cached_files() == []
+
+
+def test_modalities_that_no_judge_takes_leave_their_cells_empty():
+    modalities = (*TWO, Modality("words", (5, 27), "categorical"), Modality("odd", (2, 9, 8)))
+    data = make_data(modalities=modalities)
+    references = make(data)
+    parts = {"test": data.test.labelled, "train": data.train.labelled}
+    found = evaluate(Noise(modalities), **parts, references=references, protocol=PROTOCOL, metrics=("coherence", "fd_clf"))
+    assert set(references.judges) == {"a", "b"}
+    empty = {name for name, value in found.metrics.items() if value is None}
+    joint = {"joint_coherence", "joint_coherence/chance", "joint_coherence/entropy"}
+    cross = {name for name in found.metrics if name.startswith("cross") and ("->words" in name or "->odd" in name)}
+    assert len(cross) == 12
+    assert empty == set(found.reasons) == joint | cross | {"fd_clf/words", "fd_clf/odd"}
+    assert set(found.reasons.values()) == {"There is no judge for words, odd: judges take images with even sides of 8 pixels or more."}
+
+
+def test_no_weights_are_looked_for_where_the_network_sees_nothing(monkeypatch):
+    monkeypatch.setattr("metrics.inception.find_weights", lambda *a: pytest.fail("looked for weights"))
+    data = make_data(modalities=(Modality("words", (5, 27)), Modality("odd", (2, 9, 8))))
+    references = make(data, metrics=("fid", "fd_clf"))
+    assert references.feature_spaces == ()
+    assert references.missing["fid"] == "There is no FID of words, odd: the Inception network takes images of one channel or three."
+
+
+def test_a_stop_is_heard_between_two_batches_of_real_images(monkeypatch):
+    data, calls = make_data(), []
+    make(data, metrics=("coherence",))
+    monkeypatch.setattr("metrics.judges.BATCH", 10)
+
+    def check():
+        calls.append(None)
+        if len(calls) == 3:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        make_references(data, PROTOCOL, ("fd_clf",), check=check)
+    assert not (cache_dir() / "statistics").exists()
+
+
+def test_references_reach_other_processes():
+    before = make(make_data())
+    after = pickle.loads(pickle.dumps(before))
+    images = make_data().test.items["a"]
+    found = [each.feature_spaces[0].extractors["a"](images, lambda done, total: None) for each in (before, after)]
+    assert torch.equal(*found)
+    assert values(before) == values(after)
+
+
+def offline(*args, **kwargs):
+    raise OSError(101, "Network is unreachable")
+
+
 def test_without_inception_weights_there_is_a_reason_and_no_number(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-
-    def offline(*args, **kwargs):
-        raise OSError("no network")
-
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     references = make(make_data(), metrics=("fid",))
     assert references.feature_spaces == ()
-    assert references.missing["fid"].startswith("No FID: pytorch-fid's Inception weights are not in its cache and could not be downloaded")
+    assert references.missing["fid"].startswith(
+        "No FID: pytorch-fid's Inception weights are not in its cache and could not be downloaded (Network is unreachable). Fetch http"
+    )

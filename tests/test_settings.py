@@ -1,13 +1,14 @@
 """Settings are parsed, bounded and refused when unknown; overrides reach the settings they name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
 from mmbench.config import make_configs
+from mmbench.data.base import DataSettings
 from models.errors import InputError
 from models.registry import MODELS
-from models.settings import describe, resolve, setting
+from models.settings import check_class, describe, resolve, setting
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,66 @@ def test_bad_values_are_refused_with_a_sentence(overrides, message):
     with pytest.raises(InputError) as error:
         resolve(Example, overrides, "it")
     assert message in str(error.value)
+
+
+def test_bounds_of_whole_numbers_are_spelled_out():
+    with pytest.raises(InputError, match="expected a whole number from 0 to 9223372036854775807"):
+        resolve(DataSettings, {"pairing_seed": str(2**63)}, "it")
+    assert resolve(DataSettings, {"pairing_seed": str(2**63 - 1)}, "it").pairing_seed == 2**63 - 1
+    with pytest.raises(InputError, match="expected a whole number from 1 to 10000"):
+        resolve(DataSettings, {"pairs_per_image": 10_001}, "it")
+
+
+def test_a_number_too_large_for_a_float_is_refused():
+    with pytest.raises(InputError, match="expected a number, at least 0"):
+        resolve(Example, {"rate": 10**400}, "it")
+
+
+@dataclass(frozen=True)
+class Optional:
+    count: int | None = setting(None, "a count")
+
+
+@dataclass(frozen=True)
+class Several:
+    widths: tuple[int, ...] = setting((1, 2), "widths")
+
+
+@dataclass(frozen=True)
+class Required:
+    count: int
+
+
+@dataclass(frozen=True)
+class Made:
+    name: str = field(default_factory=str)
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    count: "Nowhere" = 1  # noqa: F821
+
+
+class Plain:
+    count: int = 1
+
+
+@pytest.mark.parametrize(
+    ("cls", "message"),
+    [
+        (Optional, r"Setting 'count' of it is of type int \| None: expected int, float, bool or str."),
+        (Several, r"Setting 'widths' of it is of type tuple\[int, ...\]: expected"),
+        (Required, "Setting 'count' of it has no default: give it one"),
+        (Made, "Setting 'name' of it has no default: give it one"),
+        (Unreadable, "annotation that cannot be read .*Nowhere"),
+        (Plain, "The settings of it are .*Plain.*: expected a class with the decorator @dataclass"),
+        (Example(), "expected a class with the decorator @dataclass"),
+    ],
+)
+def test_classes_that_are_no_settings_are_refused(cls, message):
+    with pytest.raises(InputError, match=message):
+        check_class(cls, "it")
+    check_class(Example, "it")
 
 
 def test_every_setting_of_every_model_is_documented_and_admits_its_default():
@@ -90,6 +151,14 @@ def test_bad_overrides(pair, message):
     with pytest.raises(InputError) as error:
         configs(pair)
     assert message in str(error.value)
+
+
+def test_an_override_for_a_model_that_was_not_chosen_says_so():
+    chosen = [MODELS.get("cnf-mvae")]
+    with pytest.raises(InputError, match=r"--set mopoe\.beta=1 is for mopoe, which --models does not name: add mopoe, or leave"):
+        make_configs(chosen, "digits", "smoke", ["mopoe.beta=1"])
+    with pytest.raises(InputError, match=r"Unknown setting 'mopoe' in --set"):
+        make_configs(chosen, "digits", "smoke", ["mopoe=1"])
 
 
 def test_the_hash_covers_what_decides_the_result():

@@ -11,6 +11,7 @@ from mmbench.data.batches import Batches
 from mmbench.training import DivergedError, Trainer, load_weights
 from models.base import Loss, Modality, MultimodalModel, Stage
 from models.conformance import TWO
+from models.errors import InputError
 from models.registry import MODELS
 from models.settings import setting
 
@@ -84,7 +85,7 @@ def test_a_finished_checkpoint_is_not_trained_again(batches, tmp_path):
 def test_a_checkpoint_of_another_configuration_is_refused(batches, tmp_path):
     entry = MODELS.get("mopoe")
     make_trainer(make_model(entry), batches, tmp_path).run()
-    with pytest.raises(RuntimeError, match="another configuration"):
+    with pytest.raises(InputError, match="another configuration"):
         make_trainer(make_model(entry), batches, tmp_path, hash="other").run()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mmbench.files import exists
 from models.base import Modality
 from models.errors import InputError
 from models.registry import Registry
@@ -25,8 +26,8 @@ __all__ = ["DATASETS", "DataSettings", "DatasetEntry", "MultimodalData", "Split"
 class DataSettings:
     """How images become pairs."""
 
-    pairs_per_image: int = setting(10, "pairs in which every image of every modality is the anchor", low=1)
-    pairing_seed: int = setting(0, "seed that draws the partners", low=0)
+    pairs_per_image: int = setting(10, "pairs in which every image of every modality is the anchor", low=1, high=10_000)
+    pairing_seed: int = setting(0, "seed that draws the partners", low=0, high=2**63 - 1)
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def load_data(name: str, data_dir: str | Path | None = None, settings: DataSetti
     """
     entry = DATASETS.get(name)
     chosen = data_dir or os.environ.get("MMBENCH_DATA")
-    folder = Path(chosen).expanduser() if chosen else None
+    folder = Path(os.path.expanduser(chosen)) if chosen else None  # unlike Path's, never raises
     if entry.needs_data_dir:
         _check_folder(name, folder)
     return entry.load(folder, settings or DataSettings())
@@ -130,7 +131,7 @@ def load_data(name: str, data_dir: str | Path | None = None, settings: DataSetti
 def _check_folder(name: str, folder: Path | None) -> None:
     if folder is None:
         raise InputError(f"Data set {name!r} is read from a folder: name it with --data-dir or the environment variable MMBENCH_DATA.")
-    if not folder.exists():
+    if not exists(folder):
         raise InputError(f"The data directory {folder} does not exist: give the folder with the images, or create it for a download.")
     if not folder.is_dir():
         raise InputError(f"The data directory {folder} is a file: give the folder that holds it.")

@@ -4,6 +4,7 @@ No model, no data set and no torch is needed. `results` finds and checks runs, `
 LaTeX, `figures` and `curves` draw, `page` puts it together; `sheets` is how a run stores its sample images.
 """
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -25,7 +26,7 @@ def write_report(results: Path | str) -> list[Path]:
     from mmbench.report.page import build_report  # pandas and matplotlib are imported when they are needed
     from mmbench.report.results import find_runs
 
-    folders = sorted({run.folder.parents[1] for run in find_runs(Path(results).resolve())})
+    folders = sorted({run.folder.parents[1] for run in find_runs(os.path.realpath(results))})
     reports = {folder: build_report(find_runs(folder)) for folder in folders}
     written = []
     for folder, files in reports.items():

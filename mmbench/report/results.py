@@ -4,6 +4,7 @@ results/<dataset>/<preset>/<model>[+label]/seed-<k>/ config.json, status.json, m
 """
 
 import math
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,15 +13,14 @@ from typing import Any
 
 import pandas as pd
 
+from mmbench.files import exists
+from mmbench.records import read_config, read_metrics, read_status
 from mmbench.report import paper
-from mmbench.report.reading import read_object
 from models.errors import InputError
 
 __all__ = ["Run", "find_runs", "load_results", "read_history"]
 
 COLUMNS = ("dataset", "preset", "model", "title", "label", "seed", "state", "hash", "metric", "value", "reason", "path")
-_STATES = ("pending", "running", "done", "failed")
-_KEYS = {"model": str, "dataset": str, "preset": str, "seed": int, "hash": str, "modalities": list}
 _DEPTH = 4  # dataset, preset, model, seed
 
 
@@ -91,8 +91,8 @@ def find_runs(path: Path | str) -> list[Run]:
             that do not belong together, because their settings differ or a seed appears twice.
     """
     path = Path(path)
-    if not path.is_dir():
-        what = "is a file" if path.exists() else "does not exist"
+    if not (exists(path) and path.is_dir() and os.access(path, os.R_OK | os.X_OK)):
+        what = "does not exist" if not exists(path) else "cannot be read" if path.is_dir() else "is a file"
         raise InputError(f"The results folder {path} {what}: give a folder that 'mmbench run' has written.")
     pattern = re.compile(r"seed-\d+")
     configs = (file for depth in range(_DEPTH + 1) for file in path.glob("*/" * depth + "config.json"))
@@ -145,39 +145,17 @@ def _order(run: Run) -> tuple[Any, ...]:
 
 
 def _read_run(folder: Path) -> Run:
-    config = read_object(folder / "config.json")
-    for key, kind in _KEYS.items():
-        if not isinstance(config.get(key), kind):
-            raise InputError(f"The file {folder / 'config.json'} is not the configuration of a run: {key!r} should be of type {kind.__name__}.")
-    if not all(isinstance(modality, dict) and isinstance(modality.get("name"), str) for modality in config["modalities"]):
-        raise InputError(f"The file {folder / 'config.json'} is not the configuration of a run: its modalities have no names.")
-    # a run writes its configuration first: without a status it has not begun
-    status = read_object(folder / "status.json") if (folder / "status.json").exists() else {"state": "pending"}
-    if status.get("state") not in _STATES:
-        raise InputError(f"The file {folder / 'status.json'} has the state {status.get('state')!r}: expected one of {', '.join(_STATES)}.")
+    config, status = read_config(folder), read_status(folder)
     if status["state"] != "done":
         return Run(folder, config, status, {}, {}, {})
-    path = folder / "metrics.json"
-    results = read_object(path)
-    if results.get("hash") != config["hash"]:
+    results = read_metrics(folder)
+    if results["hash"] != config["hash"]:
         raise InputError(
-            f"The file {path} belongs to another configuration (hash {results.get('hash')}, not {config['hash']}): "
+            f"The file {folder / 'metrics.json'} belongs to another configuration (hash {results['hash']}, not {config['hash']}): "
             "delete its folder and run it again."
         )
-    references = _numbers(path, results.get("references"))
-    metrics = _numbers(path, results.get("metrics"))
-    reasons = {name: str(reason) for name, reason in (results.get("reasons") or {}).items()}
-    return Run(folder, config, status, metrics, reasons, {name: value for name, value in references.items() if value is not None})
-
-
-def _numbers(path: Path, values: object) -> dict[str, float | None]:
-    if not isinstance(values, dict):
-        raise InputError(f"The file {path} is no list of metrics: delete its folder and run it again.")
-    for name, value in values.items():
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not (value is None or number):
-            raise InputError(f"The file {path} has {value!r} for {name!r}: expected a number or null. Delete its folder and run it again.")
-    return values
+    references = {name: value for name, value in results["references"].items() if value is not None}
+    return Run(folder, config, status, results["metrics"], results["reasons"], references)
 
 
 def _check_company(runs: Iterable[Run]) -> None:

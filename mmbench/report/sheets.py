@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mmbench.files import write_atomically, write_json
-from mmbench.report.reading import read_object
+from mmbench.files import read_json, write_atomically, write_json
 from models.errors import InputError
 
 __all__ = ["CROSS_COLUMNS", "JOINT_COLUMNS", "CrossSamples", "SampleSet", "load_samples", "save_samples", "tile"]
@@ -93,7 +92,7 @@ def save_samples(folder: Path, samples: SampleSet) -> None:
 
 def load_samples(folder: Path) -> SampleSet:
     """What `save_samples` wrote into `folder`; an InputError names a file that is missing or damaged."""
-    index = read_object(folder / "samples.json")
+    index = read_json(folder / "samples.json")
     try:
         joint = {name: _read_sheet(folder, entry) for name, entry in index["joint"].items()}
         cross = [

@@ -210,10 +210,12 @@ def _paper(run: Run, column: Column) -> float | None:
 
 def _cell(done: list[Run], column: Column, first: Run) -> Cell:
     values = {run.seed: value for run in done if (value := run.metrics.get(column.metric)) is not None}
+    group = "coherence" if "coherence" in column.metric else column.metric.split("/")[0]
+    unasked = f"not computed in this run; mmbench evaluate adds it later, with --metrics {group}"
     reasons: dict[str, list[str]] = {}
     for run in done:
         if run.seed not in values:
-            reasons.setdefault(run.reasons.get(column.metric, "not computed in this run").rstrip("."), []).append(str(run.seed))
+            reasons.setdefault(run.reasons.get(column.metric, unasked).rstrip("."), []).append(str(run.seed))
     if len(reasons) == 1 and not values:
         note = f"{next(iter(reasons))}."
     else:
