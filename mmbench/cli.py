@@ -47,7 +47,7 @@ def _results_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def _data_options(function: Callable[..., Any]) -> Callable[..., Any]:
     data_dir = click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the images (default: MMBENCH_DATA).")
     device = click.option("--device", type=str, default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-    metrics = click.option("--metrics", help="Only these, comma-separated: coherence, fd_clf, fid, probe (default: all).")
+    metrics = click.option("--metrics", help="Only these, comma-separated: coherence, fd_clf, fid, probe (default: the preset's own).")
     weights = click.option("--inception-weights", type=click.Path(path_type=Path), help="File of pytorch-fid's Inception weights, for FID.")
     return data_dir(device(metrics(weights(function))))
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from metrics.evaluation import Evaluation, References, evaluate
 from metrics.protocol import Protocol
-from mmbench.config import RunConfig, Training, differences
+from mmbench.config import RunConfig, Training, differences, get_preset
 from mmbench.console import Console, Task
 from mmbench.data.base import DataSettings, MultimodalData, load_data
 from mmbench.files import check_cache, check_writable, exists, write_json
-from mmbench.job import parse_metrics, pick_device
+from mmbench.job import pick_device, pick_metrics
 from mmbench.references import make_references
 from mmbench.report import write_report
 from mmbench.report.sheets import CrossSamples, SampleSet, save_samples
@@ -98,17 +98,20 @@ def evaluate_folders(paths: Sequence[Path], data_dir: Path | None, device: str, 
     Raises:
         InputError: before any file is written, for a folder without a finished run and its checkpoint, or data other than the run's.
     """
-    wanted, where, console = parse_metrics(metrics), pick_device(device), Console()
+    where, console = pick_device(device), Console()
     check_cache()
     with Stop() as stop:
         try:
             runs = _finished_runs(paths, data_dir)
+            wanted = {run.config.preset: pick_metrics(metrics, get_preset(run.config.preset), inception_weights) for run in runs}
             references: dict[Hashable, References] = {}
             for run in runs:
                 if run.shared not in references:
-                    references[run.shared] = make_references(run.data, run.config.protocol, wanted, inception_weights, where, console, stop.check)
+                    groups = wanted[run.config.preset]
+                    references[run.shared] = make_references(run.data, run.config.protocol, groups, inception_weights, where, console, stop.check)
             for run in runs:
-                evaluation = evaluate_run(run.model().to(where), run.data, references[run.shared], run.config, wanted, console, stop)
+                groups = wanted[run.config.preset]
+                evaluation = evaluate_run(run.model().to(where), run.data, references[run.shared], run.config, groups, console, stop)
                 write_evaluation(run.folder, run.hash, evaluation)
                 console.say(f"{run.folder.path.parent.name} {run.folder.path.name}: {summarise(evaluation)}")
         except StoppedError:
@@ -131,7 +134,7 @@ class _Finished:
     @property
     def shared(self) -> Hashable:
         """What decides the references: equal for runs that share them."""
-        return self.config.dataset, self.config.data, self.config.protocol
+        return self.config.dataset, self.config.data, self.config.protocol, self.config.preset
 
     def model(self) -> MultimodalModel:
         """The trained model, on the CPU."""

