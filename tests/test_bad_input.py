@@ -46,7 +46,10 @@ BAD_OPTIONS = {
     "unknown device": ((*RUN, "--device", "gpu"), "Unknown device 'gpu'"),
     "device that is not there": ((*RUN, "--device", "cuda:99"), "The device cuda:99 is not there on this machine"),
     "batch larger than the data": ((*RUN, "--set", "batch_size=10000000"), "choose a smaller batch"),
-    "Inception file without FID": ((*RUN, "--metrics", "probe", "--inception-weights", "nowhere.pth"), "is for FID, which --metrics probe leaves out"),
+    "Inception file without FID": (
+        (*RUN, "--metrics", "probe", "--inception-weights", "nowhere.pth"),
+        "is for FID, which --metrics probe leaves out",
+    ),
     "missing Inception file": ((*RUN, "--metrics", "fid", "--inception-weights", "nowhere.pth"), "The Inception weights nowhere.pth are not there"),
     "no data directory": (
         ("run", "--dataset", "mnist-svhn", "--models", "mopoe"),
