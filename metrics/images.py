@@ -7,8 +7,8 @@ __all__ = ["as_float", "eight_bits"]
 
 
 def as_float(images: Tensor) -> Tensor:
-    """uint8 divided by 255; floats as they are."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images
+    """uint8 divided by 255, as float32; floats as they are."""
+    return images / 255 if images.dtype == torch.uint8 else images
 
 
 def eight_bits(images: Tensor) -> Tensor:

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from metrics.images import as_float
 from mmbench.data.base import Split
-from mmbench.data.batches import Batches, scale_items
+from mmbench.data.batches import Batches
 from models.base import Modality
 from models.errors import InputError
 
@@ -32,7 +33,7 @@ def pairs_of(batch: dict[str, torch.Tensor]) -> list[tuple[int, int]]:
 def test_shapes_and_range(split: Split) -> None:
     batch = Batches(split, MODALITIES, SIZE, 0, "cpu").batch(0)
     assert {name: (tuple(x.shape), x.dtype) for name, x in batch.items()} == {"a": ((4, 1, 2, 2), torch.float32), "b": ((4, 3), torch.float32)}
-    assert torch.equal(scale_items(torch.tensor([0, 51, 255], dtype=torch.uint8)), torch.tensor([0.0, 0.2, 1.0]))
+    assert torch.equal(as_float(torch.tensor([0, 51, 255], dtype=torch.uint8)), torch.tensor([0.0, 0.2, 1.0]))
 
 
 def test_an_epoch_covers_each_pair_at_most_once(split: Split) -> None:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from metrics.images import as_float
 from mmbench.data import DATASETS, load_data
 from mmbench.data.base import MultimodalData, Split
-from mmbench.data.batches import scale_items
 from mmbench.data.digits import STREET_TEST, TEST_SEED, _enlarge, _handwritten, _street
 from mmbench.data.splits import hash_images
 from mmbench.data.street import GLYPH, TILE, _Draw, _draw_colours, _glyph_atlas, render_digits
@@ -106,7 +106,7 @@ def test_a_small_network_reads_street_digits(digits: MultimodalData) -> None:
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
     for _ in range(500):
         chosen = torch.randint(9_000, (128,))
-        loss = functional.cross_entropy(network(scale_items(digits.train.items["street"][chosen])), digits.train.labels["street"][chosen])
+        loss = functional.cross_entropy(network(as_float(digits.train.items["street"][chosen])), digits.train.labels["street"][chosen])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -115,5 +115,5 @@ def test_a_small_network_reads_street_digits(digits: MultimodalData) -> None:
 
 @torch.inference_mode()
 def accuracy(network: nn.Module, split: Split) -> float:
-    guesses: Tensor = network(scale_items(split.items["street"])).argmax(dim=1)
+    guesses: Tensor = network(as_float(split.items["street"])).argmax(dim=1)
     return float((guesses == split.labels["street"]).double().mean())

@@ -6,16 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metrics.images import as_float
 from mmbench.data.base import Split
 from models.base import Modality
 from models.errors import InputError
 
-__all__ = ["Batches", "scale_items"]
-
-
-def scale_items(items: Tensor) -> Tensor:
-    """uint8 to float32 in [0, 1], same shape and device."""
-    return items / 255
+__all__ = ["Batches"]
 
 
 class Batches:
@@ -52,9 +48,7 @@ class Batches:
         if epoch != self._epoch:
             self._shuffled, self._epoch = self._pairs.index_select(1, self._permutation(epoch)), epoch
         rows = slice(position * self.batch_size, (position + 1) * self.batch_size)
-        return {
-            name: scale_items(items.index_select(0, index[rows])) for (name, items), index in zip(self._items.items(), self._shuffled, strict=True)
-        }
+        return {name: as_float(items.index_select(0, index[rows])) for (name, items), index in zip(self._items.items(), self._shuffled, strict=True)}
 
     def _permutation(self, epoch: int) -> Tensor:
         seed = int(np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0])
