@@ -2,6 +2,7 @@
 
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +19,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-class Task:
+class Task(ABC):
     """Something with a number of steps; `update` says how many are done and what to show beside them."""
 
     def __init__(self, name: str, total: int):
@@ -35,8 +36,9 @@ class Task:
             self.rate = (done - self.first) / (now - self.started)
         self.show(done, note)
 
+    @abstractmethod
     def show(self, done: int, note: str) -> None:
-        raise NotImplementedError
+        """Bring what the user sees up to date."""
 
 
 class _Line(Task):

@@ -23,7 +23,7 @@ def make_model(modalities: tuple[Modality, ...], latent_size: int = LATENT, **se
     model = MMVAE(modalities, MMVAESettings(latent_size=latent_size, **settings)).double()
     with torch.no_grad():
         for encoder in model.encoders.values():
-            encoder[-1].bias.normal_()
+            encoder[-2].bias.normal_()
         for prior in (p for name, p in model.named_parameters() if name == "prior_spread"):
             prior.normal_()
     return model

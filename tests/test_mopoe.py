@@ -16,7 +16,7 @@ def make_model(modalities: tuple[Modality, ...]) -> MoPoE:
     model = MoPoE(modalities, MoPoESettings(latent_size=5)).double()
     with torch.no_grad():
         for encoder in model.encoders.values():
-            encoder[-1].bias.normal_()
+            encoder[-2].bias.normal_()
     return model
 
 
