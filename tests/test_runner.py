@@ -84,6 +84,7 @@ def test_report_writes_the_same_bytes_without_models_or_data(copy, invoke, monke
     assert before == {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
+@pytest.mark.slow
 def test_jobs_at_once_give_what_jobs_in_turn_give(finished, invoke, tmp_path):
     """`finished` made its runs one after another in one process; these are made by processes of their own, with as many threads."""
     threads = torch.get_num_threads()
@@ -164,7 +165,13 @@ def start(tmp_path, *options):
 
 @pytest.mark.parametrize(
     ("number", "jobs", "group"),
-    [(signal.SIGINT, 1, False), (signal.SIGTERM, 1, False), (signal.SIGINT, 2, True), (signal.SIGTERM, 2, False), (signal.SIGTERM, 2, True)],
+    [
+        (signal.SIGINT, 1, False),
+        (signal.SIGTERM, 1, False),
+        (signal.SIGTERM, 2, True),
+        pytest.param(signal.SIGINT, 2, True, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 2, False, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_writes_a_checkpoint_and_the_same_command_goes_on(number, jobs, group, finished, tmp_path):
     process = start(tmp_path, "--models", "mopoe,cnf-mvae", "--jobs", str(jobs))
@@ -181,6 +188,7 @@ def test_a_signal_writes_a_checkpoint_and_the_same_command_goes_on(number, jobs,
     assert read_json(seed_folder(tmp_path) / "status.json")["state"] == "running"
 
 
+@pytest.mark.slow
 def test_workers_leave_with_a_parent_that_is_killed(finished, tmp_path):
     process = start(tmp_path, "--models", "mopoe,cnf-mvae", "--jobs", "2")
     os.kill(process.pid, signal.SIGKILL)
