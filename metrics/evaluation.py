@@ -266,16 +266,16 @@ class _Pass:
             rows = probe_indices(len(images), self.protocol.probe_images, self.protocol.evaluation_seed)
             try:
                 self.metrics[f"probe/{name}"] = linear_probe(
-                    self._embed(name, images[rows]), labels[rows], self._embed(name, self.test[name][0]), self.test[name][1]
+                    self._embed(name, images[rows], "train"), labels[rows], self._embed(name, self.test[name][0], "test"), self.test[name][1]
                 )
             except ProbeError as error:
                 self._lack(f"probe/{name}", str(error))
 
-    def _embed(self, name: str, images: Tensor) -> Tensor:
+    def _embed(self, name: str, images: Tensor, part: str) -> Tensor:
         rows = []
         for batch in images.split(BATCH):
             rows.append(self.model.embed({name: as_float(batch.to(self.device))}).cpu())
-            self.progress(f"representations of {name}", sum(map(len, rows)), len(images))
+            self.progress(f"representations of {name} ({part})", sum(map(len, rows)), len(images))
         return torch.cat(rows)
 
 

@@ -330,7 +330,7 @@ def test_progress_runs_to_the_end_of_every_task():
     last = {}
     evaluate(Oracle(), **make_setup(), progress=lambda task, done, total: last.update({task: (done, total)}))
     assert last["prior draws"] == (700, 700)
-    assert last["a to others, sample"] == last["representations of b"] == (205, 205)
+    assert last["a to others, sample"] == last["representations of b (test)"] == (205, 205)
     assert all(done == total for done, total in last.values())
 
 
