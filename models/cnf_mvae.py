@@ -28,8 +28,8 @@ __all__ = ["CNFMVAE", "CNFMVAESettings", "info_nce"]
 class CNFMVAESettings:
     """Latent size, flow layers and contrast weight are the paper's; it does not give the rest.
 
-    Of that, the likelihood scale, the temperature, the first noise and what the contrast sees were chosen among a dozen runs of
-    800 steps on the validation images of `digits`; a search on MNIST-SVHN is still to be made.
+    Of that, the likelihood scale, the temperature, the first noise and what the contrast sees were chosen among eleven runs of
+    400 to 800 steps by the validation images of `digits`; a search on MNIST-SVHN is still to be made.
     """
 
     latent_size: int = setting(40, "dimensions of the latent", low=2)
