@@ -89,7 +89,7 @@ def content_hash(value: object) -> str:
 
 
 def cache_dir() -> Path:
-    """Where prepared data, judges and statistics of real images are kept: `MMBENCH_CACHE`, by default in the user's cache directory."""
+    """Where judges and statistics of real images are kept: `MMBENCH_CACHE`, by default in the user's cache directory."""
     if "MMBENCH_CACHE" in os.environ:
         return Path(os.environ["MMBENCH_CACHE"]).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")

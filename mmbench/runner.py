@@ -44,9 +44,10 @@ def run_job(job: Job) -> int:
     if jobs > 1 and not shared_memory_holds(_size(data)):
         console.say(f"Shared memory (/dev/shm) has too little room for the data of {jobs} processes: one run at a time.")
         jobs = 1
+    precisions = " and ".join(sorted({run.config.precision for run in runs}))  # those that runs were begun with, under auto
     console.say(
         f"{first.dataset}, preset {first.preset}: {len(runs)} runs, {len(runs) - len(todo)} of them done, "
-        f"{jobs} at a time on {job.device} in {first.precision}."
+        f"{jobs} at a time on {job.device} in {precisions}."
     )
     failed: list[Run] = []
     with Stop() as stop:
@@ -61,7 +62,7 @@ def run_job(job: Job) -> int:
             console.say("Stopped. What is done is kept: the same command goes on from here.")
             return stop.exit_code
     for run in failed:
-        console.say(f"FAILED {run.name}: {run.folder.status['error']}")
+        console.say(f"FAILED {run.name}: {run.folder.status.get('error', 'its process died after it was done')}")
     for path in write_report(job.results / first.dataset / first.preset):
         console.say(f"wrote {path}")
     _mention_missing(runs, job, console)
@@ -113,12 +114,12 @@ def _estimate(job: Job, todo: Sequence[Run], data: MultimodalData, jobs: int, th
     usual = torch.get_num_threads()
     torch.set_num_threads(threads)
     for config in job.configs:
-        # a model that cannot be trained says so in its run
-        with suppress(Exception):
+        with suppress(Exception):  # a model that cannot be trained says why in its run
             costs[config.entry.name] = seconds_per_step(config, data, job.device)
     torch.set_num_threads(usual)
     seconds = sum(costs.get(run.config.entry.name, 0.0) * run.config.training.steps for run in todo)
-    parts = [f"Training on this machine: about {duration(seconds / jobs)}"]
+    unknown = ", ".join(c.entry.name for c in job.configs if c.entry.name not in costs)
+    parts = [f"Training on this machine: about {duration(seconds / jobs)}" + (f" without {unknown}, which failed its first steps" if unknown else "")]
     current = job.configs[0].preset
     for preset in (PRESETS["paper"], PRESETS["cpu"]):
         if preset.name != current:
