@@ -1,9 +1,11 @@
-"""Images on their way: 8 bits in memory and for every Frechet distance, floats in [0, 1] for networks."""
+"""Items on their way: 8 bits in memory and for every Frechet distance, floats in [0, 1] for networks; text one-hot, as 255 or 1."""
 
 import torch
 from torch import Tensor
 
-__all__ = ["as_float", "eight_bits"]
+from models.base import Modality
+
+__all__ = ["as_float", "as_read", "eight_bits"]
 
 
 def as_float(images: Tensor) -> Tensor:
@@ -14,3 +16,13 @@ def as_float(images: Tensor) -> Tensor:
 def eight_bits(images: Tensor) -> Tensor:
     """Floats in [0, 1] rounded to the nearest of the 256 levels; uint8 as they are."""
     return images if images.dtype == torch.uint8 else (images * 255).round().to(torch.uint8)
+
+
+def as_read(modality: Modality, means: Tensor) -> Tensor:
+    """(N, *shape) floats, what a judge reads of a model's means: images as they are, of a categorical modality the most probable symbols, one-hot.
+
+    The first of symbols that are equally probable.
+    """
+    if modality.likelihood != "categorical":
+        return means
+    return torch.zeros_like(means).scatter_(-1, means.argmax(-1, keepdim=True), 1.0)

@@ -1,4 +1,4 @@
-"""Judges: one small classifier per modality, trained on real images, that says which class a generated image shows."""
+"""Judges: one small classifier per modality, trained on real items, that says which class a generated image or text shows."""
 
 import hashlib
 import math
@@ -11,12 +11,13 @@ from torch.nn import functional
 
 from metrics.images import as_float
 from metrics.protocol import Protocol
+from models.base import Modality
 
-__all__ = ["Judge", "accuracy", "can_judge", "features", "judge_identity", "predict", "train_judge", "weights_hash"]
+__all__ = ["Judge", "TextJudge", "accuracy", "can_judge", "features", "judge_identity", "make_judge", "predict", "train_judge", "weights_hash"]
 
 FEATURES = 128  # of the penultimate layer, the space of FD-clf
 CLASSES = 10
-BATCH = 500  # images judged at a time
+BATCH = 500  # items judged at a time
 RECIPE: Mapping[str, float] = MappingProxyType(
     {"weight_decay": 0.05, "label_smoothing": 0.05, "shift": 2, "warm_up": 0.2}  # shift in pixels, warm_up as a share of the steps
 )
@@ -52,15 +53,18 @@ class Judge(nn.Module):
 
     def __init__(self, shape: tuple[int, ...]):
         super().__init__()
+        self.body = self._make_body(shape)
+        self.head = nn.Linear(FEATURES, CLASSES)
+        self.to(memory_format=torch.channels_last)
+
+    def _make_body(self, shape: tuple[int, ...]) -> nn.Sequential:
         channels, height, width = shape
-        self.body = nn.Sequential(
+        return nn.Sequential(
             *(nn.PixelUnshuffle(2), *_convolution(4 * channels, 32), Residual(32), nn.MaxPool2d(2)),
             *(*_convolution(32, 64), Residual(64), nn.MaxPool2d(2)),
             *(*_convolution(64, FEATURES), nn.Flatten()),
             *(nn.Linear(FEATURES * (height // 8) * (width // 8), FEATURES), nn.ReLU()),
         )
-        self.head = nn.Linear(FEATURES, CLASSES)
-        self.to(memory_format=torch.channels_last)
 
     def features(self, x: Tensor) -> Tensor:
         """(B, 128) activations of the penultimate layer, after its ReLU."""
@@ -69,10 +73,45 @@ class Judge(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x))
 
+    def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """What the judge learns from in the place of `x`: images shifted at random (digits are not flipped)."""
+        return _shift(x, int(RECIPE["shift"]), generator)
 
-def can_judge(shape: tuple[int, ...]) -> bool:
-    """Whether a Judge takes items of this shape: images (C, H, W) whose sides are even and at least 8."""
-    return len(shape) == 3 and all(side >= 8 and side % 2 == 0 for side in shape[1:])
+
+class TextJudge(Judge):
+    """A judge of strings (B, P, S), one-hot over S symbols at P positions: two convolutions along them, and position kept, as in images.
+
+    Args:
+        shape: (P, S).
+    """
+
+    def _make_body(self, shape: tuple[int, ...]) -> nn.Sequential:
+        positions, symbols = shape
+        return nn.Sequential(
+            *(nn.Conv1d(symbols, 64, 3, padding=1, bias=False), nn.BatchNorm1d(64), nn.ReLU()),
+            *(nn.Conv1d(64, 64, 3, padding=1, bias=False), nn.BatchNorm1d(64), nn.ReLU()),
+            *(nn.Flatten(), nn.Linear(64 * positions, FEATURES), nn.ReLU()),
+        )
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, 128) activations of the penultimate layer, after its ReLU."""
+        return self.body(x.transpose(1, 2))
+
+    def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Strings as they are."""
+        return x
+
+
+def can_judge(modality: Modality) -> bool:
+    """Whether there is a judge for it: for images (C, H, W) whose sides are even and at least 8, and for categorical text (P, S)."""
+    if modality.likelihood == "categorical":
+        return len(modality.shape) == 2
+    return len(modality.shape) == 3 and all(side >= 8 and side % 2 == 0 for side in modality.shape[1:])
+
+
+def make_judge(shape: tuple[int, ...]) -> Judge:
+    """An untrained judge of images (C, H, W) or of text (P, S)."""
+    return TextJudge(shape) if len(shape) == 2 else Judge(shape)
 
 
 def weights_hash(judge: nn.Module) -> str:
@@ -87,7 +126,7 @@ def weights_hash(judge: nn.Module) -> str:
 def judge_identity(shape: tuple[int, ...], protocol: Protocol) -> dict[str, object]:
     """All that decides a judge but its data, as a JSON value: half of the key of a cache."""
     with torch.device("meta"):
-        architecture = repr(Judge(shape))
+        architecture = repr(make_judge(shape))
     settings = {name: value for name, value in vars(protocol).items() if name.startswith("judge_")}
     return {"architecture": architecture, "recipe": dict(RECIPE), **settings}
 
@@ -114,12 +153,12 @@ def train_judge(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], object] | None = None,
 ) -> Judge:
-    """Train a judge with AdamW, smoothed labels and random shifts (digits are not flipped).
+    """Train a judge with AdamW, smoothed labels and augmented items.
 
     Torch's global random state is left as it was. The same arguments give the same judge on the same machine and device.
 
     Args:
-        images: (N, C, H, W) uint8.
+        images: (N, C, H, W) uint8, or texts (N, P, S) uint8, one-hot times 255.
         labels: (N,) classes.
         steps: of the optimiser; the batches run through shuffled epochs.
         batch_size: images per step.
@@ -137,14 +176,14 @@ def train_judge(
     device = images.device
     with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU, whatever the device
         torch.random.default_generator.manual_seed(seed)
-        judge = Judge(tuple(images.shape[1:])).to(device)
+        judge = make_judge(tuple(images.shape[1:])).to(device)
     optimiser, schedule = _optimiser(judge, learning_rate, steps)
     order = torch.empty(0, dtype=torch.int64)
     for step in range(steps):
         if len(order) < batch_size:
             order = torch.cat([order, torch.randperm(len(images), generator=generator)])
         rows, order = order[:batch_size].to(device), order[batch_size:]
-        x = _shift(as_float(images[rows]), int(RECIPE["shift"]), generator)
+        x = judge.augment(as_float(images[rows]), generator)
         loss = functional.cross_entropy(judge(x), labels[rows], label_smoothing=RECIPE["label_smoothing"])
         optimiser.zero_grad()
         loss.backward()
@@ -173,7 +212,7 @@ def _optimiser(judge: Judge, learning_rate: float, steps: int) -> tuple[torch.op
 def _in_batches(
     judge: nn.Module, function: Callable[[Tensor], Tensor], images: Tensor, progress: Callable[[int, int], object] | None = None
 ) -> Tensor:
-    """`function` of all images, uint8 or float in [0, 1], on the judge's device."""
+    """`function` of all items, uint8 or float in [0, 1], on the judge's device."""
     if judge.training:
         raise ValueError("a judge judges in eval mode only: statistics of the batch would move the result; call eval() first")
     device = next(judge.parameters()).device
@@ -187,7 +226,7 @@ def _in_batches(
 
 
 def predict(judge: nn.Module, images: Tensor) -> Tensor:
-    """(N,) classes of images (N, C, H, W), uint8 or float in [0, 1].
+    """(N,) classes of images (N, C, H, W), uint8 or float in [0, 1], or of texts (N, P, S), whose floats are 0 or 1 (`as_read`).
 
     Raises:
         ValueError: for a judge in train mode.
@@ -196,13 +235,13 @@ def predict(judge: nn.Module, images: Tensor) -> Tensor:
 
 
 def features(judge: Judge, images: Tensor, progress: Callable[[int, int], object] | None = None) -> Tensor:
-    """(N, 128) penultimate activations of images (N, C, H, W), uint8 or float in [0, 1]; otherwise as `predict`.
+    """(N, 128) penultimate activations of what `predict` takes; otherwise as that.
 
-    `progress` is called after every batch with (images done, images).
+    `progress` is called after every batch with (items done, items).
     """
     return _in_batches(judge, judge.features, images, progress)
 
 
 def accuracy(judge: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Share in [0, 1] of the images (N, C, H, W) whose class the judge finds."""
+    """Share in [0, 1] of the items whose class the judge finds."""
     return float((predict(judge, images).cpu() == labels.cpu()).double().mean())

@@ -14,9 +14,9 @@ from metrics.protocol import Protocol
 __all__ = ["Extractor", "FeatureSpace", "Progress", "References", "build_feature_space"]
 
 Extractor = Callable[[Tensor, Callable[[int, int], object]], Tensor]
-"""From uint8 images (N, *shape), on any device, to features (N, d).
+"""From uint8 items (N, *shape), images or one-hot texts, on any device, to features (N, d).
 
-The second argument is called after every batch with (images done, images), and may raise to stop.
+The second argument is called after every batch with (items done, items), and may raise to stop.
 """
 
 Progress = Callable[[str, int, int], object]

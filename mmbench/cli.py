@@ -4,11 +4,14 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from models.errors import InputError
+
+if TYPE_CHECKING:
+    from models.registry import ModelEntry
 
 __all__ = ["main"]
 
@@ -16,7 +19,7 @@ RESULTS = "results"
 
 
 class _Group(click.Group):
-    """Bad input is one or two sentences and exit code 2, never a traceback."""
+    """Bad input is one or two sentences and exit code 2, Ctrl-C a sentence and 130, never a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -24,6 +27,9 @@ class _Group(click.Group):
         except InputError as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(2)
+        except KeyboardInterrupt:  # before the runs begin, after they end, and for the second time
+            click.echo("Stopped at once. What is on disk is kept: the same command goes on from there.", err=True)
+            sys.exit(130)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         try:
@@ -52,19 +58,35 @@ def _data_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return data_dir(device(metrics(weights(function))))
 
 
+def _model_file_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    kind, text = click.Path(path_type=Path), "Python file that registers models of your own; may be repeated."
+    return click.option("--model-file", "model_files", multiple=True, type=kind, help=text)(function)
+
+
 @main.command()
-@click.option("--models", required=True, help="all, or names separated by commas (see `mmbench models`).")
-@click.option("--dataset", required=True, help="A data set (see `mmbench datasets`).")
+@click.option("--models", help="all, or names separated by commas (see `mmbench models`; default: those of --model-file).")
+@_model_file_option
+@click.option("--dataset", help="A data set (see `mmbench datasets`).")
 @click.option("--preset", help="paper, cpu, quick or smoke (default: the data set's own).")
 @click.option("--seeds", help="Whole numbers separated by commas (default: the preset's own).")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, for every model or as MODEL.KEY=VALUE.")
+@click.option("--config", type=click.Path(path_type=Path), help="Make the run of this config.json again, in place of all of the above.")
 @click.option("--label", help="Keep this variant apart from the unlabelled runs.")
 @click.option("--jobs", type=int, help="Runs at once (default on a CPU: as many one-thread runs as cores).")
 @click.option("--precision", default="auto", show_default=True, help="fp32, bf16, or auto: bf16 where the processor has it.")
 @_results_option
 @_data_options
 def run(
-    models: str, dataset: str, preset: str | None, seeds: str | None, overrides: tuple[str, ...], label: str | None, results: Path, **where: Any
+    models: str | None,
+    dataset: str | None,
+    preset: str | None,
+    seeds: str | None,
+    overrides: tuple[str, ...],
+    config: Path | None,
+    label: str | None,
+    precision: str,
+    results: Path,
+    **where: Any,
 ) -> None:
     """Train models, evaluate them and write tables and figures.
 
@@ -73,11 +95,26 @@ def run(
     from mmbench.job import Job
     from mmbench.runner import run_job
 
-    sys.exit(run_job(Job.from_options(models, dataset, preset, seeds, overrides, label, results, **where)))
+    if config is not None:
+        said = {
+            "--models": models,
+            "--dataset": dataset,
+            "--preset": preset,
+            "--seeds": seeds,
+            "--set": overrides,
+            "--precision": precision != "auto",
+        }
+        if given := [option for option, value in said.items() if value]:
+            raise InputError(f"--config {config} says what {given[0]} says: leave one of them out.")
+        sys.exit(run_job(Job.from_config(config, label, results, **where)))
+    if dataset is None:
+        raise InputError("No data set to run on: name one with --dataset (`mmbench datasets` lists them), or a run to make again with --config.")
+    sys.exit(run_job(Job.from_options(models, dataset, preset, seeds, overrides, label, results, precision=precision, **where)))
 
 
 @main.command()
 @click.argument("folders", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_model_file_option
 @_data_options
 def evaluate(folders: tuple[Path, ...], **where: Any) -> None:
     """Compute metrics of finished runs again, from their checkpoints. RUN is a folder such as results/digits/quick/mopoe/seed-0."""
@@ -130,17 +167,29 @@ def datasets(as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("name")
-def check(name: str) -> None:
-    """Check that a registered model keeps the contract, in words that its author understands."""
+@click.argument("name", required=False)
+@_model_file_option
+def check(name: str | None, model_files: tuple[Path, ...]) -> None:
+    """Check that a registered model, or without NAME every one of the files, keeps the contract, in words that its author understands."""
+    from models.registry import MODELS, load_model_file
+
+    entries = [entry for file in dict.fromkeys(model_files) for entry in load_model_file(file)]
+    if name is None and not entries:
+        raise InputError("No model to check: name one (`mmbench models` lists them), or a file of yours with --model-file.")
+    kept = [_keeps_contract(entry) for entry in (entries if name is None else [MODELS.get(name)])]
+    sys.exit(0 if all(kept) else 1)
+
+
+def _keeps_contract(entry: "ModelEntry") -> bool:
+    """Whether it does, with every check on the screen."""
     from models.conformance import check_model
-    from models.registry import MODELS
 
     problems = 0
-    for what, problem in check_model(MODELS.get(name)):
+    for what, problem in check_model(entry):
         click.echo(f"{'ok  ' if problem is None else 'FAIL'} {what}{'' if problem is None else f': {problem}'}")
         problems += problem is not None
     if problems:
-        click.echo(f"{name} breaks the contract in {problems} places: models/base.py documents what each method must return.")
-        sys.exit(1)
-    click.echo(f"{name} keeps the contract.")
+        click.echo(f"{entry.name} breaks the contract in {problems} places: models/base.py documents what each method must return.")
+    else:
+        click.echo(f"{entry.name} keeps the contract.")
+    return not problems

@@ -13,7 +13,7 @@ from models.errors import InputError, suggest
 from models.registry import MODELS, ModelEntry
 from models.settings import describe, resolve, setting
 
-__all__ = ["PRESETS", "Overrides", "Preset", "RunConfig", "Training", "differences", "get_preset", "make_configs"]
+__all__ = ["PRESETS", "Overrides", "Preset", "RunConfig", "Training", "differences", "get_preset", "make_configs", "restore_config"]
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ PRESETS = {
         Preset("paper", (0, 1, 2), {"steps": 219_016, "learning_rate": 1e-4}, {}),
         # the same protocol, a budget that two cores finish in hours
         Preset("cpu", (0, 1, 2), {"steps": 10_000}, {}),
-        # a quarter of an hour for four models on two cores
+        # a quarter of an hour for the paper's four models on two cores
         Preset("quick", (0,), {"steps": 1_400}, {}, QUICK_METRICS),
         # seconds, to see that everything works; its figures mean nothing
         Preset(
             "smoke",
             (0,),
             {"steps": 20, "batch_size": 64},
-            {"draws": 400, "joint_draws": 200, "probe_images": 200, "judge_steps": 20},
+            {"draws": 400, "joint_draws": 200, "probe_images": 200, "sampler_images": 200, "judge_steps": 20},
             QUICK_METRICS,
         ),
     )
@@ -101,8 +101,10 @@ class RunConfig:
             "data": {**provenance, "settings": asdict(self.data)},
             "training": asdict(self.training),
             "protocol": asdict(self.protocol),
-            "judge": content_hash(judge_identity((1, 8, 8), self.protocol)),  # its architecture and recipe, of whatever shape
+            # architectures and recipe of the judges of images and of text, of whatever shape
+            "judge": content_hash([judge_identity(shape, self.protocol) for shape in ((1, 8, 8), (8, 27))]),
             "precision": self.precision,
+            **({"code": self.entry.file.code} if self.entry.file else {}),
         }
 
     def hash(self, provenance: Mapping[str, object]) -> str:
@@ -163,6 +165,23 @@ def make_configs(entries: Sequence[ModelEntry], dataset: str, preset_name: str, 
     return [
         RunConfig(entry, chosen, dataset, preset.name, data, training, protocol, precision) for entry, chosen in zip(entries, settings, strict=True)
     ]
+
+
+def restore_config(stored: Mapping[str, Any]) -> RunConfig:
+    """The configuration in a run's config.json; InputError for a model or settings that are no longer there."""
+    if "code" in stored and not any(entry.name == stored["model"] and entry.file for entry in MODELS):
+        raise InputError(f"The model {stored['model']} came from a file of yours: name it with --model-file.")
+    entry = MODELS.get(stored["model"])
+    return RunConfig(
+        entry=entry,
+        settings=resolve(entry.settings, stored["settings"], entry.name),
+        dataset=stored["dataset"],
+        preset=stored["preset"],
+        data=resolve(DataSettings, stored["data"].get("settings", {}), "the data"),
+        training=resolve(Training, stored["training"], "the training budget"),
+        protocol=resolve(Protocol, stored["protocol"], "the evaluation protocol"),
+        precision=stored["precision"],
+    )
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -1,30 +1,33 @@
 """Evaluating runs: one pass over a model and what it leaves in the run's folder, after training or later from a checkpoint."""
 
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from metrics.evaluation import Evaluation, References, evaluate
-from metrics.protocol import Protocol
-from mmbench.config import RunConfig, Training, differences, get_preset
+import numpy as np
+from torch import Tensor
+
+from metrics.evaluation import FRECHET, Evaluation, References, Samples, evaluate, metric_group
+from mmbench.checkpoints import load_weights
+from mmbench.config import RunConfig, differences, get_preset, restore_config
 from mmbench.console import Console, Task
-from mmbench.data.base import DataSettings, MultimodalData, load_data
-from mmbench.files import check_cache, check_writable, exists, write_json
+from mmbench.data.base import MultimodalData, Split, load_data
+from mmbench.files import DamagedError, check_cache, check_writable, exists
 from mmbench.job import pick_device, pick_metrics
 from mmbench.references import make_references
 from mmbench.report import write_report
 from mmbench.report.sheets import CrossSamples, SampleSet, save_samples
 from mmbench.signals import Stop, StoppedError
 from mmbench.store import RunFolder
-from mmbench.training import load_weights
 from models.base import MultimodalModel
 from models.errors import InputError
-from models.registry import MODELS
-from models.settings import resolve
+from models.registry import load_model_file
 
-__all__ = ["evaluate_folders", "evaluate_run", "summarise", "write_evaluation"]
+__all__ = ["anchor_tuples", "evaluate_folders", "evaluate_run", "summarise", "write_evaluation"]
 
 
 def evaluate_run(
@@ -53,52 +56,91 @@ def evaluate_run(
             train=data.train.labelled,
             references=references,
             protocol=config.protocol,
+            tuples=anchor_tuples(data.test),
             metrics=metrics,
             device=next(model.parameters()).device,
             progress=progress,
         )
 
 
-def write_evaluation(folder: RunFolder, hash: str, evaluation: Evaluation) -> None:
+def anchor_tuples(split: Split) -> dict[str, Tensor]:
+    """Modality name -> (N, M): of every one of its N items the first of the pairs whose anchor it is, as `make_pairs` orders them."""
+    counts = [len(items) for items in split.items.values()]
+    per_item = len(split.pairs) // sum(counts)
+    firsts = split.pairs[::per_item]  # anchor after anchor, modality after modality
+    return dict(zip(split.items, firsts.split(counts), strict=True))
+
+
+def write_evaluation(folder: RunFolder, hash: str, seed: int, evaluation: Evaluation) -> None:
     """Samples first, then metrics.json: a run with metrics has everything.
 
-    Metrics and references of this configuration that the folder holds already and that were not computed now are kept.
+    Metrics and references of this run that the folder holds already and that were not computed now are kept.
     """
-    old = folder.metrics
-    if old is None or old["hash"] != hash:
+    try:
+        old = folder.metrics
+    except DamagedError:  # nothing to keep: this is how it is mended
+        old = None
+    if old is None or (old["hash"], old["seed"] or seed) != (hash, seed):
         old = {"metrics": {}, "reasons": {}, "references": {}}
     reasons = {name: why for name, why in old["reasons"].items() if name not in evaluation.metrics} | evaluation.reasons
-    cross = []
-    for pair, each in evaluation.samples.cross.items():
-        source, target = pair.split("->")
-        cross.append(CrossSamples(source, target, each.labels.tolist(), each.conditions, each.outputs))
-    save_samples(folder.samples, SampleSet(evaluation.samples.joint, cross))
-    write_json(
-        folder.metrics_file,
-        {
-            "hash": hash,
-            "metrics": old["metrics"] | evaluation.metrics,
-            "reasons": reasons,
-            "references": old["references"] | evaluation.references,
-        },
+    save_samples(folder.samples, _sample_set(evaluation.samples, _alphabets(folder)))
+    folder.write_metrics(
+        hash,
+        seed,
+        metrics=old["metrics"] | evaluation.metrics,
+        reasons=reasons,
+        references=old["references"] | evaluation.references,
     )
 
 
+def _alphabets(folder: RunFolder) -> dict[str, str]:
+    """Modality name -> its symbols, of the text modalities of a run."""
+    assert folder.config is not None
+    return {m["name"]: m["symbols"] for m in folder.config["modalities"] if m.get("symbols")}
+
+
+def _sample_set(samples: Samples, alphabets: Mapping[str, str]) -> SampleSet:
+    """What the report shows of `samples`: images as they are, texts as strings."""
+
+    def shown(name: str, items: np.ndarray) -> Any:
+        if name not in alphabets:
+            return items
+        symbols = np.array(list(alphabets[name]))[items.argmax(-1)]  # (n, positions)
+        return ["".join(row) for row in symbols]
+
+    cross = []
+    for pair, each in samples.cross.items():
+        source, target = pair.split("->")
+        cross.append(CrossSamples(source, target, each.labels.tolist(), shown(source, each.conditions), shown(target, each.outputs)))
+    return SampleSet({name: shown(name, items) for name, items in samples.joint.items()}, cross)
+
+
 def summarise(evaluation: Evaluation) -> str:
-    """The figures of a finished run in one line, shares in per cent, the judges beside them."""
-    shares = {name: value for name, value in evaluation.metrics.items() if value is not None and "/chance" not in name and "/entropy" not in name}
-    words = [f"{name} {value:.1f}" if name.startswith("f") else f"{name} {100 * value:.1f} %" for name, value in shares.items()]
+    """The figures of a finished run in one line, shares in per cent, the judges beside them; of many cross coherences the means alone."""
+    found = {name: value for name, value in evaluation.metrics.items() if value is not None and not name.endswith(("/chance", "/entropy"))}
+    if any("/size-" in name for name in found):
+        found = {name: value for name, value in found.items() if "->" not in name}
+    words = [f"{name} {value:.1f}" if metric_group(name) in FRECHET else f"{name} {100 * value:.1f} %" for name, value in found.items()]
     judges = ", ".join(f"{name.removeprefix('judge/')} {100 * v:.1f} %" for name, v in evaluation.references.items() if name.startswith("judge/"))
     return ", ".join(words) + (f" (judges: {judges})" if judges else "")
 
 
-def evaluate_folders(paths: Sequence[Path], data_dir: Path | None, device: str, metrics: str | None, inception_weights: Path | None) -> int:
+def evaluate_folders(
+    paths: Sequence[Path],
+    data_dir: Path | None,
+    device: str,
+    metrics: str | None,
+    inception_weights: Path | None,
+    model_files: Sequence[Path] = (),
+) -> int:
     """Compute metrics of finished runs again from their checkpoints, then write their reports; the exit code.
 
     Raises:
-        InputError: before any file is written, for a folder without a finished run and its checkpoint, or data other than the run's.
+        InputError: before any file is written, for a folder without a finished run and its checkpoint, or data or code other than the run's.
     """
     where, console = pick_device(device), Console()
+    for file in model_files:
+        load_model_file(file)
     check_cache()
     with Stop() as stop:
         try:
@@ -110,10 +152,11 @@ def evaluate_folders(paths: Sequence[Path], data_dir: Path | None, device: str, 
                     groups = wanted[run.config.preset]
                     references[run.shared] = make_references(run.data, run.config.protocol, groups, inception_weights, where, console, stop.check)
             for run in runs:
-                groups = wanted[run.config.preset]
-                evaluation = evaluate_run(run.model().to(where), run.data, references[run.shared], run.config, groups, console, stop)
-                write_evaluation(run.folder, run.hash, evaluation)
-                console.say(f"{run.folder.path.parent.name} {run.folder.path.name}: {summarise(evaluation)}")
+                groups, name = wanted[run.config.preset], f"{run.folder.path.parent.name} {run.folder.path.name}"
+                with run.folder.lock(partial(console.say, f"{name}: waiting for another command that is at work on it."), stop.check):
+                    evaluation = evaluate_run(run.model().to(where), run.data, references[run.shared], run.config, groups, console, stop)
+                    write_evaluation(run.folder, run.hash, run.seed, evaluation)
+                console.say(f"{name}: {summarise(evaluation)}")
         except StoppedError:
             console.say("Stopped. Runs evaluated so far are written; the others keep the metrics that they had.")
             return stop.exit_code
@@ -130,6 +173,7 @@ class _Finished:
     config: RunConfig
     data: MultimodalData
     hash: str
+    seed: int
 
     @property
     def shared(self) -> Hashable:
@@ -139,7 +183,9 @@ class _Finished:
     def model(self) -> MultimodalModel:
         """The trained model, on the CPU."""
         model = self.config.entry.model(self.data.modalities, self.config.settings)
-        load_weights(model, self.folder.checkpoint, self.hash)
+        step = load_weights(model, self.folder.checkpoint, self.hash, self.seed)["step"]
+        if step != self.config.training.steps:
+            raise InputError(f"The checkpoint {self.folder.checkpoint} is of step {step}, before the end of training: delete it to train again.")
         return model
 
 
@@ -151,7 +197,7 @@ def _finished_runs(paths: Sequence[Path], data_dir: Path | None) -> list[_Finish
     runs = [_finished_run(folder, config, data[config.dataset, config.data]) for folder, config in zip(folders, configs, strict=True)]
     for run in runs:
         check_writable(run.folder.path, "folder of the run", "change its permissions")
-        _ = run.folder.metrics, run.model()  # an InputError now rather than after other runs were evaluated
+        _ = run.folder.is_done(), run.model()  # an InputError now rather than after other runs were evaluated
     return runs
 
 
@@ -160,9 +206,11 @@ def _finished_run(folder: RunFolder, config: RunConfig, data: MultimodalData) ->
     stored, decisive, hash = folder.config, config.decisive(data.provenance), config.hash(data.provenance)
     assert stored is not None
     if stored["hash"] != hash:
-        found = "; ".join(differences({key: stored.get(key) for key in decisive}, decisive)) or "its hash"
+        found = "; ".join(differences({key: stored.get(key) for key in (*decisive, "code")}, decisive)) or "its hash"
+        if stored.get("code") != decisive.get("code"):
+            raise InputError(f"The run in {folder.path} was made with other code: {found}. Give its model's file, as it was, with --model-file.")
         raise InputError(f"The run in {folder.path} was made with other data or settings: {found}. Name its data with --data-dir.")
-    return _Finished(folder, config, data, hash)
+    return _Finished(folder, config, data, hash, stored["seed"])
 
 
 def _stored_config(folder: RunFolder) -> RunConfig:
@@ -176,16 +224,6 @@ def _stored_config(folder: RunFolder) -> RunConfig:
     if folder.status["state"] != "done" or not exists(folder.checkpoint):
         raise InputError(f"The run in {folder.path} is not done or has lost its checkpoint.pt: train it with `{config['command']}`.")
     try:
-        entry = MODELS.get(config["model"])
-        return RunConfig(
-            entry=entry,
-            settings=resolve(entry.settings, config["settings"], entry.name),
-            dataset=config["dataset"],
-            preset=config["preset"],
-            data=resolve(DataSettings, config["data"].get("settings", {}), "the data"),
-            training=resolve(Training, config["training"], "the training budget"),
-            protocol=resolve(Protocol, config["protocol"], "the evaluation protocol"),
-            precision=config["precision"],
-        )
+        return restore_config(config)
     except InputError as error:
         raise InputError(f"The run in {folder.path} was made with a model or settings that are no longer there: {error}") from None

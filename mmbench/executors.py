@@ -63,6 +63,7 @@ class _Worker(Generic[RunT]):
     process: Any
     pipe: Any
     told: bool = False  # to stop
+    ended: bool = False  # its pipe: a process takes a while to end after that, in which the pipe would wake the parent again and again
     shown: dict[int, tuple[ExitStack, Task]] = field(default_factory=dict)
 
 
@@ -83,7 +84,8 @@ class _Workers(Generic[RunT]):
             while self.working or (waiting and self.stop.signal is None):
                 while waiting and len(self.working) < self.jobs and self.stop.signal is None:
                     self._start(waiting.pop(0))
-                connection.wait([each for w in self.working for each in (w.pipe, w.process.sentinel)], timeout=UPDATE_SECONDS)
+                waited = [w.process.sentinel for w in self.working] + [w.pipe for w in self.working if not w.ended]
+                connection.wait(waited, timeout=UPDATE_SECONDS)
                 for worker in list(self.working):
                     self._relay(worker)
                     if not worker.process.is_alive():
@@ -117,7 +119,7 @@ class _Workers(Generic[RunT]):
 
     def _relay(self, worker: _Worker[RunT]) -> None:
         """Show what a worker has said since the last look."""
-        with suppress(EOFError, OSError):  # the end, or half a message of a process that was killed
+        try:
             while worker.pipe.poll():
                 kind, key, *rest = worker.pipe.recv()
                 if kind == "say":
@@ -129,6 +131,8 @@ class _Workers(Generic[RunT]):
                     worker.shown[key][1].update(*rest)
                 else:
                     worker.shown.pop(key)[0].close()
+        except (EOFError, OSError):  # the end, or half a message of a process that was killed
+            worker.ended = True
 
     def _end(self, worker: _Worker[RunT]) -> None:
         """A worker has ended: by its exit code its run is done, stopped, failed or lost."""

@@ -1,4 +1,4 @@
-"""Files on disk: written whole or not at all, and the cache that runs share."""
+"""Files on disk: written whole or not at all, JSON with a checksum, and the cache that runs share."""
 
 import hashlib
 import json
@@ -7,43 +7,126 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from models.errors import InputError
 
-__all__ = ["cache_dir", "check_cache", "check_writable", "content_hash", "exists", "read_json", "write_atomically", "write_json"]
+__all__ = [
+    "DELETE",
+    "REMAKE",
+    "DamagedError",
+    "WriteError",
+    "cache_dir",
+    "check_cache",
+    "check_writable",
+    "content_hash",
+    "exists",
+    "file_hash",
+    "in_folder",
+    "read_json",
+    "write_atomically",
+    "write_json",
+]
+
+T = TypeVar("T")
+FORMAT = 2  # of JSON files; those of format 1 said nothing about their format and had no checksum
+DELETE = "delete its folder and run it again"  # where nothing else can tell what a file held
+REMAKE = "the command in its config.json makes it again from the checkpoint"
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Call `write` with a binary file; it becomes `path` only once it is complete and flushed to the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+class DamagedError(InputError):
+    """A file that is missing or not as it was written.
+
+    Attributes:
+        path: of the file.
+        problem: what is wrong with it; the message adds `remedy`.
+    """
+
+    def __init__(self, path: Path, problem: str, remedy: str):
+        super().__init__(f"The file {path} {problem}: {remedy}.")
+        self.path, self.problem = path, problem
+
+
+class WriteError(InputError):
+    """A file that cannot be written, on a full or read-only disk for one. What was there before still is."""
+
+    def __init__(self, path: Path, error: OSError):
+        reason = error.strerror or type(error).__name__
+        super().__init__(f"The file {path} cannot be written ({reason}): make room or change the permissions, then give the same command again.")
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object], previous: Path | None = None) -> None:
+    """Call `write` with a binary file; it becomes `path` only once it is complete and flushed to the disk.
+
+    For one writer at a time (see locks.py): what a killed one has left half-written is written over by the next.
+
+    Args:
+        previous: what `path` was before is kept under this name, and there until the new file is complete.
+
+    Raises:
+        WriteError: where the disk does not take it.
+    """
+    part = path.with_name(f"{path.name}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        if previous and path.exists():
+            path.replace(previous)
         part.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise WriteError(path, error) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # the disk may have turned read-only: the error above is the one to report
+            part.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write `value` as indented JSON, atomically. NaN and infinities are refused (ValueError): they are no results."""
-    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
+def _sync_folder(folder: Path) -> None:
+    """Flush the names in `folder`, without which a rename may be lost with the power."""
+    if os.name == "nt":  # has no such call
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write `value` as indented JSON with a checksum, atomically. NaN and infinities are refused (ValueError): they are no results."""
+    content = {"format": FORMAT, **value}
+    text = json.dumps({**content, "checksum": content_hash(content)}, indent=1, allow_nan=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file of a run; an InputError that names the file where there is none."""
+def read_json(path: Path, remedy: str = DELETE) -> dict[str, Any]:
+    """The JSON object in a file of a run, as it was given to `write_json`.
+
+    Files of format 1, which are older than checksums, are read without. A damage that made a new file look like one of those would have to
+    hit both of its words "format" and "checksum" and leave JSON behind.
+
+    Raises:
+        DamagedError: with `remedy`, for a file that is missing or has changed since it was written.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise DamagedError(path, f"should hold a JSON object, not {type(value).__name__}", remedy)
+        found, right = value.pop("checksum", None), content_hash(value)
     except FileNotFoundError:
-        raise InputError(f"The file {path} is missing: its run is incomplete, delete its folder and run it again.") from None
+        raise DamagedError(path, "is missing", remedy) from None
+    except DamagedError:  # is a ValueError too
+        raise
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"The file {path} cannot be read as JSON ({error}): delete its folder and run it again.") from None
-    if not isinstance(value, dict):
-        raise InputError(f"The file {path} should hold a JSON object, not {type(value).__name__}: delete its folder and run it again.")
+        raise DamagedError(path, f"cannot be read as JSON ({error})", remedy) from None
+    format = value.pop("format", 1)
+    if found != right and (format, found) != (1, None):
+        raise DamagedError(path, "has changed since it was written, as its checksum says", remedy)
+    if format not in (1, FORMAT):
+        raise DamagedError(path, f"is of format {format}, which this version of mmbench does not know", remedy)
     return value
 
 
@@ -72,15 +155,28 @@ def check_writable(folder: Path, name: str, remedy: str) -> None:
                 raise InputError(f"The {name} {path} is a file: expected a folder; {remedy}.")
             if not path.exists():
                 missing.append(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
+        in_folder(folder, lambda: TemporaryFile(dir=folder).close())
     except OSError as error:
         raise InputError(f"The {name} {folder} cannot be written to ({error.strerror}): {remedy}.") from None
     finally:
         for path in missing:
             with suppress(OSError):  # never made, or another process is at work in it already
                 path.rmdir()
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file's bytes; OSError where it cannot be read."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def in_folder(folder: Path, act: Callable[[], T]) -> T:
+    """`act()`, with `folder` made where it is missing; made again where another process, done with `check_writable`, removes it in between."""
+    for _ in range(5):
+        with suppress(FileNotFoundError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return act()
+    folder.mkdir(parents=True, exist_ok=True)
+    return act()
 
 
 def content_hash(value: object) -> str:

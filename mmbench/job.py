@@ -10,10 +10,11 @@ import torch
 
 from metrics.evaluation import METRICS
 from metrics.inception import find_weights
-from mmbench.config import Preset, RunConfig, get_preset, make_configs
+from mmbench.config import Preset, RunConfig, get_preset, make_configs, restore_config
 from mmbench.data.base import DATASETS
+from mmbench.records import read_config
 from models.errors import InputError, suggest
-from models.registry import MODELS, ModelEntry
+from models.registry import MODELS, ModelEntry, load_model_file
 
 __all__ = ["Job", "pick_device", "pick_metrics"]
 
@@ -34,6 +35,7 @@ class Job:
         jobs: runs made at once, None for the default.
         adopt_precision: take up runs that are there already in the precision that they were begun with.
         command: that makes the same job, without the folders of this machine.
+        origin: the config.json whose run this job makes again, and the hash that it must have; None for other jobs.
     """
 
     configs: tuple[RunConfig, ...]
@@ -47,11 +49,51 @@ class Job:
     jobs: int | None
     adopt_precision: bool
     command: str
+    origin: tuple[Path, str] | None = None
+
+    @classmethod
+    def from_config(
+        cls,
+        file: Path,
+        label: str | None = None,
+        results: Path = Path("results"),
+        *,
+        data_dir: Path | None = None,
+        device: str = "auto",
+        metrics: str | None = None,
+        inception_weights: Path | None = None,
+        jobs: int | None = None,
+        model_files: Sequence[Path] = (),
+    ) -> "Job":
+        """A job that makes the run of a config.json again; InputError for a file that is none, or of a model that is not there."""
+        stored = read_config(file)
+        for path in model_files:
+            load_model_file(path)
+        try:
+            config = restore_config(stored)
+            DATASETS.get(config.dataset)
+            wanted = pick_metrics(metrics, get_preset(config.preset), inception_weights)
+        except InputError as error:
+            raise InputError(f"The run of {file} cannot be made again: {error}") from None
+        return cls(
+            configs=(config,),
+            seeds=(stored["seed"],),
+            label=_check_label(label or stored.get("label")),
+            results=results,
+            data_dir=data_dir,
+            device=pick_device(device),
+            metrics=wanted,
+            inception_weights=inception_weights,
+            jobs=_check_jobs(jobs),
+            adopt_precision=False,
+            command=stored["command"] + (f" --label {label}" if label else ""),
+            origin=(file, stored["hash"]),
+        )
 
     @classmethod
     def from_options(
         cls,
-        models: str,
+        models: str | None,
         dataset: str,
         preset: str | None = None,
         seeds: str | None = None,
@@ -65,20 +107,18 @@ class Job:
         metrics: str | None = None,
         inception_weights: Path | None = None,
         jobs: int | None = None,
+        model_files: Sequence[Path] = (),
     ) -> "Job":
         """A job from the options of `mmbench run`, in their text form; InputError for the first one that is not usable."""
-        entries = _pick_models(models)
+        entries = _pick_models(models, model_files)
         data = DATASETS.get(dataset)
         chosen = get_preset(preset or data.default_preset)
-        if jobs is not None and jobs < 1:
-            raise InputError(f"--jobs {jobs} is not usable: expected a whole number, at least 1.")
         where = pick_device(device)
         configs = make_configs(entries, dataset, chosen.name, overrides, _pick_precision(precision, where))
-        if label is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label):
-            raise InputError(f"The label {label!r} is not usable: expected letters, digits, dots, dashes and underscores.")
         wanted = pick_metrics(metrics, chosen, inception_weights)
         numbers = _parse_seeds(seeds) if seeds is not None else chosen.seeds
-        words = ["mmbench", "run", "--models", ",".join(entry.name for entry in entries), "--dataset", dataset, "--preset", chosen.name]
+        words = ["mmbench", "run", *(word for file in model_files for word in ("--model-file", file.name))]
+        words += ["--models", ",".join(entry.name for entry in entries), "--dataset", dataset, "--preset", chosen.name]
         words += ["--seeds", ",".join(map(str, numbers)), "--precision", configs[0].precision] + [
             word for pair in overrides for word in ("--set", pair)
         ]
@@ -87,25 +127,41 @@ class Job:
         return cls(
             configs=tuple(configs),
             seeds=numbers,
-            label=label,
+            label=_check_label(label),
             results=results,
             data_dir=data_dir,
             device=where,
             metrics=wanted,
             inception_weights=inception_weights,
-            jobs=jobs,
+            jobs=_check_jobs(jobs),
             adopt_precision=precision == "auto",
             command=join(words),
         )
 
 
-def _pick_models(names: str) -> list[ModelEntry]:
+def _check_label(label: str | None) -> str | None:
+    if label is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label):
+        raise InputError(f"The label {label!r} is not usable: expected letters, digits, dots, dashes and underscores.")
+    return label
+
+
+def _check_jobs(jobs: int | None) -> int | None:
+    if jobs is not None and jobs < 1:
+        raise InputError(f"--jobs {jobs} is not usable: expected a whole number, at least 1.")
+    return jobs
+
+
+def _pick_models(names: str | None, files: Sequence[Path]) -> list[ModelEntry]:
+    """The models called `names` and all models of `files`, each once."""
+    own = [entry for file in files for entry in load_model_file(file)]
+    if names is None and not own:
+        raise InputError("No model to run: name some with --models (`mmbench models` lists them, or all), or a file of yours with --model-file.")
     if names == "all":
         return list(MODELS)
-    chosen = [name.strip() for name in names.split(",")]
+    chosen = [] if names is None else [name.strip() for name in names.split(",")]
     if len(set(chosen)) < len(chosen):
         raise InputError(f"--models {names} names a model twice: name each once.")
-    return [MODELS.get(name) for name in chosen]
+    return list({entry.name: entry for entry in (*map(MODELS.get, chosen), *own)}.values())
 
 
 def _parse_seeds(text: str) -> tuple[int, ...]:

@@ -1,22 +1,23 @@
 """What a run writes down about itself, read and checked: for those who make runs and for those who report them, who need no torch."""
 
 import math
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmbench.files import exists, read_json
+from mmbench.files import REMAKE, DamagedError, exists, file_hash, read_json
 from models.errors import InputError
 
-__all__ = ["STATES", "read_config", "read_metrics", "read_status"]
+__all__ = ["STATES", "check_results", "read_config", "read_metrics", "read_status"]
 
 STATES = ("pending", "running", "done", "failed")
 _TEXTS, _OBJECTS = ("model", "dataset", "preset", "precision", "hash", "command"), ("settings", "data", "training", "protocol")
 _CONFIG = {**dict.fromkeys(_TEXTS, str), **dict.fromkeys(_OBJECTS, dict), "seed": int, "modalities": list}
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """What config.json holds; InputError where it is missing, damaged or no configuration."""
-    path = folder / "config.json"
+def read_config(path: Path) -> dict[str, Any]:
+    """What a config.json holds; InputError where it is missing, damaged or no configuration."""
     config = read_json(path)
     wrong = f"The file {path} is not the configuration of a run:"
     for key, kind in _CONFIG.items():
@@ -29,33 +30,61 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def read_status(folder: Path) -> dict[str, Any]:
-    """What status.json holds; {"state": "pending"} before there is one: a run writes its configuration first."""
+def read_status(folder: Path, config: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What status.json of the run `config` holds; {"state": "pending"} before there is one: a run writes its configuration first."""
     path = folder / "status.json"
-    status = read_json(path) if exists(path) else {"state": "pending"}
+    status = read_json(path, REMAKE) if exists(path) else {"state": "pending"}
     if status.get("state") not in STATES:
-        raise InputError(
-            f"The file {path} has the state {status.get('state')!r}: expected one of {', '.join(STATES)}. Delete its folder and run it again."
-        )
+        raise DamagedError(path, f"has the state {status.get('state')!r}, expected one of {', '.join(STATES)}", REMAKE)
+    if config and "hash" in status and (status["hash"], status["seed"]) != (config["hash"], config["seed"]):  # format 1 has neither
+        raise DamagedError(path, f"belongs to another run (hash {status['hash']}, seed {status['seed']})", REMAKE)
+    _numbers(path, {key: status.get(key) for key in ("train_seconds", "evaluate_seconds", "steps_per_second")})
     return status
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """What metrics.json holds: "hash", "metrics" and "references" (name -> number or None), "reasons" (name -> sentence)."""
+    """What metrics.json holds: "hash" and "seed" of its run, "metrics" and "references" (name -> number or None), "reasons" (name -> sentence),
+    "files" (path -> SHA-256 of what else belongs to the run's results)."""
     path = folder / "metrics.json"
-    found = read_json(path)
+    found = read_json(path, REMAKE)
     reasons = {name: str(reason) for name, reason in _object(path, found, "reasons").items()}
     return {
         "hash": found.get("hash"),
+        "seed": found.get("seed"),
         "metrics": _numbers(path, _object(path, found, "metrics")),
         "reasons": reasons,
         "references": _numbers(path, _object(path, found, "references")),
+        "files": _object(path, {"files": {}, **found}, "files"),  # format 1 has none
     }
+
+
+def check_results(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics of the finished run `config` in `folder`, once all of its results were found as they were written.
+
+    Raises:
+        DamagedError: for the first file that is missing, damaged or of another run.
+    """
+    path = folder / "metrics.json"
+    results = read_metrics(folder)
+    if results["hash"] != config["hash"]:
+        raise DamagedError(path, f"belongs to another configuration (hash {results['hash']}, not {config['hash']})", REMAKE)
+    if results["seed"] not in (config["seed"], None):  # format 1 has none
+        raise DamagedError(path, f"belongs to seed {results['seed']}, not {config['seed']}", REMAKE)
+    for name, hash in results["files"].items():
+        if not re.fullmatch(r"(samples/)?\w[^/\\]*", name):
+            raise DamagedError(path, f"names a file {name!r} that no run has", REMAKE)
+        try:
+            found = file_hash(folder / name)
+        except OSError as error:
+            raise DamagedError(folder / name, f"cannot be read ({error.strerror})", REMAKE) from None
+        if found != hash:
+            raise DamagedError(folder / name, "has changed since it was written, as its checksum says", REMAKE)
+    return results
 
 
 def _object(path: Path, found: dict[str, Any], key: str) -> dict[str, Any]:
     if not isinstance(found.get(key), dict):
-        raise InputError(f"The file {path} is no list of metrics: {key!r} should be a JSON object. Delete its folder and run it again.")
+        raise DamagedError(path, f"is no list of metrics ({key!r} should be a JSON object)", REMAKE)
     return found[key]
 
 
@@ -63,5 +92,5 @@ def _numbers(path: Path, values: dict[str, Any]) -> dict[str, float | None]:
     for name, value in values.items():
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
         if not (value is None or number):
-            raise InputError(f"The file {path} has {value!r} for {name!r}: expected a number or null. Delete its folder and run it again.")
+            raise DamagedError(path, f"has {value!r} for {name!r}, expected a number or null", REMAKE)
     return values

@@ -1,8 +1,6 @@
 """What all runs on one data set share: judges, statistics of the real images, floors. Made once, and cached under what decides them."""
 
 import io
-import pickle
-import zipfile
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,19 +10,21 @@ import numpy as np
 import torch
 
 from metrics import inception, judges
-from metrics.evaluation import METRICS, FeatureSpace, References, build_feature_space
+from metrics.evaluation import JUDGED, METRICS, FeatureSpace, References, build_feature_space
 from metrics.judges import Judge
 from metrics.protocol import Protocol
 from metrics.references import Extractor
+from mmbench.archives import read_npz, read_torch, torch_bytes
 from mmbench.console import Console
 from mmbench.data.base import MultimodalData
 from mmbench.files import cache_dir, content_hash, write_atomically
+from mmbench.locks import locked
 from models.base import Modality
 
 __all__ = ["make_references"]
 
 T = TypeVar("T")
-DAMAGE = (OSError, EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile)  # what reading a broken file raises
+DAMAGE = (OSError, KeyError, RuntimeError, TypeError, ValueError)  # of readers, and of whole files that hold something else
 
 
 def make_references(
@@ -41,7 +41,7 @@ def make_references(
     Args:
         data: the judges learn from its train images; statistics of real images are those of its test images.
         protocol: settings of judges and draws.
-        metrics: groups of metrics; only "coherence" and "fd_clf" need judges, only "fid" the Inception network.
+        metrics: groups of metrics; only those in JUDGED need judges, only "fid" the Inception network.
         inception_weights: file with the Inception weights, None to look where pytorch-fid keeps them, and to download them there.
         device: where judges and extractors stay.
         console: shows what takes time.
@@ -52,12 +52,12 @@ def make_references(
     scores: dict[str, float] = {}
     spaces: list[FeatureSpace] = []
     missing: dict[str, str] = {}
-    if "coherence" in metrics or "fd_clf" in metrics:
+    if not set(JUDGED).isdisjoint(metrics):
         for m in data.modalities:
-            if judges.can_judge(m.shape):
+            if judges.can_judge(m):
                 networks[m.name], scores[m.name] = _judge(data, m, protocol, device, console, check)
         if others := _others(data, networks):
-            reason = f"There is no judge for {others}: judges take images with even sides of 8 pixels or more."
+            reason = f"There is no judge for {others}: judges take images with even sides of 8 pixels or more, and categorical text."
             missing |= {"coherence": reason, "fd_clf": reason}
     if "fd_clf" in metrics and networks:
         extractors: dict[str, Extractor] = {name: partial(judges.features, judge) for name, judge in networks.items()}
@@ -74,7 +74,7 @@ def make_references(
                 keys = dict.fromkeys(names, inception.WEIGHTS_SHA256)
                 spaces.append(_feature_space("fid", dict.fromkeys(names, extractor), keys, data, protocol, console, check))
             except inception.WeightsUnavailable as error:
-                missing["fid"] = str(error)
+                missing["fid"] = f"{error} {missing.get('fid', '')}".rstrip()
     return References(networks, scores, tuple(spaces), missing)
 
 
@@ -83,18 +83,20 @@ def _others(data: MultimodalData, names: Collection[str]) -> str:
     return ", ".join(m.name for m in data.modalities if m.name not in names)
 
 
-def _cached(path: Path, load: Callable[[Path], T], make: Callable[[Path], None], console: Console) -> T:
+def _cached(path: Path, load: Callable[[Path], T], make: Callable[[Path], None], console: Console, check: Callable[[], None]) -> T:
     """What `path` holds, once `make` has written it if it is not there; a damaged file is named and made again.
 
-    What was made is read back: what is used is what later calls find, also where two processes make it at once.
+    One process makes it, the others wait. What was made is read back: what is used is what later calls find.
     """
-    if path.exists():
-        try:
-            return load(path)
-        except DAMAGE as error:
-            console.say(f"The cached file {path} is damaged ({type(error).__name__}): it is made again.")
-    make(path)
-    return load(path)
+    with locked(path.with_name(f".{path.name}.lock"), lambda: console.say(f"Waiting for another command that makes {path.name}."), check):
+        if path.exists():
+            try:
+                return load(path)
+            except DAMAGE as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                console.say(f"The cached file {path} is damaged ({reason}): it is made again.")
+        make(path)
+        return load(path)
 
 
 def _judge(
@@ -122,17 +124,20 @@ def _judge(
                 progress=progress,
             )
         score = judges.accuracy(judge, data.test.items[name], data.test.labels[name])
-        state = {"judge": judge.state_dict(), "accuracy": score}
-        write_atomically(path, lambda file: torch.save(state, file))
+        content = torch_bytes({"key": key, "judge": judge.state_dict(), "accuracy": score})
+        write_atomically(path, lambda file: file.write(content))
         console.say(f"The judge of {name} finds {100 * score:.2f} % of the classes of real test images.")
 
-    judge, score = _cached(cache_dir() / "judges" / f"{data.name}-{name}-{key}.pt", partial(_load_judge, modality.shape), make, console)
+    path = cache_dir() / "judges" / f"{data.name}-{name}-{key}.pt"
+    judge, score = _cached(path, partial(_load_judge, modality.shape, key), make, console, check)
     return judge.to(device), score
 
 
-def _load_judge(shape: tuple[int, ...], path: Path) -> tuple[Judge, float]:
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    judge = Judge(shape)
+def _load_judge(shape: tuple[int, ...], key: str, path: Path) -> tuple[Judge, float]:
+    state = read_torch(path)
+    if state["key"] != key:
+        raise ValueError("it belongs to other images or another recipe")
+    judge = judges.make_judge(shape)
     judge.load_state_dict(state["judge"])
     return judge.eval().requires_grad_(False), state["accuracy"]
 
@@ -161,11 +166,13 @@ def _feature_space(
 
             made = build_feature_space(name, extractors, train, test, protocol, progress)
         buffer = io.BytesIO()
-        np.savez(buffer, **made.arrays())  # type: ignore[arg-type]  # numpy's stub takes `allow_pickle` for one of the arrays
+        np.savez(buffer, key=key, **made.arrays())  # type: ignore[arg-type]  # numpy's stub takes `allow_pickle` for one of the arrays
         write_atomically(path, lambda file: file.write(buffer.getvalue()))
 
     def load(path: Path) -> FeatureSpace:
-        with np.load(path, allow_pickle=False) as arrays:
-            return FeatureSpace.restore(name, extractors, arrays)
+        arrays = read_npz(path)
+        if arrays.pop("key") != key:
+            raise ValueError("it belongs to other images, judges or draws")
+        return FeatureSpace.restore(name, extractors, arrays)
 
-    return _cached(cache_dir() / "statistics" / f"{data.name}-{name}-{key}.npz", load, make, console)
+    return _cached(cache_dir() / "statistics" / f"{data.name}-{name}-{key}.npz", load, make, console, check)

@@ -2,7 +2,9 @@
 
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,13 +17,14 @@ from mmbench.console import Console, duration
 from mmbench.data.base import MultimodalData
 from mmbench.data.batches import Batches
 from mmbench.evaluation import evaluate_run, summarise, write_evaluation
+from mmbench.files import DamagedError, WriteError
 from mmbench.job import Job
 from mmbench.signals import Stop, StoppedError
 from mmbench.store import RunFolder
 from mmbench.training import Trainer
 from models.base import MultimodalModel
 
-__all__ = ["MakeRun", "Run", "seconds_per_step"]
+__all__ = ["MakeRun", "Run", "is_done", "seconds_per_step"]
 
 MEASURE_SECONDS = 1.0  # of training steps behind an estimate
 
@@ -55,20 +58,40 @@ class MakeRun:
 
     def __call__(self, run: Run, console: Console, stop: Stop) -> bool:
         """Train and evaluate `run`; False if it failed, with the reason in its folder. StoppedError goes through."""
-        run.folder.set_status("running")
+        waiting = partial(console.say, f"{run.name}: waiting for another command that is at work on it.")
         try:
-            torch.manual_seed(run.seed)  # initial weights; the same generator then gives the noise of training
-            model = run.config.entry.model(self.data.modalities, run.config.settings).to(self.job.device)
-            trainer = self._train(run, model, console, stop)
-            began = time.monotonic()
-            evaluation = evaluate_run(model, self.data, self.references, run.config, self.job.metrics, console, stop)
-            write_evaluation(run.folder, run.hash, evaluation)
-        except StoppedError:
-            raise
-        except Exception as error:  # a run's failure is its own: the others go on
-            run.folder.set_status("failed", error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+            with run.folder.lock(waiting, stop.check):
+                return self._make_or_fail(run, console, stop)
+        except WriteError as error:  # not even the lock
             console.say(f"{run.name} failed: {error}")
             return False
+
+    def _make_or_fail(self, run: Run, console: Console, stop: Stop) -> bool:
+        """As `__call__`, with the run's lock held."""
+        with suppress(DamagedError):  # is made again below
+            if run.folder.is_done():
+                console.say(f"{run.name} is done: another command made it meanwhile.")
+                return True
+        try:
+            self._make(run, console, stop)
+        except StoppedError:
+            raise
+        except (Exception, SystemExit) as error:  # a run's failure is its own, a model that calls sys.exit too: the others go on
+            with suppress(WriteError):  # on a full disk the run stays as it was last written, and is taken up there
+                run.folder.set_status("failed", error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+            console.say(f"{run.name} failed: {error}")
+            return False
+        return True
+
+    def _make(self, run: Run, console: Console, stop: Stop) -> None:
+        """Train and evaluate; what goes wrong is raised."""
+        run.folder.set_status("running")
+        torch.manual_seed(run.seed)  # initial weights; the same generator then gives the noise of training
+        model = run.config.entry.model(self.data.modalities, run.config.settings).to(self.job.device)
+        trainer = self._train(run, model, console, stop)
+        began = time.monotonic()
+        evaluation = evaluate_run(model, self.data, self.references, run.config, self.job.metrics, console, stop)
+        write_evaluation(run.folder, run.hash, run.seed, evaluation)
         training, evaluating = trainer.seconds, time.monotonic() - began
         run.folder.set_status(
             "done",
@@ -76,8 +99,8 @@ class MakeRun:
             evaluate_seconds=round(evaluating, 1),
             steps_per_second=round(trainer.step / training, 2),
         )
+        trainer.checkpoints.previous.unlink(missing_ok=True)
         console.say(f"{run.name}: {summarise(evaluation)}  ({duration(training)} training, {duration(evaluating)} evaluation)")
-        return True
 
     def _train(self, run: Run, model: MultimodalModel, console: Console, stop: Stop) -> Trainer:
         config = run.config
@@ -90,7 +113,7 @@ class MakeRun:
             def stopped() -> bool:
                 return stop.signal is not None
 
-            trainer = Trainer(model, batches, config.training, run.folder.checkpoint, run.hash, config.precision, report, stopped)
+            trainer = Trainer(model, batches, config.training, run.folder.checkpoint, run.hash, config.precision, report, stopped, console.say)
             try:
                 finished = trainer.run()
             finally:
@@ -98,6 +121,15 @@ class MakeRun:
         if not finished:
             raise StoppedError
         return trainer
+
+
+def is_done(run: Run, console: Console) -> bool:
+    """Whether nothing of `run` is left to do; a damaged result is named, and is to be made again."""
+    try:
+        return run.folder.is_done()
+    except DamagedError as error:
+        console.say(f"{run.name}: the file {error.path} {error.problem}. The run goes on from its checkpoint.")
+        return False
 
 
 def seconds_per_step(config: RunConfig, data: MultimodalData, device: torch.device) -> float:

@@ -3,22 +3,26 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import torch
 
-from mmbench.config import PRESETS
+from metrics.evaluation import metric_group
+from mmbench.config import PRESETS, differences
 from mmbench.console import Console, duration
 from mmbench.data.base import MultimodalData, load_data
 from mmbench.data.batches import Batches
 from mmbench.environment import describe_environment
 from mmbench.executors import default_jobs, execute, shared_memory_holds
-from mmbench.files import check_cache, write_json
+from mmbench.files import WriteError, check_cache, write_json
 from mmbench.job import Job
+from mmbench.records import read_config
 from mmbench.references import make_references
 from mmbench.report import write_report
-from mmbench.run import MakeRun, Run, seconds_per_step
+from mmbench.run import MakeRun, Run, is_done, seconds_per_step
 from mmbench.signals import Stop, StoppedError
 from mmbench.store import RunFolder, prepare_results
+from models.errors import InputError
 
 __all__ = ["run_job"]
 
@@ -39,7 +43,7 @@ def run_job(job: Job) -> int:
     data = load_data(first.dataset, job.data_dir, first.data)
     Batches(data.train, data.modalities, first.training.batch_size, 0)  # an InputError now rather than in every run
     runs = _plan(job, data)
-    todo = [run for run in runs if run.folder.status["state"] != "done"]
+    todo = [run for run in runs if not is_done(run, console)]
     jobs = job.jobs or default_jobs(len(todo), job.device)
     if jobs > 1 and not shared_memory_holds(_size(data)):
         console.say(f"Shared memory (/dev/shm) has too little room for the data of {jobs} processes: one run at a time.")
@@ -55,14 +59,14 @@ def run_job(job: Job) -> int:
             if todo:
                 references = make_references(data, first.protocol, job.metrics, job.inception_weights, job.device, console, stop.check)
                 threads = max(1, torch.get_num_threads() // jobs)
-                _announce(todo, job, data, threads)
-                console.say(_estimate(job, todo, data, jobs, threads))
+                _announce(todo, job, data, threads, stop)
+                console.say(_estimate(job, todo, data, jobs, threads, stop))
                 failed = execute(todo, MakeRun(job, data, references), jobs, console, stop, _lost)
         except StoppedError:
             console.say("Stopped. What is done is kept: the same command goes on from here.")
             return stop.exit_code
     for run in failed:
-        console.say(f"FAILED {run.name}: {run.folder.status.get('error', 'its process died after it was done')}")
+        console.say(f"FAILED {run.name}: {run.folder.status.get('error', 'its process died after it was done, or could not write its state')}")
     for path in write_report(job.results / first.dataset / first.preset):
         console.say(f"wrote {path}")
     _mention_missing(runs, job, console)
@@ -85,15 +89,32 @@ def _plan(job: Job, data: MultimodalData) -> list[Run]:
             if job.adopt_precision and begun and begun["precision"] != config.precision:
                 config = replace(config, precision=begun["precision"])  # begun on another machine
             run = Run(config, seed, folder, config.hash(data.provenance))
+            if job.origin:
+                _check_origin(*job.origin, run, data)
             folder.check_config(run.hash, config.decisive(data.provenance))
             runs.append(run)
     return runs
 
 
-def _announce(runs: Sequence[Run], job: Job, data: MultimodalData, threads: int) -> None:
+def _check_origin(file: Path, hash: str, run: Run, data: MultimodalData) -> None:
+    """InputError unless `run` has the configuration of the config.json `file`, whose hash is `hash`."""
+    if run.hash != hash:
+        stored, decisive = read_config(file), run.config.decisive(data.provenance)
+        found = "; ".join(differences({key: stored.get(key) for key in (*decisive, "code")}, decisive)) or "its hash"
+        raise InputError(
+            f"The run of {file} was made with other data or code: {found}. Name its data with --data-dir, its model's file with --model-file."
+        )
+
+
+def _announce(runs: Sequence[Run], job: Job, data: MultimodalData, threads: int, stop: Stop) -> None:
     """Write the configuration of every run that has none yet; its state is pending from then on."""
     for run in runs:
-        if run.folder.config is None:
+        if run.folder.config is not None:
+            continue
+        with run.folder.lock(lambda: None, stop.check):  # whoever holds it is writing the configuration
+            run.folder.check_config(run.hash, run.config.decisive(data.provenance))
+            if run.folder.config is not None:
+                continue
             description = {
                 **run.config.decisive(data.provenance),
                 "hash": run.hash,
@@ -108,13 +129,14 @@ def _announce(runs: Sequence[Run], job: Job, data: MultimodalData, threads: int)
             write_json(run.folder.config_file, description)
 
 
-def _estimate(job: Job, todo: Sequence[Run], data: MultimodalData, jobs: int, threads: int) -> str:
+def _estimate(job: Job, todo: Sequence[Run], data: MultimodalData, jobs: int, threads: int, stop: Stop) -> str:
     """How long training will take at the rates measured now, and how long other presets would."""
     costs = {}
     usual = torch.get_num_threads()
     torch.set_num_threads(threads)
     for config in job.configs:
-        with suppress(Exception):  # a model that cannot be trained says why in its run
+        stop.check()
+        with suppress(Exception, SystemExit):  # a model that cannot be trained says why in its run
             costs[config.entry.name] = seconds_per_step(config, data, job.device)
     torch.set_num_threads(usual)
     seconds = sum(costs.get(run.config.entry.name, 0.0) * run.config.training.steps for run in todo)
@@ -136,7 +158,7 @@ def _mention_missing(runs: Sequence[Run], job: Job, console: Console) -> None:
     for run in runs:
         found = run.folder.metrics
         if found and run.folder.status["state"] == "done":
-            held = {"coherence" if "coherence" in name else name.split("/")[0] for name in found["metrics"]}
+            held = {metric_group(name) for name in found["metrics"]}
             lacking = sorted(job.metrics - held)
             if lacking:
                 console.say(
@@ -146,5 +168,5 @@ def _mention_missing(runs: Sequence[Run], job: Job, console: Console) -> None:
 
 def _lost(run: Run, how: str) -> None:
     """A run whose process died could not write its own failure."""
-    if run.folder.status["state"] in ("pending", "running"):
+    with suppress(WriteError):  # the next run finds it running, and takes it up
         run.folder.set_status("failed", error=f"{how}: the next run goes on from its last checkpoint", traceback=None)

@@ -4,20 +4,25 @@ results/<dataset>/<preset>/<model>[+label]/seed-<k>/
     config.json    everything that decides the result, its hash, and where it was run
     status.json    pending, running, done or failed, with the error and its traceback
     history.csv    mean loss terms over the steps
-    metrics.json   metrics, why some are missing, and the references beside them
+    metrics.json   metrics, why some are missing, the references beside them, and the SHA-256 of history and samples
     samples/       generated images as lossless sheets
-    checkpoint.pt  weights (never committed)
+    checkpoint.pt  weights, and what a training needs to go on (never committed); checkpoint.previous.pt beside it while the run is made
+    .lock          held by the process that works on the run (never committed)
+
+JSON files hold a checksum of themselves; metrics.json is written after all that it names.
 """
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from mmbench.config import differences
-from mmbench.files import check_writable, exists, write_atomically, write_json
-from mmbench.records import STATES, read_config, read_metrics, read_status
+from mmbench.files import check_writable, exists, file_hash, write_atomically, write_json
+from mmbench.locks import locked
+from mmbench.records import STATES, check_results, read_config, read_metrics, read_status
 from models.errors import InputError
 
 __all__ = ["RunFolder", "prepare_results"]
@@ -53,21 +58,34 @@ class RunFolder:
     @property
     def status(self) -> dict[str, Any]:
         """What status.json holds; {"state": "pending"} before there is one."""
-        return read_status(self.path)
+        return read_status(self.path, self.config)
 
     def set_status(self, state: str, **more: object) -> None:
         assert state in STATES
-        write_json(self.status_file, {"state": state, **more})
+        config = self.config or {}
+        write_json(self.status_file, {"state": state, **{key: config[key] for key in ("hash", "seed") if key in config}, **more})
 
     @property
     def config(self) -> dict[str, Any] | None:
         """What config.json holds, None before there is one."""
-        return read_config(self.path) if exists(self.config_file) else None
+        return read_config(self.config_file) if exists(self.config_file) else None
 
     @property
     def metrics(self) -> dict[str, Any] | None:
         """What metrics.json holds, None before there is one."""
         return read_metrics(self.path) if exists(self.metrics_file) else None
+
+    def is_done(self) -> bool:
+        """Whether the run is done, with everything that it left as it was written; DamagedError for what is not."""
+        config = self.config
+        if config is None or self.status["state"] != "done":
+            return False
+        check_results(self.path, config)
+        return True
+
+    def lock(self, waiting: Callable[[], object], check: Callable[[], None]) -> AbstractContextManager[None]:
+        """Held by the one process that works on the run; see `locks.locked`."""
+        return locked(self.path / ".lock", waiting, check)
 
     def check_config(self, hash: str, decisive: Mapping[str, Any]) -> None:
         """InputError if the folder cannot be written to, or holds a run of another configuration; the message lists the keys that differ."""
@@ -89,3 +107,9 @@ class RunFolder:
             writer.writeheader()
         writer.writerows(rows)
         write_atomically(self.history_file, lambda file: file.write(text.getvalue().encode()))
+
+    def write_metrics(self, hash: str, seed: int, **found: Mapping[str, Any]) -> None:
+        """Write metrics.json, with the hashes of history.csv and of what lies in samples/: those are complete."""
+        names = [self.history_file, *sorted(path for path in self.samples.glob("*") if path.suffix != ".part")]
+        files = {path.relative_to(self.path).as_posix(): file_hash(path) for path in names}
+        write_json(self.metrics_file, {"hash": hash, "seed": seed, **found, "files": files})

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmbench.checkpoints import Checkpoints
 from mmbench.config import Training
 from mmbench.data.batches import Batches
-from mmbench.files import write_atomically
+from mmbench.memory import keep_freed_memory
 from models.base import Loss, MultimodalModel, Stage
-from models.errors import InputError
 
-__all__ = ["DivergedError", "Trainer", "load_weights"]
+__all__ = ["DivergedError", "Trainer"]
 
 CHECKPOINT_SECONDS = 120.0
 LOG_EVERY = 50  # steps between two rows of history, where the budget is long enough
@@ -54,11 +54,12 @@ class Trainer:
         model: on its device, freshly made (its initial weights are replaced where a checkpoint is found).
         batches: batch number `step` is a function of the step alone, so a resumed run sees what an unbroken one sees.
         config: the budget.
-        checkpoint: file that the state is written to every two minutes and at the end.
-        hash: of the run's configuration; a checkpoint of another configuration is refused.
+        checkpoint: file that the state is written to every two minutes and at the end; the one before is kept beside it.
+        hash: of the run's configuration; a checkpoint of another configuration, or of other batches' seed, is refused.
         report: called with (steps done, history row) after every row of history.
         precision: "fp32", or "bf16" for autocast to bfloat16 in the loss; weights, gradients and optimiser stay in float32.
         stop: asked after every step; once it says True, `run` writes a checkpoint and returns.
+        say: told about checkpoints that are damaged and not used.
     """
 
     def __init__(
@@ -71,16 +72,10 @@ class Trainer:
         precision: str = "fp32",
         report: Callable[[int, dict[str, Any]], object] = lambda step, row: None,
         stop: Callable[[], bool] = lambda: False,
+        say: Callable[[str], object] = print,
     ):
-        self.model, self.batches, self.config, self.checkpoint, self.hash, self.report, self.stop = (
-            model,
-            batches,
-            config,
-            checkpoint,
-            hash,
-            report,
-            stop,
-        )
+        self.model, self.batches, self.config, self.report, self.stop, self.say = model, batches, config, report, stop, say
+        self.checkpoints = Checkpoints(checkpoint, hash, batches.seed)
         self.low_precision = precision == "bf16"
         self.stages = model.stages()
         self.step = 0
@@ -92,6 +87,7 @@ class Trainer:
 
     def run(self) -> bool:
         """Train to the end of the budget, from the checkpoint where there is one. True when finished, False when stopped."""
+        keep_freed_memory()
         saved = self._restore()
         self._began = time.monotonic() - self.seconds
         self.model.train()
@@ -147,7 +143,6 @@ class Trainer:
         device = next(self.model.parameters()).device
         self.seconds = time.monotonic() - self._began
         state = {
-            "hash": self.hash,
             "seconds": self.seconds,
             "stage": stage,
             "step": self.step,
@@ -158,13 +153,13 @@ class Trainer:
             "cpu_random_state": torch.get_rng_state(),
             "cuda_random_state": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         }
-        write_atomically(self.checkpoint, lambda file: torch.save(state, file))
+        self.checkpoints.save(state)
 
     def _restore(self) -> dict[str, Any] | None:
         """Take up the checkpoint where there is one."""
-        if not self.checkpoint.exists():
+        saved = self.checkpoints.restore(self.model, self.say)
+        if saved is None:
             return None
-        saved = load_weights(self.model, self.checkpoint, self.hash)
         self.step, self.seconds, self.history = saved["step"], saved["seconds"], saved["history"]
         device = next(self.model.parameters()).device
         self.recorder = _Recorder(saved["recorded"]["names"], [row.to(device) for row in saved["recorded"]["rows"]])
@@ -172,25 +167,3 @@ class Trainer:
         if saved["cuda_random_state"] is not None:
             torch.cuda.set_rng_state(saved["cuda_random_state"], device)
         return saved
-
-
-def load_weights(model: MultimodalModel, checkpoint: Path, hash: str) -> dict[str, Any]:
-    """Give `model` the weights in a run's checkpoint; what else the checkpoint holds.
-
-    Raises:
-        InputError: for a checkpoint that is damaged, of another configuration, or of a model with other weights.
-    """
-    try:
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except Exception as error:  # on a damaged file, torch's readers raise whatever they stumble over
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        raise InputError(f"The checkpoint {checkpoint} is damaged ({reason}): delete it to train again.") from None
-    if not (isinstance(saved, dict) and {"hash", "model"} <= saved.keys()):
-        raise InputError(f"The checkpoint {checkpoint} is damaged (it holds no state of a training): delete it to train again.")
-    if saved["hash"] != hash:
-        raise InputError(f"The checkpoint {checkpoint} belongs to another configuration ({saved['hash']}, not {hash}): delete it to train again.")
-    try:
-        model.load_state_dict(saved["model"])
-    except RuntimeError:  # its message lists every weight
-        raise InputError(f"The checkpoint {checkpoint} has other weights than the model, whose code has changed: delete it to train again.") from None
-    return saved

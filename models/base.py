@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Batch", "Loss", "Modality", "MultimodalModel", "SharedLatentModel", "Stage"]
+__all__ = ["Batch", "Loss", "Modality", "MultimodalModel", "NotDefinedError", "SharedLatentModel", "Stage"]
 
 Batch = Mapping[str, Tensor]
 """Modality name -> (B, *shape) floats in [0, 1]; item i of every modality belongs together."""
@@ -28,13 +28,26 @@ class Modality:
         shape: of one item, (C, H, W) for images, (positions, symbols) for text.
         likelihood: a family of `models.likelihoods` where the data leave no choice ("categorical" for text);
             None leaves it to the model.
-        weight: of its reconstruction in the models whose authors weigh modalities (largest numel / numel).
+        weight: of its reconstruction in the models whose authors weigh modalities (largest numel / size, the size of text being its positions).
+        symbols: of text, in the order of the last axis of `shape`.
+
+    Raises:
+        ValueError: for as many symbols as the last axis does not have.
     """
 
     name: str
     shape: tuple[int, ...]
     likelihood: str | None = None
     weight: float = 1.0
+    symbols: str = ""
+
+    def __post_init__(self) -> None:
+        if self.symbols and len(self.symbols) != self.shape[-1]:
+            raise ValueError(f"modality {self.name!r} of shape {self.shape} has {len(self.symbols)} symbols: expected {self.shape[-1]}")
+
+
+class NotDefinedError(Exception):
+    """A model has nothing of the kind that it is asked for (a prior, say); the message is the sentence that stands in for the result."""
 
 
 class Loss(NamedTuple):
@@ -78,11 +91,18 @@ class MultimodalModel(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, batch: Batch, progress: float) -> Loss:
-        """The objective on a batch of complete items; `progress` in [0, 1] drives warm-ups. Noise comes from torch's global generator."""
+        """The objective on a batch of complete items, that of the first stage in a model with several.
+
+        `progress` in [0, 1] drives warm-ups. Noise comes from torch's global generator.
+        """
 
     @abstractmethod
     def generate(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """`n` joint draws: modality name -> (n, *shape) decoder means in [0, 1]. All randomness comes from `generator`."""
+        """`n` joint draws: modality name -> (n, *shape) decoder means in [0, 1]. All randomness comes from `generator`.
+
+        Raises:
+            NotDefinedError: in a model that has no distribution to draw from.
+        """
 
     @abstractmethod
     def translate(self, inputs: Batch, targets: Sequence[str], sample: bool = False, generator: torch.Generator | None = None) -> dict[str, Tensor]:
@@ -97,7 +117,7 @@ class MultimodalModel(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, inputs: Batch) -> Tensor:
-        """(B, L) representations of any non-empty subset of modalities, deterministic, for linear probes."""
+        """(B, L) representations of any non-empty subset of modalities, deterministic, for linear probes; L may depend on the subset."""
 
     def stages(self) -> tuple[Stage, ...]:
         """The stages of training, in order; one by default."""
@@ -120,7 +140,7 @@ class SharedLatentModel(MultimodalModel):
 
     @abstractmethod
     def prior(self, n: int, generator: torch.Generator) -> Tensor:
-        """(n, L): draws from the prior."""
+        """(n, L): draws from the prior, or NotDefinedError in a model that has none."""
 
     def generate(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
         latent = self.prior(n, generator)

@@ -62,7 +62,7 @@ class NegativeL1(nn.Module):
 
     def forward(self, x: Tensor, mean: Tensor) -> Tensor:
         """(*leading,) from x (B, *shape) and mean (*leading, *shape), where leading ends in B."""
-        return -(x - mean).abs().flatten(1 - x.dim()).sum(-1)
+        return -(mean - x).abs().sum(tuple(range(1 - x.dim(), 0)))
 
 
 @register("cada-vae", settings=CADAVAESettings, source="Schönfeld et al. 2019, arXiv 1812.01784", title="CADA-VAE")

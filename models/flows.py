@@ -54,5 +54,7 @@ class CouplingFlow(nn.Module):
 
     @staticmethod
     def _affine(network: nn.Module, seen: Tensor) -> tuple[Tensor, Tensor]:
-        raw, shift = network(seen).to(seen.dtype).chunk(2, dim=-1)  # log-determinants stay in float32 under autocast
+        # not in bfloat16: log-determinants need more than its 8 bits, and networks as small as these gain less than the casts cost
+        with torch.autocast(seen.device.type, enabled=False):
+            raw, shift = network(seen).chunk(2, dim=-1)
         return _BOUND * torch.tanh(raw / _BOUND), shift

@@ -1,4 +1,4 @@
-"""What models with Gaussian posteriors share: diagonal Gaussians, their products, and a base class with encoders and decoders."""
+"""What models with Gaussian posteriors share: diagonal Gaussians, their products, and base classes with encoders and decoders."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.base import Batch, Modality, SharedLatentModel
+from models.base import Batch, Modality, MultimodalModel, SharedLatentModel
 from models.likelihoods import make_likelihood
 from models.networks import make_decoder, make_encoder
 
-__all__ = ["DiagonalGaussian", "GaussianMVAE", "product_of_experts"]
+__all__ = ["DiagonalGaussian", "GaussianMVAE", "GaussianVAEs", "product_of_experts"]
 
 
 class DiagonalGaussian(NamedTuple):
@@ -33,6 +33,11 @@ class DiagonalGaussian(NamedTuple):
         """(*leading,): KL to N(0, I), 1/2 sum(mu^2 + sigma^2 - 1 - log sigma^2), in nats."""
         return 0.5 * (self.mean.square() + self.logvar.exp() - 1 - self.logvar).sum(-1)
 
+    def kl_to(self, other: "DiagonalGaussian") -> Tensor:
+        """(*leading,): KL(self || other), 1/2 sum((sigma^2 + (mu - mu')^2) / sigma'^2 - 1 - log sigma^2 / sigma'^2), in nats."""
+        gap = self.logvar - other.logvar
+        return 0.5 * (gap.exp() + (self.mean - other.mean).square() * torch.exp(-other.logvar) - 1 - gap).sum(-1)
+
 
 def product_of_experts(posteriors: Sequence[DiagonalGaussian], prior_expert: bool) -> DiagonalGaussian:
     """The normalised product of diagonal Gaussians: precisions add, means average by precision (Wu and Goodman 2018, section 2.2).
@@ -47,10 +52,10 @@ def product_of_experts(posteriors: Sequence[DiagonalGaussian], prior_expert: boo
     return DiagonalGaussian((means * precisions).sum(0) / total, -total.log())
 
 
-class GaussianMVAE(SharedLatentModel):
-    """One latent with prior N(0, I), an encoder to a diagonal Gaussian and a decoder per modality.
+class GaussianVAEs(MultimodalModel):
+    """An encoder to a diagonal Gaussian and a decoder per modality; whether they share a latent is for the subclass to say.
 
-    A subclass writes `loss` and `infer`. Its settings have `latent_size`, and `likelihood` and `likelihood_scale` unless it overrides `likelihood`.
+    Its settings have `latent_size`, and `likelihood` and `likelihood_scale` unless it overrides `likelihood`.
     """
 
     def __init__(self, modalities: Sequence[Modality], settings: Any):
@@ -71,6 +76,10 @@ class GaussianMVAE(SharedLatentModel):
     def weighted(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The sum of one term per modality, each times its modality's weight."""
         return torch.stack([self.modalities[name].weight * term for name, term in terms.items()]).sum(0)
+
+
+class GaussianMVAE(GaussianVAEs, SharedLatentModel):
+    """One latent with prior N(0, I) for all modalities. A subclass writes `loss` and `infer`."""
 
     def decode(self, name: str, latent: Tensor) -> Tensor:
         return self.decoders[name](latent)

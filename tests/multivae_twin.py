@@ -58,11 +58,11 @@ def make_twin(kind: str, model: GaussianMVAE, **config: object) -> Any:
     return getattr(multivae, kind)(configuration, encoders, decoders).double()
 
 
-def twin_output(twin: Any, batch: Batch) -> Any:
-    """MultiVae's forward pass on a batch of complete items."""
+def twin_output(twin: Any, batch: Batch, **schedule: Any) -> Any:
+    """MultiVae's forward pass on a batch of complete items; `schedule` is its epoch and batch_ratio."""
     from multivae.data.datasets import MultimodalBaseDataset
 
-    return twin(MultimodalBaseDataset(dict(batch)))
+    return twin(MultimodalBaseDataset(dict(batch)), **schedule)
 
 
 def gradients(loss: Tensor, parameters: list[nn.Parameter]) -> list[Tensor]:

@@ -15,7 +15,7 @@ import torch
 from conftest import SMALL
 
 from mmbench.data.base import load_data
-from mmbench.files import check_cache, check_writable, read_json
+from mmbench.files import check_cache, check_writable, read_json, write_json
 from models.errors import InputError
 
 RUN = ("run", "--dataset", "digits", "--models", "mopoe", "--preset", "smoke")
@@ -183,9 +183,9 @@ DAMAGE = {
     "config with wrong data": ("config.json", {"data": {"settings": []}}, "the settings of its data should be of type dict"),
     "status that is cut off": ("status.json", b"{", "cannot be read as JSON"),
     "status that is nothing": ("status.json", b"null", "should hold a JSON object, not NoneType"),
-    "status without keys": ("status.json", b"{}", "has the state None: expected one of pending, running, done, failed"),
-    "status of an unknown state": ("status.json", {"state": "dead"}, "has the state 'dead': expected one of pending, running, done, failed"),
-    "metrics without keys": ("metrics.json", b"{}", "is no list of metrics: 'reasons' should be a JSON object"),
+    "status without keys": ("status.json", b"{}", "has the state None, expected one of pending, running, done, failed"),
+    "status of an unknown state": ("status.json", {"state": "dead"}, "has the state 'dead', expected one of pending, running, done, failed"),
+    "metrics without keys": ("metrics.json", b"{}", "is no list of metrics ('reasons' should be a JSON object)"),
     "metrics that are words": ("metrics.json", {"metrics": {"probe/street": "good"}}, "has 'good' for 'probe/street'"),
 }
 
@@ -211,16 +211,25 @@ def on_disk(folder):
 
 @pytest.mark.parametrize("case", DAMAGE)
 def test_damaged_files_of_a_run_are_named(case, run, invoke):
-    """Whoever reads them: a run that would go on, a later evaluation, a report. Nothing is written."""
+    """A later evaluation and a report refuse them and write nothing; a run that would go on refuses a configuration, and mends the rest."""
     file, content, message = DAMAGE[case]
+    whole = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "status.json"}
     damage(run / file, content)
     before = on_disk(run)
-    for command in ((*RUN, *SMALL, "--jobs", "1", "--results", run.parents[3]), ("evaluate", run), ("report", "--results", run.parents[3])):
+    job = (*RUN, *SMALL, "--jobs", "1", "--results", run.parents[3])
+    config = file == "config.json"
+    for command in (("evaluate", run), ("report", "--results", run.parents[3]), *([job] if config else [])):
         text = answer(invoke, *command)
         assert f"The file {run / file} " in text, command
         assert message in text, command
-        assert text.endswith("elete its folder and run it again.\n"), command
+        assert text.endswith("elete its folder and run it again.\n" if config else "makes it again from the checkpoint.\n"), command
     assert on_disk(run) == before
+    if not config:
+        result = invoke(*job)
+        assert result.code == 0, result.text
+        assert f"the file {run / file} " in result.text
+        assert message in result.text
+        assert whole == {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "status.json"}
 
 
 def saved(value):
@@ -232,7 +241,7 @@ def change(**entries):
 
 
 CHECKPOINTS = {
-    "empty": (lambda path: path.write_bytes(b""), "is damaged (EOFError): delete it to train again."),
+    "empty": (lambda path: path.write_bytes(b""), "is damaged (File is not a zip file): delete it to train again."),
     "truncated": (lambda path: os.truncate(path, path.stat().st_size // 2), "is damaged ("),
     "other bytes": (lambda path: path.write_bytes(np.random.default_rng(0).bytes(1000)), "is damaged ("),
     "text": (lambda path: path.write_text("my notes"), "is damaged ("),
@@ -249,7 +258,9 @@ def test_evaluation_of_a_damaged_checkpoint(case, run, invoke):
     """Also where a good run comes first: all are checked before the first one is written."""
     spoil, message = CHECKPOINTS[case]
     good = shutil.copytree(run, run.with_name("seed-1"))
-    (good / "config.json").write_text(json.dumps(read_json(good / "config.json") | {"seed": 1}))
+    for file in ("config.json", "status.json", "metrics.json"):
+        write_json(good / file, read_json(good / file) | {"seed": 1})
+    change(seed=1)(good / "checkpoint.pt")
     spoil(run / "checkpoint.pt")
     before = on_disk(run.parent)
     text = answer(invoke, "evaluate", good, run, "--metrics", "probe")
@@ -258,15 +269,21 @@ def test_evaluation_of_a_damaged_checkpoint(case, run, invoke):
     assert on_disk(run.parent) == before
 
 
-def test_a_run_with_a_damaged_checkpoint_fails_with_a_sentence(run, invoke):
-    (run / "checkpoint.pt").write_bytes(b"")
+@pytest.mark.parametrize("case", ["empty", "of another configuration", "of another model"])
+def test_a_run_with_a_checkpoint_that_it_cannot_use(case, run, invoke):
+    """Damaged: it is trained again. Whole, but of something else: it is not ours to write over."""
+    before = (run / "metrics.json").read_bytes()
+    CHECKPOINTS[case][0](run / "checkpoint.pt")
     (run / "status.json").unlink()
     result = invoke(*RUN, *SMALL, "--jobs", "1", "--results", run.parents[3])
-    assert result.code == 1
-    assert f"The checkpoint {run / 'checkpoint.pt'} is damaged (EOFError): delete it to train again." in result.text
     assert "Traceback" not in result.text
     status = read_json(run / "status.json")
-    assert (status["state"], "delete it to train again" in status["error"]) == ("failed", True)
+    if case == "empty":
+        assert f"The checkpoint {run / 'checkpoint.pt'} is damaged (File is not a zip file): training begins again." in result.text
+        assert (result.code, status["state"], (run / "metrics.json").read_bytes()) == (0, "done", before)
+    else:
+        assert f"The checkpoint {run / 'checkpoint.pt'} {CHECKPOINTS[case][1]}" in result.text
+        assert (result.code, status["state"], "delete it to train again" in status["error"]) == (1, "failed", True)
 
 
 STORED = {
@@ -274,7 +291,7 @@ STORED = {
     "setting that is gone": ({"settings": {"old": 1}}, "mopoe", "a model or settings that are no longer there: Unknown setting 'old' of mopoe"),
     "value that is not admitted": ({"protocol": {"draws": 0}}, "mopoe", "no longer there: Setting draws=0 of the evaluation protocol is not usable"),
     "other settings": ({"training": {"steps": 5}}, "mopoe", "was made with other data or settings: training.batch_size (None there, 256 asked for)"),
-    "another hash": ({"hash": "f" * 16}, "mopoe", "was made with other data or settings: its hash."),
+    "another hash": ({"hash": "f" * 16}, "mopoe", "status.json belongs to another run (hash "),
     "data that are gone": ({"dataset": "letters"}, "mopoe", "Unknown data set 'letters'"),
 }
 
@@ -306,7 +323,7 @@ def test_evaluation_of_a_run_out_of_its_place(place, run, invoke, tmp_path):
 
 
 def test_evaluation_keeps_what_it_does_not_compute(run, invoke, monkeypatch):
-    """Judges that judged nothing now leave the accuracy that belongs to the coherences; metrics of another configuration go."""
+    """Judges that judged nothing now leave the accuracy that belongs to the coherences; metrics of another configuration are refused."""
     monkeypatch.setattr("mmbench.evaluation.write_report", lambda folder: [])
     path = run / "metrics.json"
     mark = {"judge/street": 0.125, "judge/handwritten": 0.25}
@@ -317,9 +334,7 @@ def test_evaluation_keeps_what_it_does_not_compute(run, invoke, monkeypatch):
     assert found["metrics"]["joint_coherence"] == 0.5
     assert found["metrics"]["probe/street"] > 0
     damage(path, {"hash": "f" * 16})
-    assert invoke("evaluate", run, run, "--metrics", "probe").code == 0
-    assert set(read_json(path)["metrics"]) == {"probe/handwritten", "probe/street"}
-    assert read_json(path)["references"] == {}
+    assert "metrics.json belongs to another configuration (hash ffffffffffffffff, not " in answer(invoke, "evaluate", run, "--metrics", "probe")
 
 
 def test_a_plugin_that_fails_is_named_and_left_out(invoke, monkeypatch):

@@ -1,11 +1,13 @@
 """Every registered model keeps the contract, and the checks notice models that break it."""
 
+import inspect
+import re
 from dataclasses import dataclass
 
 import pytest
 import torch
 
-from models.base import Loss, SharedLatentModel
+from models.base import Loss, NotDefinedError, SharedLatentModel, Stage
 from models.conformance import CHECKS, THREE, TWO, ConformanceError, check_model
 from models.registry import MODELS, ModelEntry
 from models.settings import setting
@@ -56,14 +58,51 @@ def test_a_correct_model_passes():
     assert [problem for _, problem in check_model(entry_of(Tiny)) if problem] == []
 
 
+def test_a_model_without_a_prior_passes():
+    class WithoutPrior(Tiny):
+        def prior(self, n, generator):
+            raise NotDefinedError("Tiny has no prior.")
+
+    assert [problem for _, problem in check_model(entry_of(WithoutPrior)) if problem] == []
+
+
+class Silent(Tiny):
+    def prior(self, n, generator):
+        raise NotDefinedError
+
+
+class Missing(SharedLatentModel):
+    loss = infer = decode = Tiny.loss  # but no prior
+
+
+class Bare(torch.nn.Module):
+    def __init__(self, modalities, settings):
+        super().__init__()
+
+
 class WrongShape(Tiny):
     def decode(self, name, latent):
         return super().decode(name, latent)[:, :1]
 
 
+class FlatEmbedding(Tiny):
+    def embed(self, inputs):
+        return super().embed(inputs).mean(1)
+
+
 class OutOfRange(Tiny):
     def decode(self, name, latent):
         return 3 * super().decode(name, latent)
+
+
+class AsList(Tiny):
+    def generate(self, n, generator):
+        return list(super().generate(n, generator).values())
+
+
+class AllTargets(Tiny):
+    def translate(self, inputs, targets, sample=False, generator=None):
+        return super().translate(inputs, self.modalities, sample, generator)
 
 
 class UnusedParameter(Tiny):
@@ -72,9 +111,52 @@ class UnusedParameter(Tiny):
         self.spare = torch.nn.Linear(2, 2)
 
 
+class Untrained(Tiny):
+    def stages(self):
+        return (Stage("train", 1.0, self.loss, tuple(self.heads.parameters())),)
+
+
+class Iterated(Tiny):
+    def stages(self):
+        return (Stage("train", 1.0, self.loss, self.parameters()),)
+
+
+class Shares(Tiny):
+    def stages(self):
+        return tuple(Stage(name, 0.7, self.loss, tuple(self.parameters())) for name in ("one", "two"))
+
+
+class WithoutGradient(Tiny):
+    def loss(self, batch, progress):
+        return Loss(super().loss(batch, progress).total.detach(), {})
+
+
+class Number(Tiny):
+    def loss(self, batch, progress):
+        return Loss(super().loss(batch, progress).total.item(), {})
+
+
+class PerItem(Tiny):
+    def loss(self, batch, progress):
+        return Loss(self.infer(batch).square().sum(1), {})
+
+
 class GlobalNoise(Tiny):
     def prior(self, n, generator):
         return torch.randn(n, self.settings.latent_size)
+
+
+class SameDraws(Tiny):
+    def prior(self, n, generator):
+        return torch.ones(n, self.settings.latent_size)
+
+
+class Counting(Tiny):
+    calls = 0
+
+    def decode(self, name, latent):
+        self.calls += 1
+        return super().decode(name, latent + self.calls)
 
 
 class NoisyMean(Tiny):
@@ -91,6 +173,18 @@ class BatchNormalised(Tiny):
 class NeedsAll(Tiny):
     def infer(self, inputs, sample=False, generator=None):
         return super().infer({name: inputs[name] for name in self.modalities}, sample, generator)
+
+
+class OnlyTwo(Tiny):
+    def infer(self, inputs, sample=False, generator=None):
+        order = {"a": 0, "b": 1}
+        return super().infer({name: inputs[name] for name in sorted(inputs, key=lambda name: order[name])}, sample, generator)
+
+
+class BuiltForTwo(Tiny):
+    def __init__(self, modalities, settings):
+        self.first, self.second = modalities
+        super().__init__(modalities, settings)
 
 
 class AttachedTerm(Tiny):
@@ -118,18 +212,49 @@ class Unregistered(Tiny):
         return super().prior(n, generator) + self.hidden["shift"]
 
 
+class UnregisteredWithoutPrior(Unregistered):
+    def prior(self, n, generator):
+        raise NotDefinedError("Tiny has no prior.")
+
+    def infer(self, inputs, sample=False, generator=None):
+        return super().infer(inputs, sample, generator) + self.hidden["shift"]
+
+
 @pytest.mark.parametrize(
     ("model", "check", "words"),
     [
-        (WrongShape, "generate", "shape"),
+        (Silent, "generate", r"^generate\(5, generator\) raised NotDefinedError without a message: say in a sentence what"),
+        (Missing, "construction", r"^Building it for 2 modalities \(a of shape \(1, 12, 12\), b of shape \(3, 8, 8\)\) raised TypeError: .*prior"),
+        (Bare, "construction", "^Bare is not a MultimodalModel: subclass models.base.MultimodalModel"),
+        (WrongShape, "generate", r"^generate\(5, generator\) returned b of shape \(5, 1, 8, 8\): expected \(5, 3, 8, 8\)"),
+        (WrongShape, "translate", r"^translate from a alone to a and b returned b of shape \(7, 1, 8, 8\): expected \(7, 3, 8, 8\)"),
+        (FlatEmbedding, "embed", r"^embed of a alone has shape \(7,\): expected \(7, L\)"),
         (OutOfRange, "generate", r"expected decoder means in \[0, 1\]"),
-        (UnusedParameter, "gradients", r"no gradient reaches spare\.bias, spare\.weight"),
+        (AsList, "generate", "returned list: expected a dict from modality name to tensor"),
+        (AllTargets, "translate", "^translate from a alone to b returned a and b: expected exactly b"),
+        (UnusedParameter, "gradients", r"^No gradient reaches spare\.bias, spare\.weight: use"),
+        (Untrained, "gradients", r"^No stage trains outs\.a\.bias, outs\.a\.weight, outs\.b\.bias, outs\.b\.weight: name it among"),
+        (Iterated, "loss", r"^The parameters of stage train are not a tuple .* write tuple\("),
+        (Shares, "loss", r"^The shares of the stages add up to 1\.4: expected 1"),
+        (WithoutGradient, "gradients", r"^The loss of stage train has no gradient: no detach\(\), item\(\) or no_grad\(\)"),
+        (Number, "loss", "^The loss of stage train on 1 item at progress 0.0: total is of type float: expected a torch.Tensor"),
+        (PerItem, "loss", r"total has shape \(1,\): expected a scalar, the mean over the batch"),
         (GlobalNoise, "generate", "global generator"),
-        (NoisyMean, "translate", "not deterministic"),
+        (SameDraws, "generate", "same images for different generator seeds"),
+        (Counting, "generate", "^generate is not deterministic: two calls with generators of one seed differ"),
+        (Counting, "translate", "^translate from a alone with sample=False is not deterministic: two calls on the same inputs differ"),
+        (NoisyMean, "translate", "^translate from a alone with sample=False is not deterministic"),
+        (NoisyMean, "embed", "^embed of a alone is not deterministic"),
         (BatchNormalised, "translate", "depends on the other items"),
+        (
+            NeedsAll,
+            "embed",
+            "^embed of a alone raised KeyError: 'b' .* The inputs hold only what is observed, here a alone: any non-empty subset of a and b",
+        ),
         (AttachedTerm, "loss", "carry gradients"),
-        (InPlace, "loss", "differs between two calls|in place"),
+        (InPlace, "loss", "in place"),
         (Unregistered, "saving", "register what it learns"),
+        (UnregisteredWithoutPrior, "saving", "register what it learns"),
     ],
 )
 def test_a_broken_model_is_told_what_is_wrong(model, check, words):
@@ -137,7 +262,39 @@ def test_a_broken_model_is_told_what_is_wrong(model, check, words):
         CHECKS[check](entry_of(model), TWO)
 
 
-def test_an_exception_of_the_model_becomes_a_sentence():
+def test_an_exception_is_reported_with_call_inputs_and_line():
     problems = dict(check_model(entry_of(NeedsAll)))
-    assert problems["translate, 2 modalities"] == "raised KeyError: 'b'"
+    source, first = inspect.getsourcelines(NeedsAll)
+    where = rf"in (infer|<dictcomp>): {re.escape(source[2].strip())}"  # comprehensions are part of their function from Python 3.12 on
+    expected = rf"translate from a alone to a and b raised KeyError: 'b' \(test_conformance.py, line {first + 2}, {where}\)\. The inputs hold only"
+    assert re.match(expected, problems["translate, 2 modalities"])
     assert problems["loss, 2 modalities"] is None
+    assert problems["generate, 2 modalities"] is None
+
+
+def test_noise_is_reported_as_noise_alone():
+    failing = {what for what, problem in check_model(entry_of(NoisyMean)) if problem}
+    assert failing == {f"{check}, {count} modalities" for check in ("translate", "embed") for count in (2, 3)}
+
+
+def test_an_exception_inside_torch_is_reported_where_the_author_called_it():
+    class BadLinear(Tiny):
+        def decode(self, name, latent):
+            return self.outs[name](latent[:, :2])
+
+    _, first = inspect.getsourcelines(BadLinear)
+    place = rf"\(test_conformance.py, line {first + 2}, in decode: return self.outs\[name\]\(latent\[:, :2\]\)\)"
+    with pytest.raises(ConformanceError, match=rf"(?s)^generate\(5, generator\) raised RuntimeError: mat1 and mat2 .*{place}\.$"):
+        CHECKS["generate"](entry_of(BadLinear), TWO)
+
+
+@pytest.mark.parametrize(("model", "failing"), [(OnlyTwo, "embed"), (BuiltForTwo, "construction")])
+def test_a_model_that_fails_on_three_is_told_that_it_is_their_number(model, failing):
+    problems = dict(check_model(entry_of(model)))
+    assert not any(problem for what, problem in problems.items() if what.endswith("2 modalities"))
+    assert problems[f"{failing}, 3 modalities"].endswith(
+        "With two modalities all is well: treat any number of them alike, in loops over self.modalities."
+    )
+    if failing == "construction":
+        assert "raised ValueError: too many values to unpack (expected 2)" in problems["construction, 3 modalities"]
+        assert "loss, 3 modalities" not in problems

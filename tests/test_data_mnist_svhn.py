@@ -1,4 +1,4 @@
-"""mnist-svhn: arrays, torchvision's files, and every way in which they can be wrong."""
+"""mnist-svhn, alone and with text: arrays, torchvision's files, and every way in which they can be wrong."""
 
 import gzip
 import hashlib
@@ -22,6 +22,7 @@ from mmbench.data import DATASETS, load_data
 from mmbench.data.arrays import LabelledArrays
 from mmbench.data.base import DataSettings, MultimodalData
 from mmbench.data.mnist_svhn import coverage_note
+from mmbench.data.text import make_texts
 from models.errors import InputError
 
 REAL = os.environ.get("MMBENCH_DATA")
@@ -99,6 +100,22 @@ def test_provenance(folder: Path) -> None:
     second = load_data("mnist-svhn", folder).provenance
     hashes = [{(m, part): of[part]["sha256"] for m, of in p["modalities"].items() for part in of} for p in (first, second)]
     assert [key for key in hashes[0] if hashes[0][key] != hashes[1][key]] == [("svhn", "test")]
+
+
+def test_with_text(folder: Path) -> None:
+    """The images, splits and notes of mnist-svhn, and words of the same class."""
+    two, three = load_data("mnist-svhn", folder), load_data("mnist-svhn-text", folder)
+    assert [m.name for m in three.modalities] == ["mnist", "svhn", "text"]
+    assert three.modalities[:2] == two.modalities
+    assert {name: hashes(three)[name] for name in SHAPES} == hashes(two)
+    assert torch.equal(three.test.items["text"], make_texts()[1].items)
+    assert three.provenance["notes"][:-1] == two.provenance["notes"]
+    assert three.provenance["notes"][-1].startswith("Text: ")
+    for split in (three.train, three.validation, three.test):
+        classes = torch.stack([labels[column] for labels, column in zip(split.labels.values(), split.pairs.t(), strict=True)])
+        assert (classes == classes[0]).all()
+    entry = DATASETS.get("mnist-svhn-text")
+    assert (entry.default_preset, entry.needs_data_dir) == ("paper", True)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +210,9 @@ def test_bad_file(folder: Path, case: str) -> None:
         load_data("mnist-svhn", folder)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+    with pytest.raises(InputError) as with_text:
+        load_data("mnist-svhn-text", folder)
+    assert str(with_text.value) == str(caught.value)
 
 
 def test_one_file_of_two(folder: Path) -> None:
@@ -201,26 +221,28 @@ def test_one_file_of_two(folder: Path) -> None:
         load_data("mnist-svhn", folder)
 
 
-def test_bad_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["mnist-svhn", "mnist-svhn-text"])
+def test_bad_folders(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MMBENCH_DATA", raising=False)
     with pytest.raises(InputError, match="--data-dir or the environment variable MMBENCH_DATA"):
-        load_data("mnist-svhn")
+        load_data(name)
     with pytest.raises(InputError, match="nowhere does not exist"):
-        load_data("mnist-svhn", tmp_path / "nowhere")
+        load_data(name, tmp_path / "nowhere")
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="file is a file: give the folder"):
-        load_data("mnist-svhn", tmp_path / "file")
+        load_data(name, tmp_path / "file")
     monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(InputError, match="cannot be read: change its permissions"):
-        load_data("mnist-svhn", tmp_path)
+        load_data(name, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["mnist-svhn", "mnist-svhn-text"])
 @pytest.mark.usefixtures("no_network")
-def test_an_empty_folder_without_network(tmp_path: Path) -> None:
+def test_an_empty_folder_without_network(name: str, tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"mnist_train.npz and mnist_test.npz nor torchvision's MNIST/raw/.*download failed \(.*\): put the one"
     ) as caught:
-        load_data("mnist-svhn", tmp_path)
+        load_data(name, tmp_path)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir()), "something half-written stays"
 
@@ -342,3 +364,4 @@ def test_real_images() -> None:
     assert abs(validation - share * (train + validation)) <= 5
     assert data.provenance["pairs"]["test"] == 10 * (10_000 + test)
     assert "re-split by photo" in " ".join(data.provenance["notes"])
+    assert {name: hashes(load_data("mnist-svhn-text", REAL))[name] for name in SHAPES} == hashes(data)

@@ -1,11 +1,13 @@
 """Files are written whole or not at all, and the cache goes where it is told to."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from mmbench.files import cache_dir, content_hash, read_json, write_atomically, write_json
+from mmbench.files import DamagedError, WriteError, cache_dir, content_hash, read_json, write_atomically, write_json
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -51,3 +53,61 @@ def test_cache_folder(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/somebody")
     assert cache_dir() == Path("/home/somebody/.cache/mmbench")
+
+
+VALUE = {"hash": "0123456789abcdef", "metrics": {"a/b": 0.25, "c": None}, "text": "é"}
+
+
+def test_every_changed_byte_of_a_json_file_is_noticed(tmp_path):
+    path = tmp_path / "file.json"
+    write_json(path, VALUE)
+    whole = path.read_bytes()
+    assert read_json(path) == VALUE
+    refused = 0
+    for position in range(len(whole)):
+        for flip in (1, 4, 0x20):  # digit to digit, letter to letter, upper to lower case
+            path.write_bytes(whole[:position] + bytes([whole[position] ^ flip]) + whole[position + 1 :])
+            try:
+                assert read_json(path) == VALUE, position  # a blank elsewhere
+            except DamagedError:
+                refused += 1
+    assert refused > 2.5 * len(whole)
+
+
+def test_files_from_before_checksums_are_read_and_new_ones_without_are_not(tmp_path):
+    path = tmp_path / "file.json"
+    path.write_text(json.dumps(VALUE))
+    assert read_json(path) == VALUE
+    for content in ({"format": 2, **VALUE}, {"checksum": "0" * 16, **VALUE}):
+        path.write_text(json.dumps(content))
+        with pytest.raises(DamagedError, match="has changed since it was written"):
+            read_json(path)
+    later = {"format": 3, **VALUE}
+    path.write_text(json.dumps({**later, "checksum": content_hash(later)}))
+    with pytest.raises(DamagedError, match="is of format 3"):
+        read_json(path)
+
+
+@pytest.mark.parametrize("call", ["fsync", "open"])
+def test_a_full_disk_leaves_the_old_file_and_its_predecessor(call, tmp_path, monkeypatch):
+    path, previous = tmp_path / "file", tmp_path / "previous"
+    path.write_bytes(b"old")
+    previous.write_bytes(b"older")
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(*{"fsync": ("os.fsync", full), "open": ("pathlib.Path.open", full)}[call])
+    with pytest.raises(WriteError, match=r"The file .*file cannot be written \(No space left on device\): make room"):
+        write_atomically(path, lambda file: file.write(b"new"), previous)
+    monkeypatch.undo()
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"file": b"old", "previous": b"older"}
+    write_atomically(path, lambda file: file.write(b"new"), previous)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"file": b"new", "previous": b"old"}
+
+
+def test_what_a_killed_writer_left_is_written_over(tmp_path):
+    path = tmp_path / "file"
+    (tmp_path / "file.part").write_bytes(b"half of something long")
+    write_atomically(path, lambda file: file.write(b"whole"))
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"file": b"whole"}

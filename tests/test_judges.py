@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 
 from metrics.judges import FEATURES, Judge, _shift, accuracy, can_judge, features, judge_identity, predict, train_judge, weights_hash
 from metrics.protocol import Protocol
+from models.base import Modality
 
 
 def bundled_digits() -> tuple[torch.Tensor, torch.Tensor]:
@@ -123,7 +124,7 @@ def test_identity_changes_with_all_that_decides_a_judge():
     [((1, 28, 28), True), ((2, 8, 10), True), ((1, 27, 28), False), ((3, 32, 9), False), ((1, 6, 8), False), ((5, 27), False), ((784,), False)],
 )
 def test_what_a_judge_can_judge(shape, fits):
-    assert can_judge(shape) is fits
+    assert can_judge(Modality("x", shape)) is fits
     if fits:
         assert predict(Judge(shape).eval(), torch.rand(2, *shape)).shape == (2,)
     else:

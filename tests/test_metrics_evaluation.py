@@ -10,120 +10,14 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from torch import nn
+from evaluation_setup import PROTOCOL, THREE, TWO, Oracle, Reader, TinyVAE, make_setup, read, templates
 
-from metrics.evaluation import METRICS, FeatureSpace, References, build_feature_space, evaluate
-from metrics.images import as_float, eight_bits
+from metrics.evaluation import METRICS, FeatureSpace, evaluate, metric_group
+from metrics.images import as_float
 from metrics.probe import linear_probe, probe_indices
 from metrics.protocol import Protocol
-from models.base import Loss, Modality, MultimodalModel, SharedLatentModel
+from models.base import NotDefinedError
 from models.errors import InputError
-from models.networks import make_decoder, make_encoder
-
-TWO = (Modality("a", (1, 4, 4)), Modality("b", (3, 2, 3)))
-THREE = (*TWO, Modality("c", (1, 2, 6)))
-PROTOCOL = Protocol(draws=700, joint_draws=600, probe_images=100)
-
-
-def templates(labels: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """Class c lights pixel c."""
-    return nn.functional.one_hot(labels, math.prod(shape)).float().unflatten(1, shape)
-
-
-def read(images: torch.Tensor) -> torch.Tensor:
-    return images.flatten(1)[:, :10].argmax(1)
-
-
-class Oracle(MultimodalModel):
-    """Draws templates: of one class in all modalities (`coherent`), or of one class each. A sampled latent forgets the class with probability 0.3."""
-
-    def __init__(self, modalities=TWO, coherent=True):
-        super().__init__(modalities, None)
-        self.coherent = coherent
-
-    def loss(self, batch, progress):
-        return Loss(torch.zeros(()), {})
-
-    def generate(self, n, generator):
-        classes = torch.randint(10, (len(self.modalities), n), generator=generator)
-        return {m.name: templates(classes[0 if self.coherent else i], m.shape) for i, m in enumerate(self.modalities.values())}
-
-    def translate(self, inputs, targets, sample=False, generator=None):
-        (images,) = inputs.values()
-        classes = read(images)
-        if sample:
-            forgotten = torch.rand(len(classes), generator=generator) < 0.3
-            classes = torch.where(forgotten, (classes + 1) % 10, classes)
-        return {name: templates(classes, self.modalities[name].shape) for name in targets}
-
-    def embed(self, inputs):
-        (images,) = inputs.values()
-        return images.flatten(1)
-
-
-class TinyVAE(SharedLatentModel):
-    """An untrained network in which every metric has a value of its own."""
-
-    def __init__(self, modalities=TWO):
-        super().__init__(modalities, None)
-        torch.manual_seed(0)
-        self.encoders = nn.ModuleDict({m.name: make_encoder(m, 12) for m in modalities})
-        self.decoders = nn.ModuleDict({m.name: make_decoder(m, 12) for m in modalities})
-
-    def loss(self, batch, progress):
-        return Loss(torch.zeros(()), {})
-
-    def infer(self, inputs, sample=False, generator=None):
-        mean = torch.stack([self.encoders[name](x) for name, x in inputs.items()]).mean(0)
-        return mean + torch.randn(mean.shape, generator=generator) if sample else mean
-
-    def decode(self, name, latent):
-        return self.decoders[name](3 * latent)
-
-    def prior(self, n, generator):
-        return torch.randn(n, 12, generator=generator)
-
-
-class Reader(nn.Module):
-    """A judge that reads the brightest of the first ten values."""
-
-    def __init__(self):
-        super().__init__()
-        self.anchor = nn.Parameter(torch.zeros(()))
-
-    def forward(self, x):
-        return x.flatten(1)[:, :10]
-
-
-def flatten_uint8(images, progress):
-    assert images.dtype == torch.uint8  # what both sides of a Frechet distance are made of
-    for done in range(100, len(images), 100):
-        progress(done, len(images))
-    return as_float(images).flatten(1)
-
-
-def make_data(modalities, n, seed):
-    generator = torch.Generator().manual_seed(seed)
-    data = {}
-    for m in modalities:
-        labels = torch.randperm(n, generator=generator) % 10
-        noise = torch.rand(n, *m.shape, generator=generator) * 0.4
-        data[m.name] = (eight_bits((templates(labels, m.shape) + noise).clamp(0, 1)), labels)
-    return data
-
-
-def make_setup(modalities=TWO, spaces=("fd_clf", "fid"), protocol=PROTOCOL):
-    """Keyword arguments of `evaluate`."""
-    train, test = make_data(modalities, 300, 1), make_data(modalities, 205, 2)
-    extractors = {m.name: flatten_uint8 for m in modalities}
-    images = [{name: part[name][0] for name in part} for part in (train, test)]
-    references = References(
-        judges={m.name: Reader().eval() for m in modalities},
-        judge_accuracy={m.name: 1.0 for m in modalities},
-        feature_spaces=tuple(build_feature_space(name, extractors, *images, protocol) for name in spaces),
-        missing={"fid": "The weights are not there."},
-    )
-    return {"train": train, "test": test, "references": references, "protocol": protocol}
 
 
 @pytest.mark.parametrize("modalities", [TWO, THREE])
@@ -138,7 +32,8 @@ def test_a_coherent_oracle_scores_one(modalities):
         assert found[f"cross_coherence/{source}->{target}/sample"] == pytest.approx(1 - forgotten.double().mean().item())
     for m in modalities:
         assert found[f"probe/{m.name}"] == 1.0
-    assert len(found) == 3 + 2 * len(modalities) * (len(modalities) - 1) + 3 * len(modalities)
+    cross = {2: 2, 3: 6 + 3 + 2}[len(modalities)]  # pairs; pairs of one source, of two sources, and a mean of each kind
+    assert len(found) == 3 + 2 * cross + 3 * len(modalities) + 3
 
 
 @pytest.mark.parametrize("modalities", [TWO, THREE])
@@ -218,11 +113,17 @@ def test_it_is_a_function_of_its_arguments_and_disturbs_nothing():
     assert {"joint_coherence/chance", "fd_clf/a", "fid/b", "probe/a"} <= set(changed)
 
 
-@pytest.mark.parametrize("chosen", [[name] for name in METRICS] + [["fid", "coherence"], []])
+@pytest.mark.parametrize("chosen", [[name] for name in METRICS] + [["fid", "coherence"], METRICS[:-1], []])
 def test_a_metric_does_not_depend_on_which_others_are_asked_for(chosen):
     setup = make_setup()
     everything, some = evaluate(TinyVAE(), **setup), evaluate(TinyVAE(), **setup, metrics=chosen)
-    prefixes = {"coherence": ("joint_coherence", "cross_coherence"), "fd_clf": ("fd_clf/",), "fid": ("fid/",), "probe": ("probe/",)}
+    prefixes = {
+        "coherence": ("joint_coherence", "cross_coherence"),
+        "fd_clf": ("fd_clf/",),
+        "fid": ("fid/",),
+        "probe": ("probe/",),
+        "sampler": ("fitted",),
+    }
     kept = tuple(prefix for name in chosen for prefix in prefixes[name])
     assert some.metrics == {name: value for name, value in everything.metrics.items() if name.startswith(kept)}
     np.testing.assert_equal(vars(some.samples), vars(everything.samples))
@@ -275,7 +176,7 @@ class Broken(Oracle):
 
 
 def test_values_that_are_not_finite_leave_a_cell_empty_with_a_reason():
-    found = evaluate(Broken(), **make_setup())
+    found = evaluate(Broken(), **make_setup(), metrics=("coherence", "fd_clf", "fid", "probe"))
     empty = {name for name, value in found.metrics.items() if value is None}
     joint = {"joint_coherence", "joint_coherence/chance", "joint_coherence/entropy"}
     assert empty == set(found.reasons) == joint | {"cross_coherence/a->b/sample", "fd_clf/b", "fid/b", "probe/a", "probe/b"}
@@ -302,6 +203,40 @@ class Opposed(Oracle):
         return {"a": templates(torch.zeros(n, dtype=torch.int64), (1, 4, 4)), "b": templates(torch.ones(n, dtype=torch.int64), (3, 2, 3))}
 
 
+class Priorless(TinyVAE):
+    def prior(self, n, generator):
+        raise NotDefinedError("It has no prior.")
+
+
+def test_a_model_without_a_prior_has_all_that_needs_none():
+    setup = make_setup()
+    usual, found = evaluate(TinyVAE(), **setup), evaluate(Priorless(), **setup)
+    lost = {"joint_coherence", "joint_coherence/chance", "joint_coherence/entropy", "fd_clf/a", "fd_clf/b", "fid/a", "fid/b"}
+    assert found.reasons == dict.fromkeys(lost, "It has no prior.")
+    assert found.metrics == usual.metrics | dict.fromkeys(lost, None)
+    assert found.metrics["fitted_coherence"] is not None
+    assert found.samples.joint == {}
+    np.testing.assert_equal(found.samples.cross, usual.samples.cross)
+    assert set(evaluate(Priorless(), **setup, metrics=["fid"]).metrics) == {"fid/a", "fid/b"}
+
+
+def test_other_errors_of_a_model_are_not_swallowed():
+    class Faulty(TinyVAE):
+        def prior(self, n, generator):
+            raise RuntimeError("a fault")
+
+    with pytest.raises(RuntimeError, match="a fault"):
+        evaluate(Faulty(), **make_setup())
+
+
+def test_every_metric_belongs_to_the_group_that_is_asked_for():
+    setup = make_setup(THREE)
+    for group in METRICS:
+        found = evaluate(TinyVAE(THREE), **setup, metrics=[group]).metrics
+        assert found
+        assert {metric_group(name) for name in found} == {group}
+
+
 def test_no_agreement_has_no_entropy():
     found = evaluate(Opposed(), **make_setup(), metrics=["coherence"])
     assert (found.metrics["joint_coherence"], found.metrics["joint_coherence/entropy"]) == (0.0, None)
@@ -320,7 +255,7 @@ def test_samples_show_four_conditions_of_every_class_and_what_became_of_them():
         images, labels = setup["test"][source]
         for condition, label in zip(cross.conditions, cross.labels, strict=True):
             assert int(label) in labels[(images.numpy() == condition).reshape(len(images), -1).all(1)]
-        assert len(np.unique(cross.conditions, axis=0)) == 40
+        assert len(np.unique(cross.conditions, axis=0)) == (10 if source == "c" else 40)  # there is one text of each class
         shape = next(m.shape for m in THREE if m.name == target)
         np.testing.assert_array_equal(cross.outputs, 255 * templates(torch.from_numpy(cross.labels), shape).byte())
     assert all((samples.joint[name].reshape(64, -1).argmax(1) == samples.joint["a"].reshape(64, -1).argmax(1)).all() for name in "bc")
@@ -348,6 +283,13 @@ def test_a_stop_is_heard_between_two_batches_of_features():
 
     with pytest.raises(KeyboardInterrupt):
         evaluate(Oracle(), **make_setup(spaces=("fid",)), metrics=["fid"], progress=stop)
+
+
+def test_conditions_of_several_modalities_are_asked_for():
+    setup = make_setup(THREE) | {"tuples": None}
+    with pytest.raises(InputError, match="give `tuples` to evaluate"):
+        evaluate(Oracle(THREE), **setup)
+    assert evaluate(Oracle(THREE), **setup, metrics=["probe"]).metrics["probe/c"] == 1.0
 
 
 def test_unknown_metrics_are_refused():

@@ -53,7 +53,7 @@ def with_plugin(monkeypatch, tmp_path):
 
 
 def test_the_papers_models_are_registered():
-    assert {"cnf-mvae", "cada-vae", "mmvae", "mopoe"} <= {entry.name for entry in MODELS}
+    assert {"avae", "cada-vae", "cnf-mvae", "mdae", "mmvae", "mopoe", "mvae"} <= {entry.name for entry in MODELS}
 
 
 def test_an_unknown_name_suggests_the_nearest():

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from mmbench.checkpoints import load_weights
 from mmbench.config import Training
 from mmbench.data.base import Split
 from mmbench.data.batches import Batches
-from mmbench.training import DivergedError, Trainer, load_weights
+from mmbench.files import WriteError
+from mmbench.training import DivergedError, Trainer
 from models.base import Loss, Modality, MultimodalModel, Stage
 from models.conformance import TWO
 from models.errors import InputError
@@ -76,7 +78,7 @@ def test_a_finished_checkpoint_is_not_trained_again(batches, tmp_path):
     again = make_trainer(make_model(entry), batches, tmp_path, report=lambda step, row: pytest.fail("trained again"))
     assert again.run()
     model = make_model(entry)
-    load_weights(model, tmp_path / "checkpoint.pt", "h")
+    load_weights(model, tmp_path / "checkpoint.pt", "h", seed=3)
     for name, value in first.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name])
         assert torch.equal(value, model.state_dict()[name])
@@ -167,3 +169,83 @@ def test_divergence_names_step_and_term(bad, batches, tmp_path):
 def test_batches_need_enough_modalities():
     with pytest.raises(ValueError, match="two or more modalities"):
         TwoStages((Modality("a", (1,)),), NoSettings())
+
+
+class Noisy(TwoStages):
+    """Its weights depend on every draw of noise since the beginning."""
+
+    def _loss(self, stage, parameter, progress):
+        return Loss((parameter - torch.randn(())).square(), {"term": parameter.detach()})
+
+
+def train_noisy(batches, folder, stop_at=None, lines=None):
+    """A training of 40 steps, to the end or to its stop."""
+    torch.manual_seed(5)
+    trainer = make_trainer(Noisy(TWO, NoSettings()), batches, folder, steps=40)
+    trainer.say = print if lines is None else lines.append
+    trainer.stop = lambda: trainer.step == stop_at
+    assert trainer.run() is (stop_at is None)
+    torch.randn(3)
+    return trainer
+
+
+def same(a, b):
+    return a.history == b.history and torch.equal(a.model.first, b.model.first) and torch.equal(a.model.second, b.model.second)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[content.index(b"optimizer")] ^= 1
+    path.write_bytes(content)
+
+
+CHECKPOINT_DAMAGE = {
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-100]),
+    "flipped": flip,
+    "empty": lambda path: path.write_bytes(b""),
+    "gone": lambda path: path.unlink(),  # as between the two renames of a save
+}
+
+
+@pytest.mark.parametrize("case", CHECKPOINT_DAMAGE)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(case, batches, tmp_path):
+    whole = train_noisy(batches, tmp_path / "whole")
+    for at in (7, 23):
+        train_noisy(batches, tmp_path / "broken", stop_at=at)
+    newest, previous, lines = tmp_path / "broken" / "checkpoint.pt", tmp_path / "broken" / "checkpoint.previous.pt", []
+    before = previous.read_bytes()
+    CHECKPOINT_DAMAGE[case](newest)
+    train_noisy(batches, tmp_path / "broken", stop_at=12, lines=lines)
+    assert previous.read_bytes() == before  # that of step 7, not the damaged one
+    assert [line.split(" is damaged (")[0] for line in lines] == ([] if case == "gone" else [f"The checkpoint {newest}"])
+    assert all(line.endswith("): the one before it is used.") for line in lines)
+    assert same(train_noisy(batches, tmp_path / "broken"), whole)
+
+
+def test_without_a_whole_checkpoint_training_begins_again(batches, tmp_path):
+    whole, lines = train_noisy(batches, tmp_path / "whole"), []
+    for at in (7, 23):
+        train_noisy(batches, tmp_path / "broken", stop_at=at)
+    for path in (tmp_path / "broken").iterdir():
+        flip(path)
+    assert same(train_noisy(batches, tmp_path / "broken", lines=lines), whole)
+    assert [line.split("): ")[1] for line in lines] == ["the one before it is used.", "training begins again."]
+
+
+def test_a_checkpoint_of_another_seed_is_refused_and_stays(batches, tmp_path):
+    train_noisy(batches, tmp_path, stop_at=7)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    batches.seed = 4
+    with pytest.raises(InputError, match="belongs to seed 3, not 4: delete it to train again"):
+        train_noisy(batches, tmp_path)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_full_disk_loses_no_checkpoint(batches, tmp_path, monkeypatch):
+    whole = train_noisy(batches, tmp_path / "whole")
+    train_noisy(batches, tmp_path / "broken", stop_at=7)
+    monkeypatch.setattr("os.fsync", lambda number: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(WriteError, match=r"checkpoint\.pt cannot be written \(No space left on device\)"):
+        train_noisy(batches, tmp_path / "broken")
+    monkeypatch.undo()
+    assert same(train_noisy(batches, tmp_path / "broken"), whole)

@@ -4,14 +4,13 @@ A file holds `images` (N, H, W) or (N, H, W, C) uint8 and `labels` (N,) whole nu
 parts of a data set, split again by photo, say so in `official_part` (N,): 0 for an image of the official train part, 1 for the test part.
 """
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from mmbench.archives import Header, read_headers, read_npz
 from mmbench.data.splits import Images
 from models.errors import InputError
 
@@ -19,7 +18,6 @@ __all__ = ["LabelledArrays", "check_labels", "read_arrays", "to_images"]
 
 CLASSES = 10
 MAX_BYTES = 4 * 2**30  # of one array: far above any real file here, far below what a damaged header may ask for
-UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)  # what zipfile and numpy raise on damaged files
 
 
 class LabelledArrays(NamedTuple):
@@ -30,14 +28,6 @@ class LabelledArrays(NamedTuple):
     official_part: np.ndarray | None
 
 
-class _Header(NamedTuple):
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    def __str__(self) -> str:
-        return f"({', '.join(map(str, self.shape))}) {self.dtype}"
-
-
 def read_arrays(path: Path, shape: tuple[int, ...]) -> LabelledArrays:
     """Read a file of images of (H, W[, C]) `shape`.
 
@@ -45,15 +35,16 @@ def read_arrays(path: Path, shape: tuple[int, ...]) -> LabelledArrays:
         InputError: for anything that is not as the docstring of this module says, naming the file.
     """
     try:
-        headers = _read_headers(path)
+        with path.open("rb") as file:
+            headers = read_headers(file)
         _check_headers(path, headers, shape)
-        with np.load(path, allow_pickle=False) as file:
-            arrays = LabelledArrays(file["images"], file["labels"], file["official_part"] if "official_part" in headers else None)
+        found = read_npz(path, [name for name in LabelledArrays._fields if name in headers])
     except InputError:  # is a ValueError too
         raise
-    except UNREADABLE as error:
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(f"{path} cannot be read as an .npz archive ({reason}): copy or make it again, as numpy.savez_compressed does.") from error
+    arrays = LabelledArrays(found["images"], found["labels"], found.get("official_part"))
     check_labels(path, arrays.labels)
     if arrays.official_part is not None and not np.isin(arrays.official_part, (0, 1)).all():
         raise InputError(f"`official_part` in {path} holds other values than 0 and 1: expected 0 for the official train part, 1 for its test part.")
@@ -75,22 +66,7 @@ def to_images(arrays: LabelledArrays) -> Images:
     return Images(torch.from_numpy(channels_last.transpose(0, 3, 1, 2).copy()), torch.from_numpy(arrays.labels.astype(np.int64)))
 
 
-def _read_headers(path: Path) -> dict[str, _Header]:
-    """What the archive declares, read without its data."""
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    headers = {}
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.namelist():
-            with archive.open(member) as file:
-                version = np.lib.format.read_magic(file)
-                if version not in readers:
-                    raise ValueError(f"{member} is in .npy format {version}, not 1.0 or 2.0")
-                shape, _, dtype = readers[version](file)
-            headers[member.removesuffix(".npy")] = _Header(shape, dtype)
-    return headers
-
-
-def _check_headers(path: Path, headers: dict[str, _Header], shape: tuple[int, ...]) -> None:
+def _check_headers(path: Path, headers: dict[str, Header], shape: tuple[int, ...]) -> None:
     wanted = f"`images` (N, {', '.join(map(str, shape))}) uint8 and `labels` (N,) whole numbers"
     for name in ("images", "labels"):
         if name not in headers:

@@ -2,7 +2,13 @@
 
 A data set registers its loader with the decorator; every module of this package is imported when the registry is first
 read, and so is every entry point of the group `mmbench.datasets` in installed packages.
-N_m images of modality m, M modalities, P pairs (tuples of M images, one of each modality).
+N_m items of modality m, images or texts; M modalities; P pairs (tuples of M items, one of each modality). A loader
+usually ends with `mmbench.data.splits.assemble`, which makes splits, pairs and provenance from the items of each modality.
+
+Images are (C, H, W). A text is (positions, symbols), one-hot over the symbols of an alphabet, with the blank as one of them:
+`Modality("text", (8, 27), likelihood="categorical", weight=384.0, symbols=" abcdefghijklmnopqrstuvwxyz")`. The likelihood makes
+decoders end in a softmax and has the judge read the most probable symbols; `symbols`, in the order of the last axis, is what
+reports print. Both kinds are uint8, a text 255 at its symbol and 0 elsewhere (see `mmbench.data.text`).
 """
 
 import os
@@ -24,7 +30,7 @@ __all__ = ["DATASETS", "DataSettings", "DatasetEntry", "MultimodalData", "Split"
 
 @dataclass(frozen=True)
 class DataSettings:
-    """How images become pairs."""
+    """How items become pairs."""
 
     pairs_per_image: int = setting(10, "pairs in which every image of every modality is the anchor", low=1, high=10_000)
     pairing_seed: int = setting(0, "seed that draws the partners", low=0, high=2**63 - 1)
@@ -35,7 +41,7 @@ class Split:
     """One of train, validation and test.
 
     Attributes:
-        items: modality name -> (N_m, *shape) uint8, 255 standing for 1, in modality order.
+        items: modality name -> (N_m, *shape) uint8, 255 standing for 1, in modality order; texts one-hot.
         labels: modality name -> (N_m,) int64 classes.
         pairs: (P, M) int64, columns in modality order, entries index this split's own items.
     """
@@ -82,7 +88,7 @@ class DatasetEntry:
     Attributes:
         name: on the command line and in tables.
         load: called as `load(data_dir, settings)`.
-        source: where the images come from.
+        source: where the items come from.
         default_preset: the preset of a run that names none.
         needs_data_dir: whether it is read from a folder; `load` then gets a directory that exists.
         description: one line.

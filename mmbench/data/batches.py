@@ -43,13 +43,19 @@ class Batches:
         self._epoch = -1
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """Modality name -> (B, *shape) float32 in [0, 1]: the batch of the run's step `step`, counted from 0 over all epochs."""
+        """Modality name -> (B, *shape) float32 in [0, 1], images channels last: the batch of step `step`, counted from 0 over all epochs."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._shuffled, self._epoch = self._pairs.index_select(1, self._permutation(epoch)), epoch
         rows = slice(position * self.batch_size, (position + 1) * self.batch_size)
-        return {name: as_float(items.index_select(0, index[rows])) for (name, items), index in zip(self._items.items(), self._shuffled, strict=True)}
+        gathered = {name: items.index_select(0, index[rows]) for (name, items), index in zip(self._items.items(), self._shuffled, strict=True)}
+        return {name: _as_computed(as_float(items)) for name, items in gathered.items()}
 
     def _permutation(self, epoch: int) -> Tensor:
         seed = int(np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0])
         return torch.randperm(self._pairs.shape[1], generator=torch.Generator().manual_seed(seed)).to(self.device)
+
+
+def _as_computed(items: Tensor) -> Tensor:
+    """Images in the memory format of the convolutions and of what their likelihood is computed from, so that neither has to convert them."""
+    return items.contiguous(memory_format=torch.channels_last) if items.ndim == 4 else items

@@ -12,7 +12,7 @@ from mmbench.data.splits import Images, assemble
 from mmbench.data.street import render_digits
 from models.base import Modality
 
-__all__ = ["load_digits"]
+__all__ = ["MODALITIES", "load_digits", "make_digits"]
 
 MODALITIES = (Modality("handwritten", (1, 28, 28), weight=3072 / 784), Modality("street", (3, 32, 32)))
 HANDWRITTEN_TEST = 50  # images of each digit; the 1,297 others are for training
@@ -29,8 +29,12 @@ BOX = 20  # pixels that a handwritten digit fills, in the middle of 28, as in MN
 )
 def load_digits(data_dir: Path | None, settings: DataSettings) -> MultimodalData:
     """Handwritten digits 1x28x28 and rendered street digits 3x32x32; `data_dir` is not used."""
-    parts = {"handwritten": _handwritten(), "street": (_street(STREET_TRAIN, TRAIN_SEED), _street(STREET_TEST, TEST_SEED))}
-    return assemble("digits", MODALITIES, parts, settings)
+    return assemble("digits", MODALITIES, make_digits(), settings)
+
+
+def make_digits() -> dict[str, tuple[Images, Images]]:
+    """Modality name -> train and test images."""
+    return {"handwritten": _handwritten(), "street": (_street(STREET_TRAIN, TRAIN_SEED), _street(STREET_TEST, TEST_SEED))}
 
 
 def _handwritten() -> tuple[Images, Images]:

@@ -11,11 +11,11 @@ import numpy as np
 from mmbench.data.arrays import LabelledArrays, read_arrays, to_images
 from mmbench.data.base import DataSettings, MultimodalData, register_dataset
 from mmbench.data.official import OFFICIAL, read_official
-from mmbench.data.splits import assemble
+from mmbench.data.splits import Images, assemble
 from models.base import Modality
 from models.errors import InputError
 
-__all__ = ["coverage_note", "load_mnist_svhn"]
+__all__ = ["MODALITIES", "coverage_note", "load_mnist_svhn", "read_digits"]
 
 MODALITIES = (Modality("mnist", (1, 28, 28), weight=3072 / 784), Modality("svhn", (3, 32, 32)))
 
@@ -34,10 +34,15 @@ def load_mnist_svhn(data_dir: Path | None, settings: DataSettings) -> Multimodal
         InputError: for files that are missing and cannot be downloaded, or that are not as they should be.
     """
     assert data_dir is not None  # `load_data` has seen to it
-    found = {modality.name: _read(modality.name, data_dir) for modality in MODALITIES}
-    parts = {name: (to_images(train), to_images(test)) for name, (train, test) in found.items()}
-    notes = [note for name, (train, test) in found.items() if (note := coverage_note(name, train, test))]
+    parts, notes = read_digits(data_dir)
     return assemble("mnist-svhn", MODALITIES, parts, settings, notes)
+
+
+def read_digits(folder: Path) -> tuple[dict[str, tuple[Images, Images]], list[str]]:
+    """Modality name -> train and test images, and the sentences that belong under the tables; errors as of `load_mnist_svhn`."""
+    found = {modality.name: _read(modality.name, folder) for modality in MODALITIES}
+    parts = {name: (to_images(train), to_images(test)) for name, (train, test) in found.items()}
+    return parts, [note for name, (train, test) in found.items() if (note := coverage_note(name, train, test))]
 
 
 def _read(name: str, folder: Path) -> tuple[LabelledArrays, LabelledArrays]:

@@ -17,7 +17,7 @@ HOLD_OUT_SEED = 0  # fixed, so that judges and validation images are the same wh
 
 
 class Images(NamedTuple):
-    """`items` (N, *shape) uint8 with `labels` (N,) int64."""
+    """`items` (N, *shape) uint8, images or one-hot texts times 255, with `labels` (N,) int64."""
 
     items: Tensor
     labels: Tensor
@@ -34,7 +34,7 @@ def assemble(
     Args:
         name: of the data set.
         modalities: in the order that pairs will have.
-        parts: modality name -> its train and its test images, which share none.
+        parts: modality name -> its train and its test images, which share none, or texts, which may recur.
         settings: of the pairing.
         notes: sentences that belong under every table on these data.
     """

@@ -5,12 +5,13 @@ LaTeX, `figures` and `curves` draw, `page` puts it together; `sheets` is how a r
 """
 
 import os
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import IO
 
 from mmbench.files import write_atomically
-from models.errors import InputError
+from mmbench.locks import locked
 
 __all__ = ["write_report"]
 
@@ -27,15 +28,15 @@ def write_report(results: Path | str) -> list[Path]:
     from mmbench.report.results import find_runs
 
     folders = sorted({run.folder.parents[1] for run in find_runs(os.path.realpath(results))})
-    reports = {folder: build_report(find_runs(folder)) for folder in folders}
     written = []
-    for folder, files in reports.items():
-        for name, content in files.items():
-            try:
+    with ExitStack() as locks:  # held while reading too: of two reports, the later one on disk is the one that has seen more
+        for folder in folders:
+            locks.enter_context(locked(folder / ".lock", lambda: None))
+        reports = {folder: build_report(find_runs(folder)) for folder in folders}
+        for folder, files in reports.items():
+            for name, content in files.items():
                 write_atomically(folder / name, partial(_put, content))
-            except OSError as error:
-                raise InputError(f"The report {folder / name} cannot be written ({error.strerror}): check the folder's permissions.") from None
-            written.append(folder / name)
+                written.append(folder / name)
     return written
 
 

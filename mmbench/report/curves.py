@@ -1,4 +1,4 @@
-"""Training curves from the histories on disk."""
+"""Training curves from the histories on disk. A term that several stages of training share is drawn once for each: their objectives differ."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -35,14 +35,16 @@ def draw_curves(models: Sequence[Sequence[Run]], caption: str) -> bytes | None:
         caption: data set, preset, steps.
     """
     found = [(runs[0].name, _stack(runs)) for runs in models]
-    histories = [(name, history) for name, history in found if _terms(history)]
+    histories = [(name, history) for name, history in found if _curves(history)]
     if not histories:
         return None
     seeds = sorted({int(seed) for _, history in histories for seed in history["seed"].unique()})
     palette: Palette = dict(zip(seeds, sns.color_palette("colorblind", len(seeds)), strict=True))
-    heights = [_NAME + (_ABOVE + _HEIGHT + _BELOW) * -(-len(_terms(history)) // _COLUMNS) for _, history in histories]
+    heights = [_NAME + (_ABOVE + _HEIGHT + _BELOW) * -(-len(_curves(history)) // _COLUMNS) for _, history in histories]
     width = _COLUMNS * (_LEFT + _WIDTH) + 0.2
-    lines = wrap(f"{caption} Means over logging intervals; the first {100 * _SKIPPED:g} % of the steps may leave the frame.", width - 0.2, 7)
+    staged = " Dotted: the next stage of training begins." if any(len(_stages(history)) > 1 for _, history in histories) else ""
+    reading = f"Means over logging intervals; the first {100 * _SKIPPED:g} % of the steps may leave the frame.{staged}"
+    lines = wrap(f"{caption} {reading}", width - 0.2, 7)
     height = sum(heights) + _LINE * (len(lines) + 1)
     with style():
         figure = Figure(figsize=(width, height))
@@ -63,24 +65,28 @@ def _draw_model(figure: Figure, y: float, name: str, history: pd.DataFrame, pale
     """The plots of one model, from `y` inches below the top."""
     width, height = figure.get_size_inches()
     figure.text(0.01, 1 - (y + 0.1) / height, shorten(name, 0.4 * width, 9), fontsize=9, fontweight="bold", va="top", parse_math=False)
-    for i, term in enumerate(_terms(history)):
+    for i, (term, stage) in enumerate(_curves(history)):
         left = _LEFT + i % _COLUMNS * (_WIDTH + _LEFT)
         bottom = y + _NAME + (i // _COLUMNS + 1) * (_ABOVE + _HEIGHT) + i // _COLUMNS * _BELOW
         axes = figure.add_axes((left / width, 1 - bottom / height, _WIDTH / width, _HEIGHT / height))
-        _draw_term(axes, history, term, palette)
+        _draw_term(axes, history, term, stage, palette)
 
 
-def _draw_term(axes: Axes, history: pd.DataFrame, term: str, palette: Palette) -> None:
-    sns.lineplot(data=history, x="step", y=term, hue="seed", palette=palette, estimator=None, legend=False, linewidth=1, ax=axes)
-    values = history.loc[history["step"] >= _SKIPPED * history["step"].max(), term].dropna()
+def _draw_term(axes: Axes, history: pd.DataFrame, term: str, stage: str, palette: Palette) -> None:
+    stages = _stages(history)
+    here = history[history["stage"] == stage]
+    sns.lineplot(data=here, x="step", y=term, hue="seed", palette=palette, estimator=None, legend=False, linewidth=1, ax=axes)
+    begin, end = stages[stage]
+    values = here.loc[here["step"] >= begin + _SKIPPED * (end - begin), term].dropna()
     low, high = values.min(), values.max()
     if high > low:
         axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
     axes.set_xlim(0, 1.02 * history["step"].max())
-    stages = history.groupby("stage", sort=False)["step"].min().iloc[1:] if "stage" in history else []
-    for step in stages:
-        axes.axvline(step, color="0.6", linewidth=0.6, linestyle=":")
-    axes.set_title(shorten(term.replace("_", " "), _WIDTH + _LEFT, 8), parse_math=False)
+    for step, _ in list(stages.values())[1:]:
+        axes.axvline(step, color="0.4", linewidth=0.8, linestyle=":")
+    name = term.replace("_", " ").replace("->", "→")
+    shared = len([other for other, _ in _curves(history) if other == term]) > 1
+    axes.set_title(shorten(f"{name}{f', {stage}' if shared else ''}", _WIDTH + _LEFT, 8), parse_math=False)
     axes.set(xlabel="", ylabel="")
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -92,11 +98,18 @@ def _draw_term(axes: Axes, history: pd.DataFrame, term: str, palette: Palette) -
 def _stack(runs: Sequence[Run]) -> pd.DataFrame:
     """The histories of one model's runs under each other, with their seeds."""
     histories = [read_history(run).replace([np.inf, -np.inf], np.nan).assign(seed=run.seed) for run in runs]  # a failed run may end in them
-    filled = [history for history in histories if len(history)]
+    filled = [history.assign(stage=history.get("stage", pd.Series("", history.index)).astype(str)) for history in histories if len(history)]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 
 
-def _terms(history: pd.DataFrame) -> list[str]:
-    """The loss, then its terms."""
-    numbers = history.drop(columns=_NO_TERMS, errors="ignore").select_dtypes("number").dropna(axis="columns", how="all")
-    return sorted(numbers, key=lambda term: term != "loss")
+def _stages(history: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """The stages of training in order: name -> the step after which it begins, and its last step."""
+    ends = history.groupby("stage", sort=False)["step"].max() if len(history) else pd.Series(dtype=float)
+    return {str(stage): (begin, end) for stage, begin, end in zip(ends.index, [0, *ends.iloc[:-1]], ends, strict=True)}
+
+
+def _curves(history: pd.DataFrame) -> list[tuple[str, str]]:
+    """What is drawn, as (term, stage): the loss of every stage, then its terms."""
+    numbers = history.drop(columns=_NO_TERMS, errors="ignore").select_dtypes("number")
+    terms = sorted(numbers, key=lambda term: term != "loss")
+    return [(term, stage) for term in terms for stage in _stages(history) if history.loc[history["stage"] == stage, term].notna().any()]

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import TypeAlias
 from urllib.parse import quote
@@ -21,12 +22,12 @@ __all__ = ["build_report"]
 Shown: TypeAlias = list[tuple[Run, SampleSet]]
 
 _COMPARED = {"mopoe": "MoPoE", "cnf-mvae": "CNF-MVAE"}  # left and right in figure 3
-_READING = "Joint: same place, same prior draw. Cross: conditions above, outputs below."
-_HEADINGS = {1: "Coherence", 2: "Quality of generated images", 3: "Linear probe"}
+_JOINT, _CROSS = "Joint: same place, same prior draw.", "Cross: conditions above, outputs below."
+_HEADINGS = {"1": "Coherence", "1b": "Coherence of every direction", "2": "Quality of generated samples", "3": "Linear probe"}
 
 
 def build_report(runs: Sequence[Run]) -> dict[str, bytes]:
-    """The files of a report by name: tables 1-3 (CSV, Markdown, LaTeX), figure3.png, samples-<model>.png, training.png, README.md.
+    """The files of a report by name: tables (CSV, Markdown, LaTeX), figure3.png, samples-<model>.png, training.png, README.md.
 
     Args:
         runs: those of one preset folder, in the order of `find_runs`.
@@ -53,9 +54,8 @@ def build_report(runs: Sequence[Run]) -> dict[str, bytes]:
         page += ["![Figure 3](figure3.png)", "", escape_markdown(caption), "", "## Samples of every model", ""]
         for run, samples in shown:
             name = f"samples-{run.folder.parent.name}.png"
-            files[name] = draw_panels(
-                [[joint_panel(f"{run.name}: joint", samples), cross_panel(f"{run.name}: cross", samples)]], f"{_caption([run])} {_READING}"
-            )
+            panels = [joint_panel(f"{run.name}: joint", samples), cross_panel(f"{run.name}: cross", samples)]
+            files[name] = draw_panels([panels], f"{_caption([run])} {_reading([(run, samples)])}")
             page += [f"### {escape_markdown(run.name)}", "", f"![Samples of {escape_markdown(run.name)}]({quote(name)})", ""]
     else:
         page += ["No finished run here holds samples.", ""]
@@ -70,7 +70,7 @@ def build_report(runs: Sequence[Run]) -> dict[str, bytes]:
 def _figure3(shown: Shown) -> tuple[bytes, str]:
     """MoPoE left and CNF-MVAE right, joint above and cross below. Where one is absent, another model stands in and the caption says so."""
     found = {name: next((item for item in shown if item[0].model == name), None) for name in _COMPARED}
-    others = [item for item in shown if item[0].model not in _COMPARED]
+    others = sorted((item for item in shown if item[0].model not in _COMPARED), key=lambda item: not item[1].joint)  # the complete ones first
     chosen, remarks = [], []
     for name, item in found.items():
         stand_in = item or (others.pop(0) if others else None)
@@ -78,12 +78,25 @@ def _figure3(shown: Shown) -> tuple[bytes, str]:
             chosen.append(stand_in)
         if not item:
             remarks.append(f"{_COMPARED[name]} has no finished run here" + (f": {stand_in[0].name} stands in its place." if stand_in else "."))
-    titles = [f"{run.name}: joint" for run, _ in chosen] + [f"{run.name}: cross" for run, _ in chosen]
-    lettered = [f"({letter}) {title}" for letter, title in zip("abcd", titles, strict=False)]
-    joint = [joint_panel(title, samples) for title, (_, samples) in zip(lettered, chosen, strict=False)]
-    cross = [cross_panel(title, samples) for title, (_, samples) in zip(lettered[len(chosen) :], chosen, strict=True)]
-    caption = " ".join([_caption([run for run, _ in chosen]), _READING, *remarks])
-    return draw_panels([joint, cross], caption), f"{'; '.join(lettered)}. {caption}"
+    grid = [
+        [joint_panel(f"{run.name}: joint", samples) for run, samples in chosen],
+        [cross_panel(f"{run.name}: cross", samples) for run, samples in chosen],
+    ]
+    letters = iter("abcd")
+    grid = [[replace(panel, title=f"({next(letters)}) {panel.title}") if panel.rows else panel for panel in row] for row in grid]
+    caption = " ".join([_caption([run for run, _ in chosen]), _reading(chosen), *remarks])
+    titles = "; ".join(panel.title for row in grid for panel in row if panel.rows)
+    return draw_panels(grid, caption), f"{titles}. {caption}"
+
+
+def _reading(shown: Shown) -> str:
+    """How the panels of these runs are read, and why some have no joint draws."""
+    parts = [_JOINT] if any(samples.joint for _, samples in shown) else []
+    parts += [_CROSS] if any(samples.cross for _, samples in shown) else []
+    for run, samples in shown:
+        if not samples.joint:
+            parts.append(f"{run.name} has no joint draws. {run.reasons.get('joint_coherence', '')}".strip())
+    return " ".join(parts)
 
 
 def _caption(runs: Sequence[Run]) -> str:

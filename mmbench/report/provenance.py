@@ -11,13 +11,13 @@ _SHARED = ("data", "modalities", "training", "protocol", "precision")  # what mu
 _NO_DATA_SETTINGS = ("notes", "counts", "modalities", "settings")  # what the protocol says about data elsewhere
 _SHOWN = 8  # disagreements that are spelled out; the rest are counted
 _REFERENCES = (  # prefix, sentence, format
-    ("judge/", "Judges' accuracy on real test images, a reference and no bound", lambda value: f"{100 * value:.2f} %"),
-    ("fid_floor/", "FID floor, real train against real test images", lambda value: f"{value:.2f}"),
+    ("judge/", "Judges' accuracy on real test data, a reference and no bound", lambda value: f"{100 * value:.2f} %"),
+    ("fid_floor/", "FID floor, real train against real test data", lambda value: f"{value:.2f}"),
     ("fid_real/", "Test images behind FID", lambda value: f"{value:,.0f}"),
     ("fid_train/", "Train images behind its floor", lambda value: f"{value:,.0f}"),
-    ("fd_clf_floor/", "FD-clf floor, real train against real test images", lambda value: f"{value:.2f}"),
-    ("fd_clf_real/", "Test images behind FD-clf", lambda value: f"{value:,.0f}"),
-    ("fd_clf_train/", "Train images behind its floor", lambda value: f"{value:,.0f}"),
+    ("fd_clf_floor/", "FD-clf floor, real train against real test data", lambda value: f"{value:.2f}"),
+    ("fd_clf_real/", "Test items behind FD-clf", lambda value: f"{value:,.0f}"),
+    ("fd_clf_train/", "Train items behind its floor", lambda value: f"{value:,.0f}"),
     ("", "Other references", lambda value: f"{value:,.6g}"),
 )
 
@@ -47,7 +47,7 @@ def protocol_lines(runs: Sequence[Run]) -> list[str]:
     seeds = sorted({run.seed for run in runs})
     sentences = [
         ("Data", ". ".join([runs[0].dataset, *notes])),
-        ("Images", _counts(data)),
+        ("Items", _counts(data)),
         ("Data settings", _listed(_merged(rest, numbers=True))),
         ("Training", f"{_listed(training)}, {'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}"),
         ("Evaluation", _listed(protocol)),
@@ -82,7 +82,7 @@ def reference_values(runs: Iterable[Run], name: str) -> list[float]:
 
 
 def _counts(data: Sequence[Mapping[str, Any]]) -> str:
-    """How many images each modality has in each split."""
+    """How many items each modality has in each split."""
     counts: dict[str, list[str]] = {}
     for path, value in _merged([section.get("counts") or section.get("modalities") or {} for section in data], numbers=True).items():
         split = [word for word in path[1:] if word != "images"]

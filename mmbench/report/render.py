@@ -68,7 +68,7 @@ def to_csv(table: Table) -> str:
 
 def to_markdown(table: Table) -> str:
     """The table with its title, footnotes, warning and protocol."""
-    grid = _lay_out(table)
+    grid = _lay_out_upright(table) if table.upright else _lay_out(table)
     lines = [
         f"**Table {table.number}.** {escape_markdown(table.caption)}",
         "",
@@ -84,7 +84,7 @@ def to_markdown(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     """A table float for \\input: booktabs rules, groups of columns, scaled down where it is wider than the line."""
-    grid = _lay_out(table)
+    grid = _lay_out_upright(table) if table.upright else _lay_out(table)
     groups = [(name, len(list(items))) for name, items in groupby(grid.head, key=lambda head: head[0])]
     ends = [sum(width for _, width in groups[: i + 1]) for i in range(len(groups))]
     rules = [f"\\cmidrule(lr){{{end - width + 1}-{end}}}" for (_, width), end in zip(groups, ends, strict=True) if width > 1]
@@ -133,9 +133,9 @@ class _Field:
 
 @dataclass
 class _Grid:
-    """A printed table before it is written: heads as (group, part), rows of models, floor rows, footnotes with their marks."""
+    """A printed table before it is written: heads as (group, part), rows, floor rows, footnotes with their marks."""
 
-    head: list[tuple[str, str]] = field(default_factory=lambda: [("Model", ""), ("Seeds", "")])
+    head: list[tuple[str, str]]
     body: list[list[_Field]] = field(default_factory=list)
     foot: list[list[_Field]] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
@@ -152,7 +152,8 @@ class _Grid:
 
 
 def _lay_out(table: Table) -> _Grid:
-    grid = _Grid()
+    """A row per model."""
+    grid = _Grid([("Model", ""), ("Seeds", "")])
     compared = [table.compares(index) for index in range(len(table.columns))]
     for column, paired in zip(table.columns, compared, strict=True):
         grid.head += [(column.group, column.part), *([(column.group, "paper"), (column.group, "Δ")] if paired else [])]
@@ -162,7 +163,7 @@ def _lay_out(table: Table) -> _Grid:
             fields += [_entry(grid, column, cell), *(_comparison(grid, column, cell) if paired else [])]
         grid.body.append(fields)
     if table.floors:
-        fields = [_Field("Floor (real train images)"), _Field("")]
+        fields = [_Field("Floor (real train data)"), _Field("")]
         for i, (column, values) in enumerate(zip(table.columns, table.floors, strict=True)):
             empty = [row.cells[i] for row in table.rows if not row.cells[i].values]  # a metric that no run has lacks its floor for the same reason
             note = empty[0].note if len(empty) == len(table.rows) else "No run holds this floor."
@@ -172,9 +173,18 @@ def _lay_out(table: Table) -> _Grid:
     return grid
 
 
+def _lay_out_upright(table: Table) -> _Grid:
+    """A row per metric, without what a paper reports."""
+    grid = _Grid([("", ""), *((row.name, "") for row in table.rows)])
+    grid.body.append([_Field("Seeds"), *(_Field(str(row.seeds), mark=grid.mark(row.note)) for row in table.rows)])
+    for i, column in enumerate(table.columns):
+        grid.body.append([_Field(f"{column.group} {column.part}".strip()), *(_entry(grid, column, row.cells[i]) for row in table.rows)])
+    return grid
+
+
 def _entry(grid: _Grid, column: Column, cell: Cell) -> _Field:
     if not cell.values:
-        return _Field(_EMPTY, mark=grid.mark(cell.note))
+        return _Field("not defined" if cell.undefined else _EMPTY, mark=grid.mark(cell.note))
     spread = f" ± {_decimal(column.shown(cell.std))}" if len(cell.values) > 1 else ""
     return _Field(_decimal(column.shown(cell.mean)) + spread, cell.best, grid.mark(cell.note))
 

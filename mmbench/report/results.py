@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from mmbench.files import exists
-from mmbench.records import read_config, read_metrics, read_status
+from mmbench.records import check_results, read_config, read_status
 from mmbench.report import paper
 from models.errors import InputError
 
@@ -145,15 +145,11 @@ def _order(run: Run) -> tuple[Any, ...]:
 
 
 def _read_run(folder: Path) -> Run:
-    config, status = read_config(folder), read_status(folder)
+    config = read_config(folder / "config.json")
+    status = read_status(folder, config)
     if status["state"] != "done":
         return Run(folder, config, status, {}, {}, {})
-    results = read_metrics(folder)
-    if results["hash"] != config["hash"]:
-        raise InputError(
-            f"The file {folder / 'metrics.json'} belongs to another configuration (hash {results['hash']}, not {config['hash']}): "
-            "delete its folder and run it again."
-        )
+    results = check_results(folder, config)
     references = {name: value for name, value in results["references"].items() if value is not None}
     return Run(folder, config, status, results["metrics"], results["reasons"], references)
 

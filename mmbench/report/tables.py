@@ -1,16 +1,17 @@
-"""Tables 1-3 as data: which metrics, mean and standard deviation over seeds, the best per column, and why a cell is empty.
+"""Tables 1-3 as data: which metrics, mean and standard deviation over seeds, the best per metric, and why a cell is empty.
 
-    table 1   coherence: joint, and every ordered pair of modalities
-    table 2   Frechet distances: FID (Inception) and FD-clf (the judge's features), with their floors
-    table 3   linear probe of the latents
+    table 1    coherence: joint, and every ordered pair of modalities; of more than two modalities the mean per number of sources
+    table 1b   of more than two modalities: coherence of every direction, from each subset to each other modality
+    table 2    Frechet distances: FID (Inception) and FD-clf (the judge's features), with their floors
+    table 3    linear probe of the latents
 
 How they are written is in `render.py`.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, permutations
+from itertools import combinations, groupby
 from typing import Literal
 
 import numpy as np
@@ -20,6 +21,8 @@ from mmbench.report.provenance import disagreements, protocol_lines, reference_v
 from mmbench.report.results import Run
 
 __all__ = ["Cell", "Column", "Row", "Table", "abbreviations", "build_tables"]
+
+_GROUPS = {"joint_coherence": "coherence", "cross_coherence": "coherence", "fitted_coherence": "sampler"}  # what `--metrics` calls them
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,11 @@ class Cell:
     best: bool = False
 
     @property
+    def undefined(self) -> bool:
+        """Whether the model has nothing of the kind, as its reason begins by saying."""
+        return not self.values and self.note.startswith("Not defined")
+
+    @property
     def mean(self) -> float:
         return float(np.mean(list(self.values.values())))
 
@@ -97,20 +105,22 @@ class Table:
     """One table of a preset folder.
 
     Attributes:
-        number: 1, 2 or 3.
+        number: 1, 1b, 2 or 3.
         name: unique over data sets and presets, for LaTeX labels.
         caption: what the columns mean.
         columns, rows: the body.
+        upright: whether metrics are printed below each other and models side by side, because the metrics are many.
         floors: under the body, distinct values per column where a column has a floor; empty without a floor row.
         lines: the protocol, in sentences.
         warning: that rows are not comparable; or empty.
     """
 
-    number: int
+    number: str
     name: str
     caption: str
     columns: list[Column]
     rows: list[Row]
+    upright: bool
     floors: list[list[float]]
     lines: list[str]
     warning: str
@@ -125,17 +135,24 @@ class Table:
 
 
 def build_tables(runs: Sequence[Run]) -> list[Table]:
-    """Tables 1-3 of the runs of one preset folder, in the order of `find_runs`."""
+    """The tables of the runs of one preset folder, in the order of `find_runs`."""
     modalities = list(dict.fromkeys(name for run in runs for name in run.modalities))
-    short = abbreviations(modalities)
-    key = "; ".join(f"{short[name]}: {name}" for name in modalities)
+    texts = {modality["name"] for run in runs for modality in run.config["modalities"] if modality.get("symbols")}
     done = [run for run in runs if run.state == "done"]
     name = re.sub(r"[^A-Za-z0-9]+", "-", f"{runs[0].dataset}-{runs[0].preset}")
+    fitted = any("fitted_coherence" in run.metrics for run in runs)
+    contents = {
+        "1": _coherence(modalities, fitted),
+        **({"1b": _every_direction(modalities)} if len(modalities) > 2 else {}),
+        "2": _distances(modalities, texts),
+        "3": _probes(modalities),
+    }
     tables = []
-    for number, (columns, caption) in enumerate((_coherence(modalities, short, key), _distances(modalities), _probes(modalities)), start=1):
+    for number, (columns, caption) in contents.items():
         rows = _mark_best(columns, [_row(list(group), columns) for _, group in groupby(runs, key=lambda run: (run.model, run.label))])
         floors = [reference_values(done, column.floor) for column in columns] if any(column.floor for column in columns) else []
-        table = Table(number, f"{name}-{number}", caption, columns, rows, floors, protocol_lines(done or runs), disagreements(done or runs))
+        lines, warning = protocol_lines(done or runs), disagreements(done or runs)
+        table = Table(number, f"{name}-{number}", caption, columns, rows, number == "1b", floors, lines, warning)
         source = [f"Paper: {paper.CITATION}."] if table.has_paper else []
         tables.append(replace(table, caption=f"{caption} {_legend(table)}".rstrip(), lines=table.lines + source))
     return tables
@@ -148,32 +165,70 @@ def abbreviations(names: Sequence[str]) -> dict[str, str]:
     return {name: name[:length].capitalize() for name in names}
 
 
-def _coherence(modalities: list[str], short: dict[str, str], key: str) -> tuple[list[Column], str]:
+def _coherence(modalities: list[str], fitted: bool) -> tuple[list[Column], str]:
     columns = [
         Column("joint_coherence", "Joint"),
         Column("joint_coherence/chance", "Joint", "chance", better=""),
         Column("joint_coherence/entropy", "Joint", "entropy (nats)", unit="nats", better=""),
     ]
-    for source, target in permutations(modalities, 2):
-        group = f"{short[source]}→{short[target]}"
-        columns += [Column(f"cross_coherence/{source}->{target}/{latent}", group, latent) for latent in ("sample", "mean")]
-    example = "→".join(short[name] for name in modalities[:2])
-    return columns, (
+    caption = (
         "Coherence in per cent, higher is better. Joint: prior draws on which all judges agree; chance: agreement expected from the judges' class "
-        f"histograms alone; entropy: of the agreed class. {example}: the second modality generated from the first, and the judge finds the class of "
-        f"the condition; sample: latent drawn once; mean: latent mean. {key}."
+        "histograms alone; entropy: of the agreed class. "
+    )
+    if fitted:
+        columns += [Column("fitted_coherence", "Joint fitted"), Column("fitted_coherence/chance", "Joint fitted", "chance", better="")]
+        caption += (
+            "Joint fitted: as joint, with draws from a Gaussian mixture in place of the prior, fitted to latents of train data after training; "
+            "never to be compared with the prior's column. "
+        )
+    if len(modalities) == 2:
+        directions = _directions(modalities, 1)
+        return columns + directions, caption + _reading(modalities, directions[0])
+    for size in range(1, len(modalities)):
+        columns += [Column(f"cross_coherence/size-{size}/{latent}", f"From {size}", latent) for latent in ("sample", "mean")]
+    return columns, caption + (
+        "From n: n modalities are given and another one is generated, and the judge finds their class, averaged over all such directions (table 1b "
+        "has each of them); sample: latent drawn once; mean: latent mean."
     )
 
 
-def _distances(modalities: list[str]) -> tuple[list[Column], str]:
+def _every_direction(modalities: list[str]) -> tuple[list[Column], str]:
+    columns = [column for size in range(1, len(modalities)) for column in _directions(modalities, size)]
+    return columns, f"Cross coherence in per cent, higher is better. {_reading(modalities, columns[0])} {columns[-1].group}: given several at once."
+
+
+def _directions(modalities: list[str], size: int) -> list[Column]:
+    """From every subset of so many modalities to every other one."""
+    short = abbreviations(modalities)
+    return [
+        Column(f"cross_coherence/{'+'.join(sources)}->{target}/{latent}", f"{'+'.join(short[name] for name in sources)}→{short[target]}", latent)
+        for sources in combinations(modalities, size)
+        for target in modalities
+        if target not in sources
+        for latent in ("sample", "mean")
+    ]
+
+
+def _reading(modalities: list[str], example: Column) -> str:
+    """What a direction means."""
+    key = "; ".join(f"{letters}: {name}" for name, letters in abbreviations(modalities).items())
+    return (
+        f"{example.group}: the second modality generated from the first, and the judge finds the class of the condition; sample: latent drawn once; "
+        f"mean: latent mean. {key}."
+    )
+
+
+def _distances(modalities: list[str], texts: Collection[str]) -> tuple[list[Column], str]:
     columns = [
         Column(f"{metric}/{name}", f"{title} {name}", unit="distance", better="lower", floor=f"{metric}_floor/{name}")
         for metric, title in (("fid", "FID"), ("fd_clf", "FD-clf"))
         for name in modalities
+        if not (metric == "fid" and name in texts)
     ]
     return columns, (
-        "Fréchet distance of generated to real test images, lower is better. FID: in Inception's features; FD-clf: in the judge's features, another "
-        "measure that is not comparable with FID. Floor: real train images in place of the generated ones."
+        "Fréchet distance of generated to real test data, lower is better. FID: in Inception's features"
+        f"{', which only images have' if texts else ''}; FD-clf: in the judge's features, another measure that is not comparable with FID. "
+        "Floor: real train data in place of the generated ones."
     )
 
 
@@ -185,7 +240,7 @@ def _probes(modalities: list[str]) -> tuple[list[Column], str]:
 def _legend(table: Table) -> str:
     counted = [row for row in table.rows if row.seeds]
     parts = ["Entries are mean ± standard deviation over training seeds."] if any(row.seeds > 1 for row in counted) else []
-    parts += ["Bold: best of the column."] if any(cell.best for row in table.rows for cell in row.cells) else []
+    parts += [f"Bold: best of the {'row' if table.upright else 'column'}."] if any(cell.best for row in table.rows for cell in row.cells) else []
     parts += [f"Paper: {paper.SHORT_CITATION}; Δ: ours minus the paper."] if table.has_paper else []
     return " ".join(parts)
 
@@ -210,8 +265,8 @@ def _paper(run: Run, column: Column) -> float | None:
 
 def _cell(done: list[Run], column: Column, first: Run) -> Cell:
     values = {run.seed: value for run in done if (value := run.metrics.get(column.metric)) is not None}
-    group = "coherence" if "coherence" in column.metric else column.metric.split("/")[0]
-    unasked = f"not computed in this run; mmbench evaluate adds it later, with --metrics {group}"
+    kind = column.metric.split("/")[0]
+    unasked = f"not computed in this run; mmbench evaluate adds it later, with --metrics {_GROUPS.get(kind, kind)}"
     reasons: dict[str, list[str]] = {}
     for run in done:
         if run.seed not in values:

@@ -1,0 +1,1 @@
+"""Measurements of mmbench against its peers; not part of the installation."""

@@ -1,0 +1,75 @@
+"""Our side: the models and the trainer of mmbench, as `mmbench run` calls them. Imports nothing of the peer: worker processes read this file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.bench import seconds
+from mmbench.config import Training
+from mmbench.console import Console
+from mmbench.data.base import MultimodalData
+from mmbench.data.batches import Batches
+from mmbench.signals import Stop
+from mmbench.training import Trainer
+from models.base import Batch, Modality, MultimodalModel
+from models.registry import MODELS
+
+__all__ = ["LEARNING_RATE", "TrainOnly", "make_model", "step_flops", "train"]
+
+LEARNING_RATE = 1e-3
+
+
+def make_model(name: str, modalities: Sequence[Modality], **settings: object) -> Any:
+    """The registered model `name` with weights drawn from seed 0."""
+    entry = MODELS.get(name)
+    torch.manual_seed(0)
+    return entry.model(modalities, entry.settings(**settings))
+
+
+def train(model: MultimodalModel, batches: Batches, steps: int, precision: str) -> float:
+    """Seconds of the whole loop over `steps` steps: batches, losses, gradients, updates, history, and the checkpoint at the end."""
+    budget = Training(steps=steps, batch_size=batches.batch_size, learning_rate=LEARNING_RATE)
+    with TemporaryDirectory() as folder:
+        return seconds(Trainer(model, batches, budget, Path(folder) / "checkpoint.pt", precision=precision).run)
+
+
+def step_flops(model: MultimodalModel, batch: Batch) -> float:
+    """Floating-point operations of the matrix products and convolutions of one training step, averaged over the model's stages."""
+    total = 0.0
+    for stage in model.stages():
+        with FlopCounterMode(display=False) as counter:
+            stage.loss(batch, 0.5).total.backward()
+        total += stage.share * counter.get_total_flops()
+    model.zero_grad()
+    return total
+
+
+@dataclass(frozen=True)
+class TrainOnly:
+    """What a worker of `--jobs` is given here: it trains and does not evaluate, as the peer's trainer does.
+
+    Attributes:
+        data: shared with the workers.
+        steps, batch, latent, precision: of the training.
+        folder: where each run leaves the seconds that its training took, in a file named after it.
+    """
+
+    data: MultimodalData
+    steps: int
+    batch: int
+    latent: int
+    precision: str
+    folder: Path
+
+    def __call__(self, run: tuple[str, int], console: Console, stop: Stop) -> bool:
+        """Make one run, a model's name and a seed."""
+        name, seed = run
+        model = make_model(name, self.data.modalities, latent_size=self.latent)
+        batches = Batches(self.data.train, self.data.modalities, self.batch, seed)
+        (self.folder / f"{name}-{seed}").write_text(str(train(model, batches, self.steps, self.precision)))
+        return True

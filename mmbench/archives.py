@@ -1,0 +1,112 @@
+"""Zip archives that may be anybody's, torch's .pt and numpy's .npz: sizes and checksums looked at before anything is read, nothing in them run."""
+
+import io
+import math
+import pickle
+import zipfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import torch
+
+__all__ = ["Header", "check_archive", "read_headers", "read_npz", "read_torch", "torch_bytes"]
+
+MAX_BYTES = 4 * 2**30  # of all arrays of an .npz together, unpacked: far above any real one here, far below what a zip bomb declares
+MAX_HEADER = 2**16  # bytes of the header of an array
+
+
+class Header(NamedTuple):
+    """What an array in an .npz declares."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __str__(self) -> str:
+        return f"({', '.join(map(str, self.shape))}) {self.dtype}"
+
+
+@contextmanager
+def _stumbling() -> Iterator[None]:
+    """On archives that are damaged or somebody else's, readers raise whatever they stumble over: a ValueError in its place."""
+    try:
+        yield
+    except (MemoryError, OSError, ValueError):
+        raise
+    except Exception as error:
+        raise ValueError(str(error) or type(error).__name__) from None
+
+
+@_stumbling()
+def check_archive(file: IO[bytes], limit: int) -> None:
+    """Every member against the CRC-32 that the archive holds of it.
+
+    Args:
+        limit: bytes that the members may declare together.
+
+    Raises:
+        ValueError: for anything that is not a whole zip archive of plain or deflated members.
+    """
+    with zipfile.ZipFile(file) as archive:
+        declared = sum(member.file_size for member in archive.infolist())
+        if declared > limit:
+            raise ValueError(f"it declares {declared:,} bytes, more than {limit:,}")
+        if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in archive.infolist()):
+            raise ValueError("it is compressed in an unusual way")
+        if (bad := archive.testzip()) is not None:
+            raise ValueError(f"the checksum of {bad} is wrong")
+
+
+@_stumbling()
+def read_headers(file: IO[bytes]) -> dict[str, Header]:
+    """What the arrays of an .npz declare, read without their data; ValueError where that cannot be."""
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    headers = {}
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.namelist():
+            with archive.open(member) as packed:
+                head = io.BytesIO(packed.read(MAX_HEADER))
+            version = np.lib.format.read_magic(head)
+            if version not in readers:
+                raise ValueError(f"{member} is in .npy format {version}, not 1.0 or 2.0")
+            shape, _, dtype = readers[version](head)
+            headers[member.removesuffix(".npy")] = Header(shape, dtype)
+    return headers
+
+
+@_stumbling()
+def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an .npz called `names`, by default all.
+
+    Raises:
+        OSError, ValueError: for an archive that is damaged or too large when unpacked, lacks one of them, or holds Python objects.
+    """
+    with path.open("rb") as file:
+        check_archive(file, MAX_BYTES)
+        declared = sum(math.prod(header.shape) * header.dtype.itemsize for header in read_headers(file).values())
+        if declared > MAX_BYTES:
+            raise ValueError(f"its arrays declare {declared:,} bytes, more than {MAX_BYTES:,}")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in (arrays.files if names is None else names)}
+
+
+def torch_bytes(value: object) -> bytes:
+    """What `torch.save` would write. It is written in one piece: on a full disk torch's own writer may end the process."""
+    content = io.BytesIO()
+    torch.save(value, content)
+    return content.getvalue()
+
+
+@_stumbling()
+def read_torch(path: Path) -> Any:
+    """What `torch.save` wrote, on the CPU: tensors and plain containers, no other objects. OSError or ValueError for a file that is damaged."""
+    with path.open("rb") as file:
+        check_archive(file, path.stat().st_size)  # torch compresses nothing
+        file.seek(0)
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:  # its message is a page of advice on how to load it all the same
+            raise ValueError("it holds other objects than tensors and plain containers") from error

@@ -1,0 +1,66 @@
+"""MVAE: product of experts (Wu and Goodman 2018, "Multimodal Generative Models for Scalable Weakly-Supervised Learning")."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.base import Batch, Loss
+from models.gaussian import DiagonalGaussian, GaussianMVAE, product_of_experts
+from models.networks import decode_flat
+from models.registry import register
+from models.settings import setting
+
+__all__ = ["MVAE", "MVAESettings"]
+
+
+@dataclass(frozen=True)
+class MVAESettings:
+    """beta and its warm-up as published for MNIST (github.com/mhw32/multimodal-vae-public, mnist/train.py: 200 of 500 epochs).
+
+    Likelihood and latent size as in the comparison.
+    """
+
+    latent_size: int = setting(40, "dimensions of the latent", low=1)
+    beta: float = setting(1.0, "final weight of the KL terms", low=0)
+    annealing: float = setting(0.4, "share of training over which the weight of the KL terms rises from 0 to beta", low=0, high=1)
+    likelihood: str = setting("laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli"))
+    likelihood_scale: float = setting(0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3)
+
+
+@register("mvae", settings=MVAESettings, source="Wu and Goodman 2018, arXiv 1802.05335", title="MVAE")
+class MVAE(GaussianMVAE):
+    """The posterior of a subset S of modalities is the product q_S of its experts and the prior, p(z) prod_{m in S} q_m(z given x_m).
+
+    loss = L({1..M}) + sum_m L({m})
+    L(S) = E_{z ~ q_S} sum_{m in S} w_m (-log p(x_m given z)) + beta KL(q_S || N(0, I))      (their equation 5)
+
+    There are no random subsets beside the full set and the single modalities (the paper's k is 0): of two modalities there
+    are no others, and published comparisons on three leave them out too (Sutter et al. 2021). The weights w_m stand where
+    the paper has its lambda_m (1 and 10 for MNIST's images and labels): both keep a modality of few dimensions from being
+    neglected.
+    """
+
+    def loss(self, batch: Batch, progress: float) -> Loss:
+        experts = list(self.posteriors({name: batch[name] for name in self.modalities}).values())
+        products = [product_of_experts(subset, prior_expert=True) for subset in (experts, *([expert] for expert in experts))]
+        posterior = DiagonalGaussian(torch.stack([p.mean for p in products]), torch.stack([p.logvar for p in products]))  # the full set first
+        latent = posterior.rsample()  # (1 + M, B, L)
+        joint, single = {}, {}
+        for m, name in enumerate(self.modalities):
+            means = decode_flat(self.decoders[name], torch.stack([latent[0], latent[1 + m]]))
+            joint[name], single[name] = -self.likelihoods[name](batch[name], means).mean(-1)
+        kl = posterior.kl().mean(-1)
+        total = self.weighted(joint) + self.weighted(single) + self.kl_weight(progress) * kl.sum()
+        terms = {f"reconstruction/{name}": term for name, term in joint.items()} | {f"single/{name}": term for name, term in single.items()}
+        terms |= {"kl": kl[0], "kl_single": kl[1:].sum()}
+        return Loss(total, {name: term.detach() for name, term in terms.items()})
+
+    def kl_weight(self, progress: float) -> float:
+        """Linear from 0 to beta over the first `annealing` of training."""
+        s = self.settings
+        return s.beta if progress >= s.annealing else s.beta * progress / s.annealing
+
+    def infer(self, inputs: Batch, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        posterior = product_of_experts(list(self.posteriors(inputs).values()), prior_expert=True)
+        return posterior.rsample(generator) if sample else posterior.mean

@@ -1,0 +1,58 @@
+"""Kills `mmbench run` with SIGKILL at random moments of every phase and starts it again; the end must be that of a run that nobody killed.
+
+python tests/faults/kills.py [KILLS] [SEED]
+"""
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from common import JOB, environment, outcome
+from victim import CHECKPOINT_SECONDS, PHASES
+
+
+def run(folder: Path, log: Path, phase: str, fraction: float) -> tuple[int, str]:
+    """One sitting of the job, killed in `phase`; its exit code and what it printed."""
+    job = [*JOB, "--models", "mopoe", "--set", "steps=24", "--jobs", "1", "--results", str(folder / "results")]
+    victim = [sys.executable, str(Path(__file__).with_name("victim.py")), phase, str(fraction), str(log), "--"]
+    ended = subprocess.run([*victim, *job], env=environment(folder), capture_output=True, text=True, timeout=600, check=False)
+    assert "Traceback" not in ended.stdout + ended.stderr, ended.stdout + ended.stderr
+    return ended.returncode, ended.stdout
+
+
+def kill_often(folder: Path, kills: int, seed: int) -> str:
+    """Kill `kills` times over as many jobs as that takes; AssertionError where something is lost. What happened, in a sentence."""
+    chance, log, began = random.Random(seed), folder / "times.json", time.monotonic()
+    code, text = run(folder / "whole", log, "none", 0)
+    assert code == 0, text
+    whole = outcome(folder / "whole" / "results")
+    killed = dict.fromkeys(PHASES, 0)
+    jobs = 0
+    while sum(killed.values()) < kills:
+        jobs += 1
+        left = kills - sum(killed.values())
+        for phase in sorted(chance.sample(PHASES, min(left, len(PHASES))), key=PHASES.index):
+            code, text = run(folder / f"job{jobs}", log, phase, chance.random())
+            assert code in (0, -9), text
+            killed[phase] += code == -9  # some phases are over before
+        code, text = run(folder / f"job{jobs}", log, "done", 0)
+        assert code == 0, text
+        assert outcome(folder / f"job{jobs}" / "results") == whole, f"job {jobs} of seed {seed} differs"
+        assert not list((folder / f"job{jobs}").rglob("*.part"))
+    lost = [json.loads(line)["lost"] for line in log.with_suffix(".kills").read_text().splitlines()]
+    where = ", ".join(f"{phase} {count}" for phase, count in killed.items())
+    return (
+        f"{len(lost)} kills ({where}) in {jobs} jobs, all of which ended with the bits of the job that nobody killed, in "
+        f"{time.monotonic() - began:.0f} s; training lost per kill: mean {sum(lost) / len(lost):.2f} s, at most {max(lost):.2f} s, "
+        f"with a checkpoint every {CHECKPOINT_SECONDS} s."
+    )
+
+
+if __name__ == "__main__":
+    count, seed = (int(word) for word in (*sys.argv[1:], *("30", "0")[len(sys.argv) - 1 :]))
+    with tempfile.TemporaryDirectory() as scratch:
+        print(kill_often(Path(scratch), count, seed))
