@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 __all__ = ["Mixture", "SamplerError", "draw", "fit_mixture"]

@@ -100,7 +100,7 @@ def _check_origin(file: Path, hash: str, run: Run, data: MultimodalData) -> None
     """InputError unless `run` has the configuration of the config.json `file`, whose hash is `hash`."""
     if run.hash != hash:
         stored, decisive = read_config(file), run.config.decisive(data.provenance)
-        found = "; ".join(differences({key: stored.get(key) for key in (*decisive, "code")}, decisive)) or "its hash"
+        found = "; ".join(differences({key: stored[key] for key in (*decisive, "code") if key in stored}, decisive)) or "its hash"
         raise InputError(
             f"The run of {file} was made with other data or code: {found}. Name its data with --data-dir, its model's file with --model-file."
         )
@@ -161,9 +161,9 @@ def _mention_missing(runs: Sequence[Run], job: Job, console: Console) -> None:
             held = {metric_group(name) for name in found["metrics"]}
             lacking = sorted(job.metrics - held)
             if lacking:
-                console.say(
-                    f"{run.name} was evaluated without {', '.join(lacking)}: `mmbench evaluate {run.folder.path} --metrics {','.join(lacking)}`."
-                )
+                file = run.config.entry.file
+                command = f"mmbench evaluate {run.folder.path} --metrics {','.join(lacking)}" + (f" --model-file {file.path}" if file else "")
+                console.say(f"{run.name} was evaluated without {', '.join(lacking)}: `{command}`.")
 
 
 def _lost(run: Run, how: str) -> None:

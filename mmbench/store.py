@@ -93,7 +93,7 @@ class RunFolder:
         config = self.config
         if config is None or config["hash"] == hash:
             return
-        found = differences({key: config.get(key) for key in decisive}, decisive)
+        found = differences({key: config[key] for key in (*decisive, "code") if key in config}, decisive)
         raise InputError(
             f"{self.path} holds a run of another configuration, which differs in {'; '.join(found) or 'its hash'}. "
             "Keep both with --label NAME, write elsewhere with --results, or delete that folder."

@@ -45,7 +45,8 @@ _TITLE, _HEAD, _LINE = 1.0, 0.85, 0.65  # heights of a panel's title, a block's 
 _MARGIN = 0.5
 _SMALL, _LARGE = 7.0, 9.0  # font sizes in points
 _LETTER = 0.6  # width of a bold letter over the font size, on the safe side
-_PAIRS = 3  # rows of conditions in a cross block: two models side by side show at most 64 images of a licensed data set
+_PAIRS = 3  # rows of conditions in a cross block, at most
+_SHOWN = 32  # conditions of one modality of images in a panel: two models side by side show at most 64 images of a licensed data set
 _TEXT_COLUMNS = 5  # of a cross block with texts
 _TEXT, _BESIDE_TEXT = 0.75, 1.4  # heights of a text, and of an image in such a block
 _TYPE = 0.602  # width of a letter of DejaVu Sans Mono over the font size
@@ -118,9 +119,10 @@ def joint_panel(title: str, samples: SampleSet) -> Panel:
 
 def cross_panel(title: str, samples: SampleSet) -> Panel:
     """Every direction: pairs of lines, conditions above, outputs below. From images to images first, then to texts, then from texts."""
-    wide, rows = _across(samples), []
+    wide, pairs, rows = _across(samples), _pairs(samples.cross), []
     for kinds in product((False, True), repeat=2):
-        blocks = [_cross_block(cross) for cross in samples.cross if (isinstance(cross.conditions, list), isinstance(cross.outputs, list)) == kinds]
+        here = [cross for cross in samples.cross if (isinstance(cross.conditions, list), isinstance(cross.outputs, list)) == kinds]
+        blocks = [_cross_block(cross, pairs) for cross in here]
         rows += [blocks[start : start + wide] for start in range(0, len(blocks), wide)]
     return Panel(title, rows)
 
@@ -221,7 +223,7 @@ def _draw_texts(axes: Axes, texts: list[str], strip: Strip, cell: float, x: floa
     blank = (cell - min(len(texts[0]), room) * letter) / 2
     for i, text in enumerate(texts):
         left, top = x + i % strip.columns * cell, y + i // strip.columns * strip.row
-        axes.add_patch(Rectangle((left + 0.05, top + 0.05), cell - 0.1, strip.row - 0.1, facecolor="0.92", edgecolor="none"))
+        axes.add_patch(Rectangle((left + 0.08, top + 0.05), cell - 0.16, strip.row - 0.1, facecolor="0.92", edgecolor="none"))
         cut = text if len(text) <= room else f"{text[: room - 1]}…"
         begin = left + blank + (len(cut) - len(cut.lstrip())) * letter
         axes.text(begin, top + 0.65 * strip.row, cut.strip(), fontsize=size, family="DejaVu Sans Mono", va="baseline", parse_math=False)
@@ -233,13 +235,25 @@ def _across(samples: SampleSet) -> int:
     return max(2, sum(not isinstance(tiles, list) for tiles in shown.values()))
 
 
-def _cross_block(cross: CrossSamples) -> Block:
-    """Three rows of conditions over their outputs, taken evenly from all of them: they may be sorted by class."""
-    parts = cross.conditions, cross.outputs
-    columns = _TEXT_COLUMNS if any(isinstance(part, list) for part in parts) else CROSS_COLUMNS
+def _columns(cross: CrossSamples) -> int:
+    return _TEXT_COLUMNS if isinstance(cross.conditions, list) or isinstance(cross.outputs, list) else CROSS_COLUMNS
+
+
+def _pairs(directions: Sequence[CrossSamples]) -> int:
+    """Rows of conditions in every block, one at least, so that no modality of images shows more than may be shown of it."""
+    shown: dict[str, int] = {}
+    for cross in directions:
+        if not isinstance(cross.conditions, list):
+            shown[cross.source] = shown.get(cross.source, 0) + _columns(cross)
+    return max(1, min([_PAIRS, *(_SHOWN // columns for columns in shown.values())]))
+
+
+def _cross_block(cross: CrossSamples, pairs: int) -> Block:
+    """Rows of conditions over their outputs, taken evenly from all of them: they may be sorted by class."""
+    parts, columns = (cross.conditions, cross.outputs), _columns(cross)
     heights = [_TEXT if isinstance(part, list) else _BESIDE_TEXT if columns == _TEXT_COLUMNS else 1.0 for part in parts]
     count, strips = len(cross.conditions), []
-    chosen = np.linspace(0, count - 1, min(count, _PAIRS * columns)).round().astype(int)
+    chosen = np.linspace(0, count - 1, min(count, pairs * columns)).round().astype(int)
     for start in range(0, len(chosen), columns):
         for part, height, above in zip(parts, heights, (_PAIR_GAP if start else 0.0, 0.0), strict=True):
             strips.append(Strip(_pick(part, chosen[start : start + columns]), columns, height, above))
