@@ -37,7 +37,7 @@ def prior_draws(run: Pass, wanted: Collection[str]) -> dict[str, np.ndarray]:
     except NotDefinedError as error:
         names = list(coherence_names("joint_coherence")) if "coherence" in wanted else []
         for name in names + [f"{group}/{name}" for group in FRECHET if group in wanted for name in run.model.modalities]:
-            run.lack(name, str(error))
+            run.lack(name, f"Not defined: {error}")
         return {}
 
 
@@ -115,7 +115,7 @@ def fitted_coherence(run: Pass) -> None:
     names = coherence_names("fitted_coherence")
     if not isinstance(run.model, SharedLatentModel):
         for name in names:
-            run.lack(name, "The model has no latent shared by all modalities, to which a sampler could be fitted.")
+            run.lack(name, "Not defined: the model has no latent shared by all modalities, to which a sampler could be fitted.")
         return
     try:
         mixture = fit_mixture(_pooled_latents(run, run.model), run.protocol.sampler_components, run.protocol.evaluation_seed)

@@ -98,9 +98,9 @@ def test_texts_are_printed_on_tiles_with_their_blanks(drawn):
     tile = tiles[0].get_width()
     assert tile > 1.5
     in_first, in_second = (position - tiles[i].get_x() for i, position in zip((0, 1), sorted(ones), strict=True))
-    assert 0 < in_second < in_first < tile  # two blanks before the word
-    step = (in_first - in_second) / 2
-    assert in_second + 8 * step < tile
+    step = 7 / 72 * 0.602 / 0.23  # in units: a letter at 7 points
+    assert in_first - in_second == pytest.approx(2 * step)  # two blanks before the word
+    assert 0 < in_second < in_second + 8 * step < tile
     assert letters["e"].get_position()[0] - tiles[4].get_x() == pytest.approx(in_second + 7 * step)
 
 
