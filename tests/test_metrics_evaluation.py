@@ -212,7 +212,7 @@ def test_a_model_without_a_prior_has_all_that_needs_none():
     setup = make_setup()
     usual, found = evaluate(TinyVAE(), **setup), evaluate(Priorless(), **setup)
     lost = {"joint_coherence", "joint_coherence/chance", "joint_coherence/entropy", "fd_clf/a", "fd_clf/b", "fid/a", "fid/b"}
-    assert found.reasons == dict.fromkeys(lost, "It has no prior.")
+    assert found.reasons == dict.fromkeys(lost, "Not defined: It has no prior.")
     assert found.metrics == usual.metrics | dict.fromkeys(lost, None)
     assert found.metrics["fitted_coherence"] is not None
     assert found.samples.joint == {}
