@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from metrics.cross import CrossSamples, cross_coherences, cross_samples
+from metrics.groups import METRICS
 from metrics.joint import FRECHET, fitted_coherence, prior_draws
 from metrics.one_pass import Labelled, Pass
 from metrics.probe import ProbeError, linear_probe, probe_indices
@@ -25,8 +26,6 @@ from models.errors import InputError, suggest
 
 __all__ = [
     "FRECHET",
-    "JUDGED",
-    "METRICS",
     "CrossSamples",
     "Evaluation",
     "FeatureSpace",
@@ -34,22 +33,7 @@ __all__ = [
     "Samples",
     "build_feature_space",
     "evaluate",
-    "metric_group",
 ]
-
-METRICS = ("coherence", "fd_clf", "fid", "probe", "sampler")
-"""Groups of metrics, as they are asked for."""
-
-JUDGED = ("coherence", "fd_clf", "sampler")
-"""The groups that need judges."""
-
-_GROUPS = {"joint_coherence": "coherence", "cross_coherence": "coherence", "fitted_coherence": "sampler"}
-
-
-def metric_group(metric: str) -> str:
-    """The group that a metric belongs to: "coherence" of "joint_coherence/chance", "fid" of "fid/a"."""
-    kind = metric.split("/")[0]
-    return _GROUPS.get(kind, kind)
 
 
 @dataclass(frozen=True, eq=False)

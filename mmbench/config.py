@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from metrics.evaluation import METRICS
+from metrics.groups import METRICS
 from metrics.judges import judge_identity
 from metrics.protocol import Protocol
-from mmbench.data.base import DataSettings
+from mmbench.data.base import DataSettings, MultimodalData
 from mmbench.files import content_hash
 from models.errors import InputError, suggest
 from models.registry import MODELS, ModelEntry
@@ -92,23 +92,24 @@ class RunConfig:
     protocol: Protocol
     precision: str = "fp32"
 
-    def decisive(self, provenance: Mapping[str, object]) -> dict[str, object]:
-        """What the hash covers, as JSON: `provenance` says which data were read."""
+    def decisive(self, data: MultimodalData) -> dict[str, object]:
+        """What the hash covers, as JSON; the provenance of `data` says which were read."""
+        shapes = [(1, 8, 8)] + [(8, 27)] * any(m.likelihood == "categorical" for m in data.modalities)
         return {
             "model": self.entry.name,
             "settings": asdict(self.settings),
             "dataset": self.dataset,
-            "data": {**provenance, "settings": asdict(self.data)},
+            "data": {**data.provenance, "settings": asdict(self.data)},
             "training": asdict(self.training),
             "protocol": asdict(self.protocol),
-            # architectures and recipe of the judges of images and of text, of whatever shape
-            "judge": content_hash([judge_identity(shape, self.protocol) for shape in ((1, 8, 8), (8, 27))]),
+            # architectures and recipe of the judges of images, and of text where there is some, of whatever shape
+            "judge": content_hash([judge_identity(shape, self.protocol) for shape in shapes]),
             "precision": self.precision,
             **({"code": self.entry.file.code} if self.entry.file else {}),
         }
 
-    def hash(self, provenance: Mapping[str, object]) -> str:
-        return content_hash(self.decisive(provenance))
+    def hash(self, data: MultimodalData) -> str:
+        return content_hash(self.decisive(data))
 
 
 class Overrides:

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from metrics.evaluation import FRECHET, Evaluation, References, Samples, evaluate, metric_group
+from metrics.evaluation import FRECHET, Evaluation, References, Samples, evaluate
+from metrics.groups import metric_group
 from mmbench.checkpoints import load_weights
 from mmbench.config import RunConfig, differences, get_preset, restore_config
 from mmbench.console import Console, Task
 from mmbench.data.base import MultimodalData, Split, load_data
+from mmbench.data.pairing import make_pairs
 from mmbench.files import DamagedError, check_cache, check_writable, exists
 from mmbench.job import pick_device, pick_metrics
 from mmbench.references import make_references
@@ -56,19 +58,17 @@ def evaluate_run(
             train=data.train.labelled,
             references=references,
             protocol=config.protocol,
-            tuples=anchor_tuples(data.test),
+            tuples=anchor_tuples(data.test, config.protocol.evaluation_seed) if len(data.modalities) > 2 else None,
             metrics=metrics,
             device=next(model.parameters()).device,
             progress=progress,
         )
 
 
-def anchor_tuples(split: Split) -> dict[str, Tensor]:
-    """Modality name -> (N, M): of every one of its N items the first of the pairs whose anchor it is, as `make_pairs` orders them."""
-    counts = [len(items) for items in split.items.values()]
-    per_item = len(split.pairs) // sum(counts)
-    firsts = split.pairs[::per_item]  # anchor after anchor, modality after modality
-    return dict(zip(split.items, firsts.split(counts), strict=True))
+def anchor_tuples(split: Split, seed: int) -> dict[str, Tensor]:
+    """Modality name -> (N, M): for every one of its N items a tuple of its class in which it stands, one item of each modality."""
+    tuples = make_pairs(list(split.labels.values()), 1, seed)  # anchor after anchor, modality after modality
+    return dict(zip(split.items, tuples.split([len(labels) for labels in split.labels.values()]), strict=True))
 
 
 def write_evaluation(folder: RunFolder, hash: str, seed: int, evaluation: Evaluation) -> None:
@@ -203,13 +203,16 @@ def _finished_runs(paths: Sequence[Path], data_dir: Path | None) -> list[_Finish
 
 def _finished_run(folder: RunFolder, config: RunConfig, data: MultimodalData) -> _Finished:
     """The run, if `data` are the data that it was trained on."""
-    stored, decisive, hash = folder.config, config.decisive(data.provenance), config.hash(data.provenance)
+    stored, decisive, hash = folder.config, config.decisive(data), config.hash(data)
     assert stored is not None
     if stored["hash"] != hash:
-        found = "; ".join(differences({key: stored.get(key) for key in (*decisive, "code")}, decisive)) or "its hash"
-        if stored.get("code") != decisive.get("code"):
-            raise InputError(f"The run in {folder.path} was made with other code: {found}. Give its model's file, as it was, with --model-file.")
-        raise InputError(f"The run in {folder.path} was made with other data or settings: {found}. Name its data with --data-dir.")
+        keys = differences({key: stored.get(key) for key in (*decisive, "code")}, decisive)
+        remedy = "Train it again under a --label: it is of an earlier version of mmbench."
+        if any(key.startswith("data.") for key in keys):
+            remedy = "Name its data with --data-dir."
+        elif stored.get("code") != decisive.get("code"):
+            remedy = "Give its model's file, as it was, with --model-file."
+        raise InputError(f"The run in {folder.path} was made with other data, code or settings: {'; '.join(keys) or 'its hash'}. {remedy}")
     return _Finished(folder, config, data, hash, stored["seed"])
 
 

@@ -8,7 +8,7 @@ from shlex import join
 
 import torch
 
-from metrics.evaluation import METRICS
+from metrics.groups import METRICS
 from metrics.inception import find_weights
 from mmbench.config import Preset, RunConfig, get_preset, make_configs, restore_config
 from mmbench.data.base import DATASETS

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from metrics import inception, judges
-from metrics.evaluation import JUDGED, METRICS, FeatureSpace, References, build_feature_space
+from metrics.evaluation import FeatureSpace, References, build_feature_space
+from metrics.groups import JUDGED, METRICS
 from metrics.judges import Judge
 from metrics.protocol import Protocol
 from metrics.references import Extractor

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from metrics.evaluation import metric_group
+from metrics.groups import metric_group
 from mmbench.config import PRESETS, differences
 from mmbench.console import Console, duration
 from mmbench.data.base import MultimodalData, load_data
@@ -88,10 +88,10 @@ def _plan(job: Job, data: MultimodalData) -> list[Run]:
             begun = folder.config
             if job.adopt_precision and begun and begun["precision"] != config.precision:
                 config = replace(config, precision=begun["precision"])  # begun on another machine
-            run = Run(config, seed, folder, config.hash(data.provenance))
+            run = Run(config, seed, folder, config.hash(data))
             if job.origin:
                 _check_origin(*job.origin, run, data)
-            folder.check_config(run.hash, config.decisive(data.provenance))
+            folder.check_config(run.hash, config.decisive(data))
             runs.append(run)
     return runs
 
@@ -99,7 +99,7 @@ def _plan(job: Job, data: MultimodalData) -> list[Run]:
 def _check_origin(file: Path, hash: str, run: Run, data: MultimodalData) -> None:
     """InputError unless `run` has the configuration of the config.json `file`, whose hash is `hash`."""
     if run.hash != hash:
-        stored, decisive = read_config(file), run.config.decisive(data.provenance)
+        stored, decisive = read_config(file), run.config.decisive(data)
         found = "; ".join(differences({key: stored[key] for key in (*decisive, "code") if key in stored}, decisive)) or "its hash"
         raise InputError(
             f"The run of {file} was made with other data or code: {found}. Name its data with --data-dir, its model's file with --model-file."
@@ -112,11 +112,11 @@ def _announce(runs: Sequence[Run], job: Job, data: MultimodalData, threads: int,
         if run.folder.config is not None:
             continue
         with run.folder.lock(lambda: None, stop.check):  # whoever holds it is writing the configuration
-            run.folder.check_config(run.hash, run.config.decisive(data.provenance))
+            run.folder.check_config(run.hash, run.config.decisive(data))
             if run.folder.config is not None:
                 continue
             description = {
-                **run.config.decisive(data.provenance),
+                **run.config.decisive(data),
                 "hash": run.hash,
                 "title": run.config.entry.title,
                 "label": job.label,

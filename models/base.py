@@ -29,10 +29,10 @@ class Modality:
         likelihood: a family of `models.likelihoods` where the data leave no choice ("categorical" for text);
             None leaves it to the model.
         weight: of its reconstruction in the models whose authors weigh modalities (largest numel / size, the size of text being its positions).
-        symbols: of text, in the order of the last axis of `shape`.
+        symbols: of a categorical modality, printable and in the order of the last axis of `shape`.
 
     Raises:
-        ValueError: for as many symbols as the last axis does not have.
+        ValueError: for a categorical modality whose symbols are not those of its last axis.
     """
 
     name: str
@@ -42,8 +42,8 @@ class Modality:
     symbols: str = ""
 
     def __post_init__(self) -> None:
-        if self.symbols and len(self.symbols) != self.shape[-1]:
-            raise ValueError(f"modality {self.name!r} of shape {self.shape} has {len(self.symbols)} symbols: expected {self.shape[-1]}")
+        if self.likelihood == "categorical" and not (len(self.symbols) == self.shape[-1] and self.symbols.isprintable()):
+            raise ValueError(f"categorical modality {self.name!r} has symbols {self.symbols!r}: expected {self.shape[-1]} printable ones")
 
 
 class NotDefinedError(Exception):
@@ -98,7 +98,9 @@ class MultimodalModel(nn.Module, ABC):
 
     @abstractmethod
     def generate(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """`n` joint draws: modality name -> (n, *shape) decoder means in [0, 1]. All randomness comes from `generator`.
+        """`n` joint draws: modality name -> (n, *shape) decoder means in [0, 1], which add up to 1 over the symbols of a categorical modality.
+
+        All randomness comes from `generator`.
 
         Raises:
             NotDefinedError: in a model that has no distribution to draw from.

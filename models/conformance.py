@@ -20,7 +20,7 @@ from models.registry import ModelEntry
 __all__ = ["CHECKS", "THREE", "TWO", "ConformanceError", "check_model"]
 
 TWO = (Modality("a", (1, 12, 12), weight=2.0), Modality("b", (3, 8, 8)))
-THREE = (*TWO, Modality("c", (5, 4), likelihood="categorical", weight=3.0))
+THREE = (*TWO, Modality("c", (5, 4), likelihood="categorical", weight=3.0, symbols=" abc"))
 """Small stand-ins: a fully connected image, a convolutional image, a text of 5 positions over 4 symbols."""
 
 ITEMS = 7  # in a batch: divisible neither by 2 nor by 3
@@ -137,6 +137,9 @@ def _check_images(what: str, images: object, names: Sequence[str], modalities: S
             _expect(x.isfinite().all(), f"{what} returned NaN or infinite values of {m.name}.")
             low, high = x.min().item(), x.max().item()
             _expect(low >= 0 and high <= 1, f"{what} returned {m.name} between {low:.3g} and {high:.3g}: expected decoder means in [0, 1].")
+            sums = x.sum(-1)
+            proper = m.likelihood != "categorical" or torch.allclose(sums, torch.ones_like(sums), atol=1e-4)
+            _expect(proper, f"{what} returned {m.name} whose symbols do not add up to 1: a categorical modality has a probability for each.")
 
 
 def _same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:

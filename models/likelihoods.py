@@ -52,7 +52,7 @@ class Likelihood(nn.Module):
             clamped = mean.clamp(_TINY, 1 - _TINY)
             return -functional.binary_cross_entropy(clamped, x.expand_as(clamped), reduction="none").sum(event)
         # categorical, x one-hot over the last axis
-        return (x * mean.clamp_min(_TINY).log()).sum(event)
+        return (x * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum(event)
 
     def extra_repr(self) -> str:
         return f"{self.family}, scale={float(self.log_scale.detach().exp()):.4g}"

@@ -37,7 +37,7 @@ class MVAE(GaussianMVAE):
 
     There are no random subsets beside the full set and the single modalities (the paper's k is 0): of two modalities there
     are no others, and published comparisons on three leave them out too (Sutter et al. 2021). The weights w_m stand where
-    the paper has its lambda_m (1 and 10 for MNIST's images and labels): both keep a modality of few dimensions from being
+    the paper has its lambda_m (1 and 10 for MNIST's images and labels in its code): both keep a modality of few dimensions from being
     neglected.
     """
 

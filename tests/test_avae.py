@@ -16,7 +16,7 @@ from models.avae import AVAE, AVAESettings
 from models.base import Modality
 from models.gaussian import DiagonalGaussian
 
-MIXED = (Modality("a", (1, 2, 2), weight=2.0), Modality("b", (3, 8, 8)), Modality("c", (2, 3), likelihood="categorical", weight=5.0))
+MIXED = (Modality("a", (1, 2, 2), weight=2.0), Modality("b", (3, 8, 8)), Modality("c", (2, 3), likelihood="categorical", weight=5.0, symbols="abc"))
 LATENT = 4  # with 4 items, B * L divides by 16, the size of the blocks that torch draws
 
 

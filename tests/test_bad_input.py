@@ -290,7 +290,11 @@ STORED = {
     "model that is gone": ({"model": "mopo"}, "mopo", "a model or settings that are no longer there: Unknown model 'mopo': did you mean 'mopoe'?"),
     "setting that is gone": ({"settings": {"old": 1}}, "mopoe", "a model or settings that are no longer there: Unknown setting 'old' of mopoe"),
     "value that is not admitted": ({"protocol": {"draws": 0}}, "mopoe", "no longer there: Setting draws=0 of the evaluation protocol is not usable"),
-    "other settings": ({"training": {"steps": 5}}, "mopoe", "was made with other data or settings: training.batch_size (None there, 256 asked for)"),
+    "other settings": (
+        {"training": {"steps": 5}},
+        "mopoe",
+        "was made with other data, code or settings: training.batch_size (None there, 256 asked for)",
+    ),
     "another hash": ({"hash": "f" * 16}, "mopoe", "status.json belongs to another run (hash "),
     "data that are gone": ({"dataset": "letters"}, "mopoe", "Unknown data set 'letters'"),
 }

@@ -15,7 +15,7 @@ from models.gaussian import DiagonalGaussian
 from models.settings import resolve
 
 TWO = (Modality("a", (1, 4, 4)), Modality("b", (3, 8, 8)))
-THREE = (*TWO, Modality("c", (5, 4), likelihood="categorical"))
+THREE = (*TWO, Modality("c", (5, 4), likelihood="categorical", symbols="abcd"))
 BOTH = pytest.mark.parametrize("modalities", [TWO, THREE], ids=["two", "three"])
 
 

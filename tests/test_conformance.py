@@ -39,7 +39,8 @@ class Tiny(SharedLatentModel):
         return latent + torch.empty_like(latent).normal_(generator=generator) if sample else latent
 
     def decode(self, name, latent):
-        return self.outs[name](latent).sigmoid().unflatten(1, self.modalities[name].shape)
+        mean = self.outs[name](latent).unflatten(1, self.modalities[name].shape)
+        return mean.softmax(-1) if self.modalities[name].likelihood == "categorical" else mean.sigmoid()
 
     def prior(self, n, generator):
         return torch.randn(n, self.settings.latent_size, generator=generator)

@@ -161,17 +161,16 @@ def test_a_translate_or_an_embed_of_its_own_is_used():
     assert usual["probe/a"] < 1.0
 
 
-def test_anchor_tuples_are_the_first_pairs_of_every_item():
+def test_every_item_has_a_tuple_of_its_class_whatever_the_pairs():
     labels = {name: torch.randperm(n, generator=torch.Generator().manual_seed(n)) % 10 for name, n in (("a", 40), ("b", 55), ("c", 30))}
-    pairs = make_pairs(list(labels.values()), 7, seed=0)
-    split = Split({name: torch.zeros(len(of), 1, dtype=torch.uint8) for name, of in labels.items()}, labels, pairs)
-    tuples = anchor_tuples(split)
-    offset = 0
+    one_to_one = torch.arange(30).expand(3, -1).T
+    split = Split({name: torch.zeros(len(of), 1, dtype=torch.uint8) for name, of in labels.items()}, labels, one_to_one)
+    tuples = anchor_tuples(split, seed=0)
     for column, (name, of) in enumerate(labels.items()):
         assert torch.equal(tuples[name][:, column], torch.arange(len(of)))
-        for i in range(len(of)):
-            assert torch.equal(tuples[name][i], pairs[offset + 7 * i])
-        offset += 7 * len(of)
+        for partner, (other, classes) in enumerate(labels.items()):
+            assert torch.equal(classes[tuples[name][:, partner]], of), (name, other)
+    assert any(not torch.equal(tuples[name], again) for name, again in anchor_tuples(split, seed=1).items())
 
 
 def test_texts_reach_the_report_as_strings_with_their_blanks():

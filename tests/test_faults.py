@@ -175,7 +175,10 @@ def test_names_that_lead_elsewhere_are_not_registered(name):
 
 
 def test_a_signal_outside_of_runs_is_a_sentence_too(invoke, monkeypatch):
-    monkeypatch.setattr("mmbench.runner.load_data", lambda *a: signal.raise_signal(signal.SIGINT))
+    def interrupted(*_):
+        raise KeyboardInterrupt  # what Ctrl-C becomes where no job handles it
+
+    monkeypatch.setattr("mmbench.runner.load_data", interrupted)
     result = invoke(*RUN, "--models", "mopoe", "--results", "nowhere/at/all")
     assert result.code == 130
     assert result.text == "Stopped at once. What is on disk is kept: the same command goes on from there.\n"

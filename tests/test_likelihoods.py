@@ -54,7 +54,7 @@ def test_categorical_is_the_sum_over_positions(leading: tuple[int, ...]) -> None
     torch.manual_seed(0)
     symbols = torch.randint(6, (4, 5))
     probabilities = torch.randn(*leading, 5, 6, dtype=torch.float64).softmax(-1)
-    text = Modality("text", (5, 6), likelihood="categorical")
+    text = Modality("text", (5, 6), likelihood="categorical", symbols="abcdef")
     log_prob = make_likelihood(text, "laplace", 0.75)(functional.one_hot(symbols, 6).double(), probabilities)
     torch.testing.assert_close(log_prob, Categorical(probabilities).log_prob(symbols).sum(-1))
 
@@ -93,6 +93,6 @@ def test_scale_is_trained_only_where_it_exists_and_is_asked_for() -> None:
 
 
 def test_modality_overrules_the_model() -> None:
-    assert make_likelihood(Modality("text", (5, 6), likelihood="categorical"), "gaussian").family == "categorical"
+    assert make_likelihood(Modality("text", (5, 6), likelihood="categorical", symbols="abcdef"), "gaussian").family == "categorical"
     with pytest.raises(ValueError, match="unknown likelihood 'poisson'"):
         make_likelihood(IMAGE, "poisson")

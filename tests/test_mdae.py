@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models.base import Modality, NotDefinedError
 from models.mdae import MDAE, MDAESettings
 
-MIXED = (Modality("a", (1, 2, 2), weight=2.0), Modality("b", (3, 8, 8)), Modality("c", (2, 3), likelihood="categorical", weight=5.0))
+MIXED = (Modality("a", (1, 2, 2), weight=2.0), Modality("b", (3, 8, 8)), Modality("c", (2, 3), likelihood="categorical", weight=5.0, symbols="abc"))
 
 
 def make_model(modalities: tuple[Modality, ...] = MIXED) -> MDAE:

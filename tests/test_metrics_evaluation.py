@@ -12,7 +12,8 @@ import scipy.linalg
 import torch
 from evaluation_setup import PROTOCOL, THREE, TWO, Oracle, Reader, TinyVAE, make_setup, read, templates
 
-from metrics.evaluation import METRICS, FeatureSpace, evaluate, metric_group
+from metrics.evaluation import FeatureSpace, evaluate
+from metrics.groups import METRICS, metric_group
 from metrics.images import as_float
 from metrics.probe import linear_probe, probe_indices
 from metrics.protocol import Protocol

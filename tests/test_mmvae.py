@@ -14,7 +14,7 @@ from models.gaussian import DiagonalGaussian
 from models.mmvae import MMVAE, DiagonalLaplace, MMVAESettings
 
 LATENT = 8  # with 6 items, K * B * L divides by 16: torch draws blocks of 16, so M draws of (K, B, L) are one of (M, K, B, L)
-TINY = (Modality("a", (1, 2, 2), weight=2.0), Modality("b", (2, 2), likelihood="categorical"))
+TINY = (Modality("a", (1, 2, 2), weight=2.0), Modality("b", (2, 2), likelihood="categorical", symbols="ab"))
 
 
 def make_model(modalities: tuple[Modality, ...], latent_size: int = LATENT, **settings: Any) -> MMVAE:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,6 +25,8 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "plugin"
 CODE = (EXAMPLE / "mmbench_jmvae.py").read_text(encoding="utf-8").replace('"jmvae"', '"mine"')  # which may be installed, and then is taken
 RUN = ("run", "--dataset", "digits", "--preset", "smoke", "--metrics", "probe", *SMALL)
 REGISTER = 'from models.registry import register\n@register("{}", settings={}, source="nobody")\nclass Model: ...\n'
+
+DATA = SimpleNamespace(provenance={}, modalities=TWO)
 
 load_data_once = cache(load_data)
 
@@ -129,7 +132,7 @@ def test_which_models_are_run(write):
 def test_the_text_of_the_file_decides_the_result(write):
     def decisive(code):
         entries = load_model_file(write(code))
-        (found,) = [config.decisive({}) for config in make_configs(entries, "digits", "smoke", [])]
+        (found,) = [config.decisive(DATA) for config in make_configs(entries, "digits", "smoke", [])]
         MODELS._entries.pop("mine")
         return found
 
@@ -137,7 +140,7 @@ def test_the_text_of_the_file_decides_the_result(write):
     assert re.fullmatch("[0-9a-f]{16}", plain["code"])
     assert decisive(CODE.replace("\n", "\r\n")) == plain
     assert decisive(CODE + "# edited\n")["code"] != plain["code"]
-    assert "code" not in make_configs([MODELS.get("mopoe")], "digits", "smoke", [])[0].decisive({})
+    assert "code" not in make_configs([MODELS.get("mopoe")], "digits", "smoke", [])[0].decisive(DATA)
 
 
 def test_another_process_gets_the_text_that_was_read(write):
@@ -185,7 +188,7 @@ def test_a_run_of_a_file_from_beginning_to_end(write, invoke, tmp_path, monkeypa
     assert f"differs in code ({config['code']} there, {MODELS.get('mine').file.code} asked for). Keep both with --label NAME" in edited.text
     evaluated = invoke("evaluate", folder, "--model-file", path)
     assert evaluated.code == 2
-    assert "was made with other code: code (" in evaluated.text
+    assert "was made with other data, code or settings: code (" in evaluated.text
     assert evaluated.text.endswith("Give its model's file, as it was, with --model-file.\n")
 
 

@@ -12,7 +12,7 @@ from models.base import Modality
 from models.mvae import MVAE, MVAESettings
 
 LATENT = 8  # with 4 items, B * L divides by 16: torch draws blocks of 16, so 1 + M draws of (B, L) are one of (1 + M, B, L)
-MIXED = (Modality("a", (1, 2, 2), weight=2.0), Modality("b", (3, 8, 8)), Modality("c", (2, 3), likelihood="categorical", weight=5.0))
+MIXED = (Modality("a", (1, 2, 2), weight=2.0), Modality("b", (3, 8, 8)), Modality("c", (2, 3), likelihood="categorical", weight=5.0, symbols="abc"))
 
 
 def make_model(modalities: tuple[Modality, ...]) -> MVAE:

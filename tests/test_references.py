@@ -160,7 +160,7 @@ def test_modalities_that_no_judge_takes_leave_their_cells_empty():
     modalities = (*TWO, Modality("row", (27,)), Modality("odd", (2, 9, 8)))
     data = make_data(modalities=modalities)
     references = make(data)
-    parts = {"test": data.test.labelled, "train": data.train.labelled, "tuples": anchor_tuples(data.test)}
+    parts = {"test": data.test.labelled, "train": data.train.labelled, "tuples": anchor_tuples(data.test, 0)}
     found = evaluate(Noise(modalities), **parts, references=references, protocol=PROTOCOL, metrics=("coherence", "fd_clf"))
     assert set(references.judges) == {"a", "b"}
     empty = {name for name, value in found.metrics.items() if value is None}

@@ -53,6 +53,7 @@ def test_no_figure_is_missing_without_a_reason(finished):
     missing = frame[frame["value"].isna() & frame["metric"].notna()]
     without_prior = {"joint_coherence", "joint_coherence/chance", "fd_clf/handwritten", "fd_clf/street"}
     assert {*missing[missing["model"] == "mdae"]["metric"]} >= without_prior
+    assert "not defined" in (finished.path / "digits" / "smoke" / "table1.md").read_text()
     without_latent = {"fitted_coherence", "fitted_coherence/chance"}
     assert {*missing[missing["model"] == "avae"]["metric"]} >= without_latent
     others = missing[~missing["model"].isin(["mdae", "avae"])]

@@ -1,11 +1,13 @@
 """Settings are parsed, bounded and refused when unknown; overrides reach the settings they name."""
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 
 from mmbench.config import make_configs
 from mmbench.data.base import DataSettings
+from models.conformance import THREE, TWO
 from models.errors import InputError
 from models.registry import MODELS
 from models.settings import check_class, describe, resolve, setting
@@ -162,11 +164,15 @@ def test_an_override_for_a_model_that_was_not_chosen_says_so():
 
 
 def test_the_hash_covers_what_decides_the_result():
+    def data(x, *modalities):
+        return SimpleNamespace(provenance={"x": x}, modalities=modalities or TWO)
+
     base = configs()["mopoe"]
-    assert base.hash({"x": 1}) == configs()["mopoe"].hash({"x": 1})
+    assert base.hash(data(1)) == configs()["mopoe"].hash(data(1))
     for other in (configs("steps=21"), configs("mopoe.beta=1"), configs("draws=500"), configs("pairs_per_image=3")):
-        assert other["mopoe"].hash({"x": 1}) != base.hash({"x": 1})
-    assert base.hash({"x": 2}) != base.hash({"x": 1})
+        assert other["mopoe"].hash(data(1)) != base.hash(data(1))
+    assert base.hash(data(2)) != base.hash(data(1))
+    assert base.decisive(data(1, *THREE))["judge"] != base.decisive(data(1))["judge"]  # text has a judge of its own
 
 
 def test_the_paper_preset_is_the_papers():

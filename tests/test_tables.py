@@ -299,20 +299,20 @@ def test_a_fitted_sampler_has_columns_of_its_own_beside_the_prior():
     table = build_tables([older, newer])[0]
     text = to_markdown(table)
     names = [name for name in rows(text)[0] if name.startswith("Joint")]
-    assert names[-2:] == ["Joint fitted", "Joint fitted chance"]
+    assert names[-3:] == ["Joint fitted", "Joint fitted chance", "Joint fitted entropy (nats)"]
     assert column(text, "Joint fitted") == ["—<sup>b</sup>", "70.00"]
     assert "<sup>b</sup> not computed in this run; mmbench evaluate adds it later, with --metrics sampler." in text
-    assert "a Gaussian mixture in place of the prior, fitted to latents of train data after training; never to be compared" in table.caption
-    assert "\\multicolumn{2}{c}{Joint fitted}" in to_latex(table)
+    assert "a Gaussian mixture in place of the prior, fitted to latents of train data after training; not the model's prior" in table.caption
+    assert "\\multicolumn{3}{c}{Joint fitted}" in to_latex(table)
 
 
 def test_a_model_without_a_prior_says_not_defined():
     table = build_tables(three_modalities())[0]
     text = to_markdown(table)
-    assert column(text, "Joint") == ["25.00 ± 0.00", "not defined<sup>a</sup>"]
+    assert column(text, "Joint") == ["25.00 ± 0.00", "not defined<sup>b</sup>"]
     assert column(text, "Joint fitted") == ["**55.00 ± 7.07**"] * 2
-    assert "<sup>a</sup> Not defined: it has no prior." in text
-    assert "not defined\\textsuperscript{a}" in to_latex(table)
+    assert "<sup>b</sup> Not defined: it has no prior." in text
+    assert "not defined\\textsuperscript{b}" in to_latex(table)
 
 
 def test_texts_have_no_fid():

@@ -1,6 +1,6 @@
 """The English names of digits as strings: the text modality of Sutter et al. (2021), one-hot over an alphabet.
 
-P = 8 positions, S = 27 symbols: the blank, then the letters a to z.
+P = 8 positions, S = 27 symbols: the blank, then the letters a to z (the authors' alphabet also holds what no word uses).
 """
 
 import string

@@ -16,13 +16,12 @@ from typing import Literal
 
 import numpy as np
 
+from metrics.groups import metric_group
 from mmbench.report import paper
 from mmbench.report.provenance import disagreements, protocol_lines, reference_values
 from mmbench.report.results import Run
 
 __all__ = ["Cell", "Column", "Row", "Table", "abbreviations", "build_tables"]
-
-_GROUPS = {"joint_coherence": "coherence", "cross_coherence": "coherence", "fitted_coherence": "sampler"}  # what `--metrics` calls them
 
 
 @dataclass(frozen=True)
@@ -176,10 +175,14 @@ def _coherence(modalities: list[str], fitted: bool) -> tuple[list[Column], str]:
         "histograms alone; entropy: of the agreed class. "
     )
     if fitted:
-        columns += [Column("fitted_coherence", "Joint fitted"), Column("fitted_coherence/chance", "Joint fitted", "chance", better="")]
+        columns += [
+            Column("fitted_coherence", "Joint fitted"),
+            Column("fitted_coherence/chance", "Joint fitted", "chance", better=""),
+            Column("fitted_coherence/entropy", "Joint fitted", "entropy (nats)", unit="nats", better=""),
+        ]
         caption += (
             "Joint fitted: as joint, with draws from a Gaussian mixture in place of the prior, fitted to latents of train data after training; "
-            "never to be compared with the prior's column. "
+            "not the model's prior, and not the paper's joint coherence. "
         )
     if len(modalities) == 2:
         directions = _directions(modalities, 1)
@@ -265,8 +268,7 @@ def _paper(run: Run, column: Column) -> float | None:
 
 def _cell(done: list[Run], column: Column, first: Run) -> Cell:
     values = {run.seed: value for run in done if (value := run.metrics.get(column.metric)) is not None}
-    kind = column.metric.split("/")[0]
-    unasked = f"not computed in this run; mmbench evaluate adds it later, with --metrics {_GROUPS.get(kind, kind)}"
+    unasked = f"not computed in this run; mmbench evaluate adds it later, with --metrics {metric_group(column.metric)}"
     reasons: dict[str, list[str]] = {}
     for run in done:
         if run.seed not in values:
