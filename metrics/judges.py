@@ -225,23 +225,22 @@ def _in_batches(
     return torch.cat(rows)
 
 
-def predict(judge: nn.Module, images: Tensor) -> Tensor:
+def predict(judge: nn.Module, images: Tensor, progress: Callable[[int, int], object] | None = None) -> Tensor:
     """(N,) classes of images (N, C, H, W), uint8 or float in [0, 1], or of texts (N, P, S), whose floats are 0 or 1 (`as_read`).
+
+    `progress` is called after every batch with (items done, items).
 
     Raises:
         ValueError: for a judge in train mode.
     """
-    return _in_batches(judge, lambda batch: judge(batch).argmax(1), images)
+    return _in_batches(judge, lambda batch: judge(batch).argmax(1), images, progress)
 
 
 def features(judge: Judge, images: Tensor, progress: Callable[[int, int], object] | None = None) -> Tensor:
-    """(N, 128) penultimate activations of what `predict` takes; otherwise as that.
-
-    `progress` is called after every batch with (items done, items).
-    """
+    """(N, 128) penultimate activations of what `predict` takes; otherwise as that."""
     return _in_batches(judge, judge.features, images, progress)
 
 
-def accuracy(judge: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Share in [0, 1] of the items whose class the judge finds."""
-    return float((predict(judge, images).cpu() == labels.cpu()).double().mean())
+def accuracy(judge: nn.Module, images: Tensor, labels: Tensor, progress: Callable[[int, int], object] | None = None) -> float:
+    """Share in [0, 1] of the items whose class the judge finds; `progress` as in `predict`."""
+    return float((predict(judge, images, progress).cpu() == labels.cpu()).double().mean())

@@ -12,7 +12,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import torch
 
-__all__ = ["Header", "check_archive", "read_headers", "read_npz", "read_torch", "torch_bytes"]
+__all__ = ["MAX_BYTES", "Header", "check_archive", "read_headers", "read_npz", "read_torch", "torch_bytes"]
 
 MAX_BYTES = 4 * 2**30  # of all arrays of an .npz together, unpacked: far above any real one here, far below what a zip bomb declares
 MAX_HEADER = 2**16  # bytes of the header of an array
@@ -33,7 +33,7 @@ def _stumbling() -> Iterator[None]:
     """On archives that are damaged or somebody else's, readers raise whatever they stumble over: a ValueError in its place."""
     try:
         yield
-    except (MemoryError, OSError, ValueError):
+    except (OSError, ValueError):
         raise
     except Exception as error:
         raise ValueError(str(error) or type(error).__name__) from None
@@ -63,16 +63,21 @@ def check_archive(file: IO[bytes], limit: int) -> None:
 def read_headers(file: IO[bytes]) -> dict[str, Header]:
     """What the arrays of an .npz declare, read without their data; ValueError where that cannot be."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    headers = {}
+    headers: dict[str, Header] = {}
     with zipfile.ZipFile(file) as archive:
         for member in archive.namelist():
+            name = member.removesuffix(".npy")
+            if name == member or name in headers:  # numpy may read another one under this name
+                raise ValueError(f"its member {member} is {'there twice' if name in headers else 'no .npy file'}")
             with archive.open(member) as packed:
                 head = io.BytesIO(packed.read(MAX_HEADER))
             version = np.lib.format.read_magic(head)
             if version not in readers:
                 raise ValueError(f"{member} is in .npy format {version}, not 1.0 or 2.0")
             shape, _, dtype = readers[version](head)
-            headers[member.removesuffix(".npy")] = Header(shape, dtype)
+            if any(size < 0 for size in shape):
+                raise ValueError(f"{member} declares a negative size")
+            headers[name] = Header(shape, dtype)
     return headers
 
 
@@ -102,11 +107,35 @@ def torch_bytes(value: object) -> bytes:
 
 @_stumbling()
 def read_torch(path: Path) -> Any:
-    """What `torch.save` wrote, on the CPU: tensors and plain containers, no other objects. OSError or ValueError for a file that is damaged."""
-    with path.open("rb") as file:
-        check_archive(file, path.stat().st_size)  # torch compresses nothing
-        file.seek(0)
-        try:
-            return torch.load(file, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:  # its message is a page of advice on how to load it all the same
-            raise ValueError("it holds other objects than tensors and plain containers") from error
+    """What `torch.save` wrote, on the CPU: dense tensors and plain containers, no other objects.
+
+    Raises:
+        OSError: where the file cannot be read.
+        ValueError: for a file that is damaged.
+    """
+    content = path.read_bytes()
+    check_archive(io.BytesIO(content), len(content))  # torch compresses nothing
+    if not content.startswith(b"PK\x03\x04"):  # torch would take it for a file in its old format, whatever archive comes after
+        raise ValueError("something comes before its archive")
+    try:
+        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # its message is a page of advice on how to load it all the same
+        raise ValueError("it holds other objects than tensors and plain containers") from error
+    _check_dense(found)
+    return found
+
+
+def _check_dense(value: Any) -> None:
+    """ValueError unless all tensors in nested containers are dense ones with their numbers in memory."""
+    left, seen = [value], set()
+    while left:
+        each = left.pop()
+        if id(each) in seen:  # containers may hold themselves
+            continue
+        seen.add(id(each))
+        if isinstance(each, dict):
+            left += each.values()
+        elif isinstance(each, (list, tuple, set)):
+            left += each
+        elif isinstance(each, torch.Tensor) and (each.is_nested or each.is_quantized or each.layout != torch.strided or each.device.type != "cpu"):
+            raise ValueError("it holds tensors that are not dense")

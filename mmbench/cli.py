@@ -1,8 +1,10 @@
 """The command line. Nothing heavy is imported before a command needs it, so that --help is quick."""
 
 import json
+import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ RESULTS = "results"
 
 
 class _Group(click.Group):
-    """Bad input is one or two sentences and exit code 2, Ctrl-C a sentence and 130, never a traceback."""
+    """Bad input is one or two sentences and exit code 2, a signal a sentence and 128 + its number, never a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -27,9 +29,9 @@ class _Group(click.Group):
         except InputError as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(2)
-        except KeyboardInterrupt:  # before the runs begin, after they end, and for the second time
+        except KeyboardInterrupt as interrupt:  # Ctrl-C before the runs begin, after they end, and for the second time
             click.echo("Stopped at once. What is on disk is kept: the same command goes on from there.", err=True)
-            sys.exit(130)
+            sys.exit(128 + next(iter(interrupt.args), signal.SIGINT))
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         try:
@@ -129,7 +131,7 @@ def report(results: Path) -> None:
     """Write tables and figures again from the files on disk: no model, no data, no training."""
     from mmbench.report import write_report
 
-    for path in write_report(results):
+    for path in write_report(results, partial(click.echo, err=True)):  # its output is the paths alone
         click.echo(path)
 
 

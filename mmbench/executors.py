@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import connection, parent_process
+from multiprocessing import connection, parent_process, resource_tracker
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -105,15 +105,14 @@ class _Workers(Generic[RunT]):
     def _start(self, run: RunT) -> None:
         receiver, sender = self.context.Pipe(duplex=False)
         process = self.context.Process(target=_work, args=(self.work, run, sender, self.threads), daemon=True)
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C reaches the parent alone, which tells its workers
         try:
-            process.start()
+            with _interrupts_held_back():
+                process.start()
         except Exception as error:  # what cannot be pickled, no memory, no processes: this run's failure
             self.failed.append(run)
             self.lost(run, f"its process could not start ({type(error).__name__}: {error})")
             return
         finally:
-            signal.signal(signal.SIGINT, before)
             sender.close()  # the worker has its own end: when it dies, the pipe ends
         self.working.append(_Worker(run, process, receiver))
 
@@ -141,13 +140,31 @@ class _Workers(Generic[RunT]):
         worker.process.join()
         _close(worker)
         code = worker.process.exitcode
-        if code == STOPPED or (self.stop.signal is not None and code in (-signal.SIGTERM, -signal.SIGINT)):
+        if self.stop.signal is not None and code in (STOPPED, -signal.SIGTERM, -signal.SIGINT):
             self.stopped = True
         elif code != 0:
             self.failed.append(worker.run)
             if code != FAILED:
                 how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-                self.lost(worker.run, f"its process {how}")
+                self.lost(worker.run, "its process was told to stop by a signal" if code == STOPPED else f"its process {how}")
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Processes that start inside are deaf to Ctrl-C: it reaches the parent alone, which tells its workers, and which hears it afterwards."""
+    if hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()  # the first process would start it otherwise, which unblocks Ctrl-C
+        usual = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, usual)
+    else:  # Windows: one that comes meanwhile is lost
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 def _close(worker: _Worker[Any]) -> None:

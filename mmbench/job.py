@@ -12,7 +12,7 @@ from metrics.groups import METRICS
 from metrics.inception import find_weights
 from mmbench.config import Preset, RunConfig, get_preset, make_configs, restore_config
 from mmbench.data.base import DATASETS
-from mmbench.records import read_config
+from mmbench.records import PRECISIONS, SEEDS, read_config
 from models.errors import InputError, suggest
 from models.registry import MODELS, ModelEntry, load_model_file
 
@@ -140,7 +140,7 @@ class Job:
 
 
 def _check_label(label: str | None) -> str | None:
-    if label is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label):
+    if label is not None and not (isinstance(label, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label)):
         raise InputError(f"The label {label!r} is not usable: expected letters, digits, dots, dashes and underscores.")
     return label
 
@@ -169,7 +169,7 @@ def _parse_seeds(text: str) -> tuple[int, ...]:
         seeds = tuple(int(word) for word in text.split(","))
     except ValueError:
         raise InputError(f"--seeds {text} is not usable: expected whole numbers separated by commas, for example 0,1,2.") from None
-    if min(seeds) < 0 or max(seeds) >= 2**63:
+    if not all(seed in SEEDS for seed in seeds):
         raise InputError(f"--seeds {text} is not usable: expected numbers from 0 to 2^63 - 1.")
     if len(set(seeds)) < len(seeds):
         raise InputError(f"--seeds {text} repeats a seed: two equal runs are not two results; name each seed once.")
@@ -211,8 +211,8 @@ def pick_device(name: str) -> torch.device:
 
 def _pick_precision(name: str, device: torch.device) -> str:
     """The precision called `name`; for auto bf16 where the processor computes in it, fp32 elsewhere."""
-    if name not in ("auto", "fp32", "bf16"):
-        raise InputError(f"Unknown precision {name!r}: {suggest(name, ['auto', 'fp32', 'bf16'])}")
+    if name not in ("auto", *PRECISIONS):
+        raise InputError(f"Unknown precision {name!r}: {suggest(name, ['auto', *PRECISIONS])}")
     if name != "auto":
         return name
     if device.type == "cuda":

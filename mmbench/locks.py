@@ -1,5 +1,6 @@
 """Locks: one command at a time on a run, a cache entry or a report; the system frees them when their process ends, however it ends."""
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,8 @@ def locked(path: Path, waiting: Callable[[], object], check: Callable[[], None] 
                     continue
     except OSError as error:
         raise WriteError(path, error) from error
+    except NotImplementedError as error:
+        raise WriteError(path, OSError(errno.ENOSYS, "this system has no locks for its disk")) from error
     try:
         yield
     finally:

@@ -16,6 +16,6 @@ def keep_freed_memory() -> None:
     step on a CPU. Other C libraries are left as they are.
     """
     malloc_options = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if malloc_options is not None:
-        malloc_options(_MMAP_THRESHOLD, _KEPT)
+    # Older releases of glibc refuse so high a threshold: there the other one alone would only end the thresholds' own adaptation.
+    if malloc_options is not None and malloc_options(_MMAP_THRESHOLD, _KEPT) == 1:
         malloc_options(_TRIM_THRESHOLD, _KEPT)

@@ -1,7 +1,7 @@
 """What a run writes down about itself, read and checked: for those who make runs and for those who report them, who need no torch."""
 
-import math
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,10 @@ from typing import Any
 from mmbench.files import REMAKE, DamagedError, exists, file_hash, read_json
 from models.errors import InputError
 
-__all__ = ["STATES", "check_results", "read_config", "read_metrics", "read_status"]
+__all__ = ["PRECISIONS", "SEEDS", "STATES", "check_results", "read_config", "read_metrics", "read_status"]
 
+PRECISIONS = ("fp32", "bf16")
+SEEDS = range(2**63)
 STATES = ("pending", "running", "done", "failed")
 _TEXTS, _OBJECTS = ("model", "dataset", "preset", "precision", "hash", "command"), ("settings", "data", "training", "protocol")
 _CONFIG = {**dict.fromkeys(_TEXTS, str), **dict.fromkeys(_OBJECTS, dict), "seed": int, "modalities": list}
@@ -23,6 +25,10 @@ def read_config(path: Path) -> dict[str, Any]:
     for key, kind in _CONFIG.items():
         if not isinstance(config.get(key), kind):
             raise InputError(f"{wrong} {key!r} should be of type {kind.__name__}. Delete its folder and run it again.")
+    if type(config["seed"]) is bool or config["seed"] not in SEEDS:
+        raise InputError(f"{wrong} its seed is {config['seed']}, expected 0 to 2^63 - 1. Delete its folder and run it again.")
+    if config["precision"] not in PRECISIONS:
+        raise InputError(f"{wrong} its precision is {config['precision']!r}, expected {' or '.join(PRECISIONS)}. Delete its folder and run it again.")
     if not isinstance(config["data"].get("settings", {}), dict):
         raise InputError(f"{wrong} the settings of its data should be of type dict. Delete its folder and run it again.")
     if not all(isinstance(modality, dict) and isinstance(modality.get("name"), str) for modality in config["modalities"]):
@@ -36,8 +42,8 @@ def read_status(folder: Path, config: Mapping[str, Any] | None) -> dict[str, Any
     status = read_json(path, REMAKE) if exists(path) else {"state": "pending"}
     if status.get("state") not in STATES:
         raise DamagedError(path, f"has the state {status.get('state')!r}, expected one of {', '.join(STATES)}", REMAKE)
-    if config and "hash" in status and (status["hash"], status["seed"]) != (config["hash"], config["seed"]):  # format 1 has neither
-        raise DamagedError(path, f"belongs to another run (hash {status['hash']}, seed {status['seed']})", REMAKE)
+    if config and "hash" in status and (status["hash"], status.get("seed")) != (config["hash"], config["seed"]):  # format 1 has neither
+        raise DamagedError(path, f"belongs to another run (hash {status['hash']}, seed {status.get('seed')})", REMAKE)
     _numbers(path, {key: status.get(key) for key in ("train_seconds", "evaluate_seconds", "steps_per_second")})
     return status
 
@@ -75,8 +81,8 @@ def check_results(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
             raise DamagedError(path, f"names a file {name!r} that no run has", REMAKE)
         try:
             found = file_hash(folder / name)
-        except OSError as error:
-            raise DamagedError(folder / name, f"cannot be read ({error.strerror})", REMAKE) from None
+        except (OSError, ValueError) as error:  # a ValueError for a name that no system takes
+            raise DamagedError(folder / name, f"cannot be read ({getattr(error, 'strerror', None) or error})", REMAKE) from None
         if found != hash:
             raise DamagedError(folder / name, "has changed since it was written, as its checksum says", REMAKE)
     return results
@@ -90,7 +96,7 @@ def _object(path: Path, found: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _numbers(path: Path, values: dict[str, Any]) -> dict[str, float | None]:
     for name, value in values.items():
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
         if not (value is None or number):
             raise DamagedError(path, f"has {value!r} for {name!r}, expected a number or null", REMAKE)
     return values

@@ -25,7 +25,8 @@ from models.base import Modality
 __all__ = ["make_references"]
 
 T = TypeVar("T")
-DAMAGE = (OSError, KeyError, RuntimeError, TypeError, ValueError)  # of readers, and of whole files that hold something else
+# of readers, and of whole files that hold something else
+DAMAGE = (AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 
 
 def make_references(
@@ -124,7 +125,7 @@ def _judge(
                 device=device,
                 progress=progress,
             )
-        score = judges.accuracy(judge, data.test.items[name], data.test.labels[name])
+        score = judges.accuracy(judge, data.test.items[name], data.test.labels[name], lambda done, total: check())
         content = torch_bytes({"key": key, "judge": judge.state_dict(), "accuracy": score})
         write_atomically(path, lambda file: file.write(content))
         console.say(f"The judge of {name} finds {100 * score:.2f} % of the classes of real test images.")
@@ -138,6 +139,8 @@ def _load_judge(shape: tuple[int, ...], key: str, path: Path) -> tuple[Judge, fl
     state = read_torch(path)
     if state["key"] != key:
         raise ValueError("it belongs to other images or another recipe")
+    if not (isinstance(state["accuracy"], float) and 0 <= state["accuracy"] <= 1):
+        raise ValueError("its accuracy is no share")
     judge = judges.make_judge(shape)
     judge.load_state_dict(state["judge"])
     return judge.eval().requires_grad_(False), state["accuracy"]

@@ -2,11 +2,10 @@
 
 import time
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -23,8 +22,9 @@ from mmbench.signals import Stop, StoppedError
 from mmbench.store import RunFolder
 from mmbench.training import Trainer
 from models.base import MultimodalModel
+from models.errors import InputError
 
-__all__ = ["MakeRun", "Run", "is_done", "seconds_per_step"]
+__all__ = ["MakeRun", "Run", "computing_threads", "is_done", "seconds_per_step"]
 
 MEASURE_SECONDS = 1.0  # of training steps behind an estimate
 
@@ -42,6 +42,12 @@ class Run:
     def name(self) -> str:
         return f"{self.folder.path.parent.name} seed {self.seed}"
 
+    @property
+    def threads(self) -> int:
+        """That it was begun with, whatever others are there now: sums in other parts have other last bits."""
+        config = self.folder.config or {}
+        return config.get("environment", {}).get("threads") or torch.get_num_threads()
+
 
 @dataclass(frozen=True)
 class MakeRun:
@@ -58,11 +64,13 @@ class MakeRun:
 
     def __call__(self, run: Run, console: Console, stop: Stop) -> bool:
         """Train and evaluate `run`; False if it failed, with the reason in its folder. StoppedError goes through."""
+        stop.check()
         waiting = partial(console.say, f"{run.name}: waiting for another command that is at work on it.")
         try:
             with run.folder.lock(waiting, stop.check):
+                run.folder.check_config(run.hash, run.config.decisive(self.data))
                 return self._make_or_fail(run, console, stop)
-        except WriteError as error:  # not even the lock
+        except InputError as error:  # no lock to be had, or the folder is another run's by now: nothing in it is touched
             console.say(f"{run.name} failed: {error}")
             return False
 
@@ -73,7 +81,8 @@ class MakeRun:
                 console.say(f"{run.name} is done: another command made it meanwhile.")
                 return True
         try:
-            self._make(run, console, stop)
+            with computing_threads(run.threads):
+                self._make(run, console, stop)
         except StoppedError:
             raise
         except (Exception, SystemExit) as error:  # a run's failure is its own, a model that calls sys.exit too: the others go on
@@ -92,6 +101,8 @@ class MakeRun:
         began = time.monotonic()
         evaluation = evaluate_run(model, self.data, self.references, run.config, self.job.metrics, console, stop)
         write_evaluation(run.folder, run.hash, run.seed, evaluation)
+        assert trainer.checkpoints is not None
+        trainer.checkpoints.previous.unlink(missing_ok=True)  # while the run is not done: nobody looks after one that is
         training, evaluating = trainer.seconds, time.monotonic() - began
         run.folder.set_status(
             "done",
@@ -99,7 +110,6 @@ class MakeRun:
             evaluate_seconds=round(evaluating, 1),
             steps_per_second=round(trainer.step / training, 2),
         )
-        trainer.checkpoints.previous.unlink(missing_ok=True)
         console.say(f"{run.name}: {summarise(evaluation)}  ({duration(training)} training, {duration(evaluating)} evaluation)")
 
     def _train(self, run: Run, model: MultimodalModel, console: Console, stop: Stop) -> Trainer:
@@ -116,11 +126,30 @@ class MakeRun:
             trainer = Trainer(model, batches, config.training, run.folder.checkpoint, run.hash, config.precision, report, stopped, console.say)
             try:
                 finished = trainer.run()
-            finally:
-                run.folder.write_history(trainer.history)
+            except Exception:
+                with suppress(WriteError):  # the error under way is the one to report
+                    _write_history(run, trainer)
+                raise
+        _write_history(run, trainer)
         if not finished:
             raise StoppedError
         return trainer
+
+
+def _write_history(run: Run, trainer: Trainer) -> None:
+    if trainer.history:  # otherwise training did not get as far as its first row, nor to its checkpoint: what is there stays
+        run.folder.write_history(trainer.history)
+
+
+@contextmanager
+def computing_threads(count: int) -> Iterator[None]:
+    """torch computes with `count` threads inside of the block."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(usual)
 
 
 def is_done(run: Run, console: Console) -> bool:
@@ -132,16 +161,15 @@ def is_done(run: Run, console: Console) -> bool:
         return False
 
 
-def seconds_per_step(config: RunConfig, data: MultimodalData, device: torch.device) -> float:
-    """Measured over some training steps after a first one, on a model that is thrown away."""
+def seconds_per_step(config: RunConfig, data: MultimodalData, device: torch.device, stop: Stop) -> float:
+    """Measured over some training steps after a first one, on a model that is thrown away; fewer of them once `stop` holds a signal."""
     model = config.entry.model(data.modalities, config.settings).to(device)
     batches = Batches(data.train, data.modalities, config.training.batch_size, 0, device)
     ends: list[float] = []
 
     def enough() -> bool:
         ends.append(time.monotonic())
-        return ends[-1] - ends[0] > MEASURE_SECONDS
+        return stop.signal is not None or ends[-1] - ends[0] > MEASURE_SECONDS
 
-    with TemporaryDirectory() as folder:
-        Trainer(model, batches, config.training, Path(folder) / "checkpoint.pt", precision=config.precision, stop=enough).run()
+    Trainer(model, batches, config.training, None, precision=config.precision, stop=enough).run()
     return (ends[-1] - ends[0]) / max(len(ends) - 1, 1)

@@ -14,12 +14,12 @@ from mmbench.data.base import MultimodalData, load_data
 from mmbench.data.batches import Batches
 from mmbench.environment import describe_environment
 from mmbench.executors import default_jobs, execute, shared_memory_holds
-from mmbench.files import WriteError, check_cache, write_json
+from mmbench.files import check_cache, write_json
 from mmbench.job import Job
 from mmbench.records import read_config
 from mmbench.references import make_references
 from mmbench.report import write_report
-from mmbench.run import MakeRun, Run, is_done, seconds_per_step
+from mmbench.run import MakeRun, Run, computing_threads, is_done, seconds_per_step
 from mmbench.signals import Stop, StoppedError
 from mmbench.store import RunFolder, prepare_results
 from models.errors import InputError
@@ -62,12 +62,13 @@ def run_job(job: Job) -> int:
                 _announce(todo, job, data, threads, stop)
                 console.say(_estimate(job, todo, data, jobs, threads, stop))
                 failed = execute(todo, MakeRun(job, data, references), jobs, console, stop, _lost)
+                stop.check()
         except StoppedError:
             console.say("Stopped. What is done is kept: the same command goes on from here.")
             return stop.exit_code
     for run in failed:
-        console.say(f"FAILED {run.name}: {run.folder.status.get('error', 'its process died after it was done, or could not write its state')}")
-    for path in write_report(job.results / first.dataset / first.preset):
+        console.say(f"FAILED {run.name}: {_failure(run)}")
+    for path in write_report(job.results / first.dataset / first.preset, console.say):
         console.say(f"wrote {path}")
     _mention_missing(runs, job, console)
     return 1 if failed else 0
@@ -110,6 +111,7 @@ def _announce(runs: Sequence[Run], job: Job, data: MultimodalData, threads: int,
     """Write the configuration of every run that has none yet; its state is pending from then on."""
     for run in runs:
         if run.folder.config is not None:
+            run.folder.check_config(run.hash, run.config.decisive(data))  # another command may have begun it since the runs were planned
             continue
         with run.folder.lock(lambda: None, stop.check):  # whoever holds it is writing the configuration
             run.folder.check_config(run.hash, run.config.decisive(data))
@@ -132,13 +134,12 @@ def _announce(runs: Sequence[Run], job: Job, data: MultimodalData, threads: int,
 def _estimate(job: Job, todo: Sequence[Run], data: MultimodalData, jobs: int, threads: int, stop: Stop) -> str:
     """How long training will take at the rates measured now, and how long other presets would."""
     costs = {}
-    usual = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    begun = {run.config.entry.name: run.threads for run in todo}
     for config in job.configs:
+        name = config.entry.name
+        with suppress(Exception, SystemExit), computing_threads(begun.get(name, threads)):  # a model that cannot be trained says why in its run
+            costs[name] = seconds_per_step(config, data, job.device, stop)
         stop.check()
-        with suppress(Exception, SystemExit):  # a model that cannot be trained says why in its run
-            costs[config.entry.name] = seconds_per_step(config, data, job.device)
-    torch.set_num_threads(usual)
     seconds = sum(costs.get(run.config.entry.name, 0.0) * run.config.training.steps for run in todo)
     unknown = ", ".join(c.entry.name for c in job.configs if c.entry.name not in costs)
     parts = [f"Training on this machine: about {duration(seconds / jobs)}" + (f" without {unknown}, which failed its first steps" if unknown else "")]
@@ -166,7 +167,24 @@ def _mention_missing(runs: Sequence[Run], job: Job, console: Console) -> None:
                 console.say(f"{run.name} was evaluated without {', '.join(lacking)}: `{command}`.")
 
 
+class _HeldError(Exception):
+    """Another command is at work on the run."""
+
+
 def _lost(run: Run, how: str) -> None:
     """A run whose process died could not write its own failure."""
-    with suppress(WriteError):  # the next run finds it running, and takes it up
-        run.folder.set_status("failed", error=f"{how}: the next run goes on from its last checkpoint", traceback=None)
+
+    def leave() -> None:
+        raise _HeldError
+
+    with suppress(_HeldError, InputError), run.folder.lock(leave, leave):  # what cannot be written: the next run finds it running, and takes it up
+        if run.folder.status["state"] != "done":
+            run.folder.set_status("failed", error=f"{how}: the next run goes on from its last checkpoint", traceback=None)
+
+
+def _failure(run: Run) -> str:
+    """Why it failed, as far as its folder can tell."""
+    try:
+        return run.folder.status.get("error", "its process died after it was done, or its folder could not be written to or is another run's")
+    except InputError as error:
+        return str(error)

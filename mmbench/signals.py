@@ -12,7 +12,7 @@ class StoppedError(Exception):
 
 
 class Stop:
-    """A context in which the first signal asks for a stop and the second raises KeyboardInterrupt.
+    """A context in which the first signal asks for a stop and the second raises KeyboardInterrupt with its number.
 
     Args:
         patient: a second signal changes nothing; for worker processes, which a signal may reach twice.
@@ -35,7 +35,7 @@ class Stop:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None and not self.patient:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)  # no SystemExit: that of a model is its run's failure
         self.signal = number
 
     def __enter__(self) -> "Stop":

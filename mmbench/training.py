@@ -54,7 +54,7 @@ class Trainer:
         model: on its device, freshly made (its initial weights are replaced where a checkpoint is found).
         batches: batch number `step` is a function of the step alone, so a resumed run sees what an unbroken one sees.
         config: the budget.
-        checkpoint: file that the state is written to every two minutes and at the end; the one before is kept beside it.
+        checkpoint: file that the state is written to every two minutes and at the end; the one before is kept beside it. None keeps none.
         hash: of the run's configuration; a checkpoint of another configuration, or of other batches' seed, is refused.
         report: called with (steps done, history row) after every row of history.
         precision: "fp32", or "bf16" for autocast to bfloat16 in the loss; weights, gradients and optimiser stay in float32.
@@ -67,7 +67,7 @@ class Trainer:
         model: MultimodalModel,
         batches: Batches,
         config: Training,
-        checkpoint: Path,
+        checkpoint: Path | None,
         hash: str = "",
         precision: str = "fp32",
         report: Callable[[int, dict[str, Any]], object] = lambda step, row: None,
@@ -75,7 +75,7 @@ class Trainer:
         say: Callable[[str], object] = print,
     ):
         self.model, self.batches, self.config, self.report, self.stop, self.say = model, batches, config, report, stop, say
-        self.checkpoints = Checkpoints(checkpoint, hash, batches.seed)
+        self.checkpoints = Checkpoints(checkpoint, hash, batches.seed) if checkpoint else None
         self.low_precision = precision == "bf16"
         self.stages = model.stages()
         self.step = 0
@@ -98,7 +98,7 @@ class Trainer:
             if self.step < last:
                 self.optimizer = self._make_optimizer(stage)
                 if saved and saved["stage"] == index:
-                    self.optimizer.load_state_dict(saved["optimizer"])
+                    self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": saved["optimizer"]["state"]})
                 if not self._run_stage(index, stage, first, last):
                     return False
             first = last
@@ -139,6 +139,8 @@ class Trainer:
         return True
 
     def _save(self, stage: int) -> None:
+        if self.checkpoints is None:
+            return
         assert self.optimizer is not None
         device = next(self.model.parameters()).device
         self.seconds = time.monotonic() - self._began
@@ -157,7 +159,7 @@ class Trainer:
 
     def _restore(self) -> dict[str, Any] | None:
         """Take up the checkpoint where there is one."""
-        saved = self.checkpoints.restore(self.model, self.say)
+        saved = self.checkpoints.restore(self.model, self.say) if self.checkpoints else None
         if saved is None:
             return None
         self.step, self.seconds, self.history = saved["step"], saved["seconds"], saved["history"]

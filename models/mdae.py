@@ -70,4 +70,4 @@ class MDAE(SharedLatentModel):
         return self.decoders[name](latent)
 
     def prior(self, n: int, generator: torch.Generator) -> Tensor:
-        raise NotDefinedError("MDAE is a deterministic autoencoder: it has no prior to draw from.")
+        raise NotDefinedError("MDAE is a deterministic autoencoder and has no prior to draw from.")

@@ -40,6 +40,53 @@ def test_a_malicious_pickle_is_refused_and_does_nothing(legacy, tmp_path):
     assert not mark.exists()
 
 
+def test_an_old_file_in_front_of_an_archive_is_refused(tmp_path):
+    """zipfile finds the archive at the end; torch would read the file at the beginning, of which no checksum is known."""
+    path, archive = tmp_path / "checkpoint.pt", io.BytesIO()
+    torch.save({"a": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
+    zipfile.ZipFile(archive, "w").close()
+    path.write_bytes(path.read_bytes() + archive.getvalue())
+    with pytest.raises(ValueError, match="something comes before its archive"):
+        read_torch(path)
+
+
+@pytest.mark.parametrize("value", [torch.eye(3).to_sparse(), torch.empty(3, device="meta")], ids=["sparse", "meta"])
+def test_tensors_without_their_numbers_are_refused(value, tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(torch_bytes({"a": [value]}))
+    with pytest.raises(ValueError, match="it holds tensors that are not dense"):
+        read_torch(tmp_path / "checkpoint.pt")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        (("images", "images.npy"), "its member images is no .npy file"),
+        (("images.npy", "images.npy"), "its member images.npy is there twice"),
+        (("images.npy", "readme.txt"), "its member readme.txt is no .npy file"),
+    ],
+)
+def test_members_that_may_stand_for_one_another_are_refused(members, message, tmp_path):
+    with zipfile.ZipFile(tmp_path / "arrays.npz", "w") as archive:
+        for number, member in enumerate(members):
+            archive.writestr(member, npy((3,), bytes([number] * 3)))
+    with pytest.raises(ValueError, match=message):
+        read_npz(tmp_path / "arrays.npz")
+
+
+def test_negative_sizes_and_lacking_memory_are_damage(tmp_path, monkeypatch):
+    path = tmp_path / "arrays.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", npy((-(10**12), 1)))
+        archive.writestr("b.npy", npy((10**12,)))
+    with pytest.raises(ValueError, match=r"a\.npy declares a negative size"):
+        read_npz(path)
+    np.savez(path, a=np.zeros(3))
+    monkeypatch.setattr("numpy.load", lambda *a, **k: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(ValueError, match="MemoryError"):
+        read_npz(path)
+
+
 def npy(shape, data=b""):
     """A .npy file that declares `shape` of uint8."""
     file = io.BytesIO()

@@ -160,6 +160,12 @@ def test_report_on_a_folder_without_runs(content, invoke, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ([content] if content else [])
 
 
+@pytest.mark.parametrize("label", [3, ["a"], "../x", ""])
+def test_a_configuration_with_a_label_that_is_none(label, run, invoke, tmp_path):
+    damage(run / "config.json", {"label": label})
+    assert f"The label {label!r} is not usable" in answer(invoke, "run", "--config", run / "config.json", "--results", tmp_path / "new")
+
+
 def test_evaluation_of_a_run_without_checkpoint(run, invoke):
     (run / "checkpoint.pt").unlink()
     text = answer(invoke, "evaluate", run)
@@ -184,8 +190,14 @@ DAMAGE = {
     "status that is cut off": ("status.json", b"{", "cannot be read as JSON"),
     "status that is nothing": ("status.json", b"null", "should hold a JSON object, not NoneType"),
     "status without keys": ("status.json", b"{}", "has the state None, expected one of pending, running, done, failed"),
+    "config with a seed that is none": ("config.json", {"seed": 10**30}, f"its seed is {10**30}, expected 0 to 2^63 - 1"),
+    "config with a negative seed": ("config.json", {"seed": -1}, "its seed is -1, expected 0 to 2^63 - 1"),
+    "config with a true seed": ("config.json", {"seed": True}, "its seed is True, expected 0 to 2^63 - 1"),
+    "config of an unknown precision": ("config.json", {"precision": "fp8"}, "its precision is 'fp8', expected fp32 or bf16"),
+    "status without a seed": ("status.json", b'{"state": "done", "hash": "x"}', "belongs to another run (hash x, seed None)"),
     "status of an unknown state": ("status.json", {"state": "dead"}, "has the state 'dead', expected one of pending, running, done, failed"),
     "metrics without keys": ("metrics.json", b"{}", "is no list of metrics ('reasons' should be a JSON object)"),
+    "metrics that are huge": ("metrics.json", {"metrics": {"probe/street": 10**400}}, "for 'probe/street', expected a number or null"),
     "metrics that are words": ("metrics.json", {"metrics": {"probe/street": "good"}}, "has 'good' for 'probe/street'"),
 }
 
@@ -245,7 +257,7 @@ CHECKPOINTS = {
     "truncated": (lambda path: os.truncate(path, path.stat().st_size // 2), "is damaged ("),
     "other bytes": (lambda path: path.write_bytes(np.random.default_rng(0).bytes(1000)), "is damaged ("),
     "text": (lambda path: path.write_text("my notes"), "is damaged ("),
-    "a folder": (lambda path: (path.unlink(), path.mkdir()), "is damaged (Is a directory): delete it"),
+    "a folder": (lambda path: (path.unlink(), path.mkdir()), "cannot be read (Is a directory): mend that, or delete it to train again."),
     "foreign": (saved({"state_dict": {}}), "is damaged (it holds no state of a training): delete it"),
     "no mapping": (saved([torch.zeros(3)]), "is damaged (it holds no state of a training): delete it"),
     "of another configuration": (change(hash="f" * 16), "belongs to another configuration (ffffffffffffffff, not "),

@@ -11,7 +11,6 @@ from evaluation_setup import PROTOCOL, THREE, TWO, Oracle, Reader, TinyVAE, make
 from metrics.evaluation import CrossSamples, References, Samples, evaluate
 from metrics.images import as_float, as_read
 from mmbench.data.base import Split
-from mmbench.data.pairing import make_pairs
 from mmbench.evaluation import _sample_set, anchor_tuples
 from models import conformance
 from models.base import Modality, MultimodalModel

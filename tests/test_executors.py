@@ -33,6 +33,9 @@ def work(run, console, stop):
         os._exit(9)
     if run.startswith("kill"):
         os.kill(os.getpid(), signal.SIGKILL)
+    if run.startswith("told"):
+        os.kill(os.getpid(), signal.SIGTERM)  # by somebody other than the parent
+        stop.check()
     if run.startswith("wait"):
         with console.task(run, 10) as task:
             Path(run.removeprefix("wait:")).touch()
@@ -58,14 +61,15 @@ def test_every_run_is_made_and_heard(jobs):
 
 
 def test_a_process_that_dies_is_lost_and_the_others_go_on():
-    failed, lost, lines = make(["raise a", "exit b", "kill c", "d"])
-    assert sorted(failed) == ["exit b", "kill c", "raise a"]
+    failed, lost, lines = make(["raise a", "exit b", "kill c", "told d", "e"])
+    assert sorted(failed) == ["exit b", "kill c", "raise a", "told d"]
     assert lost == {
         "raise a": "its process ended with exit code 1",
         "exit b": "its process ended with exit code 9",
         "kill c": "its process was killed by SIGKILL",
+        "told d": "its process was told to stop by a signal",
     }
-    assert "d begins" in lines
+    assert "e begins" in lines
 
 
 def test_a_run_that_cannot_be_sent_is_lost_and_the_others_go_on():
@@ -93,3 +97,28 @@ def test_a_stop_reaches_all_workers(at_once, tmp_path):
     with pytest.raises(StoppedError):
         make([f"wait:{file}" for file in files] + ["never started"], stop=stop)
     asking.join()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals cannot be held back here")
+def test_an_interrupt_while_a_worker_starts_is_heard():
+    class Interrupting(str):
+        def __reduce__(self):  # pickled for the worker, in the middle of its start
+            signal.raise_signal(signal.SIGINT)
+            return str, ("a",)
+
+    with Stop() as stop, pytest.raises(StoppedError):
+        make([Interrupting("a"), "b", "c"], stop=stop)
+    assert stop.signal == signal.SIGINT
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_does_not_wait(number):
+    with Stop() as stop:
+        signal.raise_signal(number)
+        with pytest.raises(KeyboardInterrupt) as found:
+            signal.raise_signal(number)
+    assert (stop.signal, found.value.args) == (number, (number,))
+    with Stop(patient=True):
+        signal.raise_signal(number)
+        signal.raise_signal(number)

@@ -63,9 +63,9 @@ def test_a_small_disk(tmp_path):
 
 @pytest.mark.slow
 def test_a_second_signal_stops_at_once(tmp_path):
-    from stops import stop
+    from stops import stop_twice
 
-    assert stop(tmp_path, signal.SIGINT, 2, group=True, twice=True) < 5
+    assert stop_twice(tmp_path, 2) < 5
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="there is no /proc to tell which file is flushed")
@@ -172,6 +172,28 @@ def test_names_that_lead_elsewhere_are_not_registered(name):
     registry = Registry("model", package="models", group="mmbench.models")
     with pytest.raises(ValueError, match=r"The model name .* is not usable"):
         registry.add(ModelEntry(name, MoPoE, object, "", ""))
+
+
+@pytest.mark.parametrize("numbers", [(signal.SIGINT,) * 2, (signal.SIGTERM,) * 2], ids=["Ctrl-C", "SIGTERM"])
+def test_two_signals_in_one_step_leave_the_checkpoint_before(numbers, invoke, tmp_path, monkeypatch):
+    whole, sent = MoPoE.loss, list(numbers[:1])
+
+    def interrupt(self, batch, progress):
+        while progress > 0 and sent:
+            signal.raise_signal(sent.pop())
+        return whole(self, batch, progress)
+
+    monkeypatch.setattr(MoPoE, "loss", interrupt)
+    monkeypatch.setattr("mmbench.runner.seconds_per_step", lambda *_: 0.1)
+    results = []
+    for _ in range(2):
+        results.append(invoke(*RUN, "--models", "mopoe", "--results", tmp_path))
+        results[-1].checkpoint = (seed_folder(tmp_path) / "checkpoint.pt").read_bytes()
+        sent.extend(numbers)
+    assert [result.code for result in results] == [128 + numbers[0]] * 2
+    assert "Stopped. What is done is kept" in results[0].text
+    assert "Stopped at once." in results[1].text
+    assert results[0].checkpoint == results[1].checkpoint
 
 
 def test_a_signal_outside_of_runs_is_a_sentence_too(invoke, monkeypatch):

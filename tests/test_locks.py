@@ -53,6 +53,18 @@ def test_waiting_can_be_given_up(holder, tmp_path):
     assert holder.poll() is None
 
 
+def test_a_disk_without_locks(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise NotImplementedError
+
+    monkeypatch.setattr("mmbench.locks.FileLock.acquire", refuse)
+    with (
+        pytest.raises(WriteError, match=r"\.lock cannot be written \(this system has no locks for its disk\)"),
+        locked(tmp_path / ".lock", lambda: None),
+    ):
+        pytest.fail("held")
+
+
 def test_a_lock_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(WriteError, match=r"file/\.lock cannot be written"), locked(tmp_path / "file" / ".lock", lambda: None):

@@ -113,6 +113,29 @@ def test_a_damaged_file_is_named_and_made_again(kind, damage, capsys):
     assert "damaged" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("accuracy", ["good", torch.ones(3), 7.0])
+def test_an_accuracy_that_is_none_is_damage(accuracy, capsys):
+    first = values(make(make_data()))
+    path = next(path for path in cached_files() if path.suffix == ".pt")
+    torch.save(torch.load(path, weights_only=True) | {"accuracy": accuracy}, path)
+    assert values(make(make_data())) == first
+    assert f"{path} is damaged (its accuracy is no share)" in capsys.readouterr().out
+
+
+def test_a_stop_is_heard_while_a_judge_is_examined(monkeypatch):
+    monkeypatch.setattr("metrics.judges.train_judge", lambda *a, **k: judges.make_judge((1, 8, 8)).eval())
+    calls = []
+
+    def check():
+        calls.append(None)
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        make_references(make_data(), PROTOCOL, ("coherence",), check=check)
+    assert len(calls) == 1
+    assert not cached_files()
+
+
 def judge_files(seed):
     """Modality and cached state of judges with other weights, such as the same recipe gives on another machine."""
     parts = make_data().train

@@ -8,13 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 import pytest
 import torch
 from conftest import SMALL
 
 import mmbench
-from mmbench.files import read_json
+from mmbench.files import read_json, write_json
+from mmbench.locks import locked
+from mmbench.report import write_report
+from mmbench.run import Run
+from mmbench.runner import _lost
+from mmbench.store import RunFolder
 from models.mopoe import MoPoE
 from models.registry import MODELS
 
@@ -140,6 +146,73 @@ def test_a_diverging_model_fails_alone(invoke, tmp_path, monkeypatch):
     monkeypatch.undo()
     assert invoke(*RUN, "--models", "mopoe", "--results", tmp_path).code == 0
     assert read_json(seed_folder(tmp_path) / "status.json")["state"] == "done"
+
+
+def test_a_run_keeps_the_number_of_threads_that_it_was_begun_with(invoke, tmp_path, monkeypatch):
+    """Whatever number the command that goes on has for it, which --jobs and the number of open runs decide."""
+    whole, used, usual = MoPoE.loss, [], torch.get_num_threads()
+
+    def fail(self, batch, progress):
+        used.append(torch.get_num_threads())
+        if progress > 0:
+            raise RuntimeError("on purpose")
+        return whole(self, batch, progress)
+
+    monkeypatch.setattr(MoPoE, "loss", fail)
+    try:
+        torch.set_num_threads(3)
+        assert invoke(*RUN, "--models", "mopoe", "--results", tmp_path).code == 1
+        torch.set_num_threads(1)
+        assert invoke(*RUN, "--models", "mopoe", "--results", tmp_path).code == 1
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(usual)
+    assert len(used) >= 4
+    assert set(used) == {3}
+
+
+@pytest.mark.parametrize("when", ["before its folder is made", "before it is trained"])
+def test_a_folder_that_another_command_has_begun_meanwhile_is_left_alone(when, finished, invoke, tmp_path, monkeypatch):
+    theirs, folder = read_json(seed_folder(finished.path) / "config.json"), RunFolder(seed_folder(tmp_path))
+    theirs |= {"hash": "f" * 16, "settings": {**theirs["settings"], "beta": 1.0}}
+
+    def begin(*_, **__):
+        folder.path.mkdir(parents=True, exist_ok=True)
+        write_json(folder.config_file, theirs)
+        folder.set_status("done")
+        return 0
+
+    early = when == "before its folder is made"
+    monkeypatch.setattr("mmbench.runner.is_done" if early else "mmbench.runner.seconds_per_step", begin)
+    monkeypatch.setattr("mmbench.run.Trainer.run", lambda self: pytest.fail("trained"))
+    monkeypatch.setattr("mmbench.runner.write_report", lambda *_: [])  # which their run, without metrics, has no place in
+    result = invoke(*RUN, "--models", "mopoe", "--results", tmp_path)
+    assert result.code == (2 if early else 1), result.text
+    assert "holds a run of another configuration, which differs in settings.beta (1.0 there, 2.5 asked for)" in result.text
+    assert folder.config == theirs
+    assert folder.status["state"] == "done"
+
+
+def test_a_lost_run_is_marked_unless_it_is_done_or_somebody_elses(copy):
+    folder = RunFolder(seed_folder(copy))
+    run = Run(None, 0, folder, folder.config["hash"])
+    _lost(run, "its process was killed by SIGKILL")
+    assert folder.status["state"] == "done"
+    folder.set_status("running")
+    with folder.lock(lambda: pytest.fail("held"), lambda: None):
+        _lost(run, "its process was killed by SIGKILL")
+    assert folder.status["state"] == "running"
+    _lost(run, "its process was killed by SIGKILL")
+    assert folder.status["error"] == "its process was killed by SIGKILL: the next run goes on from its last checkpoint"
+
+
+def test_a_report_says_that_it_waits(copy):
+    said, folder = [], copy / "digits" / "smoke"
+    with ExitStack() as held:
+        held.enter_context(locked(folder / ".lock", lambda: pytest.fail("held")))
+        written = write_report(folder, lambda line: (said.append(line), held.close()))
+    assert said == [f"{folder}: waiting for another command that writes its report."]
+    assert folder / "table1.md" in written
 
 
 def test_evaluate_later_gives_the_same_metrics(copy, invoke):

@@ -10,14 +10,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from mmbench.archives import Header, read_headers, read_npz
+from mmbench.archives import MAX_BYTES, Header, read_headers, read_npz
 from mmbench.data.splits import Images
 from models.errors import InputError
 
 __all__ = ["LabelledArrays", "check_labels", "read_arrays", "to_images"]
 
 CLASSES = 10
-MAX_BYTES = 4 * 2**30  # of one array: far above any real file here, far below what a damaged header may ask for
 
 
 class LabelledArrays(NamedTuple):

@@ -1,6 +1,6 @@
 """MNIST and SVHN as torchvision keeps them on disk: read, or downloaded first where they are missing."""
 
-import tempfile
+import shutil
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmbench.data.arrays import LabelledArrays, check_labels
+from mmbench.files import cache_dir, content_hash
+from mmbench.locks import locked
 from models.errors import InputError
 
 __all__ = ["OFFICIAL", "read_official"]
@@ -47,9 +49,12 @@ def read_official(name: str, folder: Path) -> tuple[LabelledArrays, LabelledArra
     """
     official, open_part = OFFICIAL[name], {"mnist": _open_mnist, "svhn": _open_svhn}[name]
     files = ", ".join(official.files)
-    if not all((folder / file).exists() for file in official.files):
+    if not _are_there(official, folder):
         try:
-            _download(open_part, folder)
+            lock = cache_dir() / "downloads" / f".{content_hash(str(folder.resolve()))}.lock"
+            with locked(lock, lambda: print(f"Waiting for another command that downloads {name} to {folder}.", flush=True)):
+                if not _are_there(official, folder):  # the other one has not made them
+                    _download(open_part, folder)
         except FAILURES as error:
             raise InputError(
                 f"{folder} holds neither {name}_train.npz and {name}_test.npz nor torchvision's {files}, "
@@ -80,15 +85,24 @@ def _open_svhn(folder: Path, train: bool, download: bool) -> tuple[np.ndarray, n
     return data.data.transpose(0, 2, 3, 1), data.labels
 
 
+def _are_there(official: Official, folder: Path) -> bool:
+    return all((folder / file).exists() for file in official.files)
+
+
 def _download(open_part: Callable[[Path, bool, bool], Any], folder: Path) -> None:
     """Let torchvision download both parts to a scratch folder, and keep them only once they are whole."""
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
+    scratch = folder / ".download"
+    shutil.rmtree(scratch, ignore_errors=True)  # of a command that was killed
+    scratch.mkdir()
+    try:
         for train in (True, False):
-            open_part(Path(scratch), train, True)
-        for file in filter(Path.is_file, Path(scratch).rglob("*")):
+            open_part(scratch, train, True)
+        for file in filter(Path.is_file, scratch.rglob("*")):
             target = folder / file.relative_to(scratch)
             target.parent.mkdir(parents=True, exist_ok=True)
             file.replace(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _to_arrays(part: tuple[np.ndarray, np.ndarray], shape: tuple[int, ...]) -> LabelledArrays:

@@ -5,6 +5,7 @@ LaTeX, `figures` and `curves` draw, `page` puts it together; `sheets` is how a r
 """
 
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -16,10 +17,14 @@ from mmbench.locks import locked
 __all__ = ["write_report"]
 
 
-def write_report(results: Path | str) -> list[Path]:
+def write_report(results: Path | str, say: Callable[[str], object] = print) -> list[Path]:
     """Write the report of every <dataset>/<preset> folder at, above or below `results`; the paths of all files written.
 
     Everything is read and drawn before the first file is written. The same runs give the same bytes.
+
+    Args:
+        results: the folder.
+        say: told when another command has to be waited for.
 
     Raises:
         InputError: for a path without runs, damaged files, runs that do not belong together, or a folder that cannot be written.
@@ -31,7 +36,7 @@ def write_report(results: Path | str) -> list[Path]:
     written = []
     with ExitStack() as locks:  # held while reading too: of two reports, the later one on disk is the one that has seen more
         for folder in folders:
-            locks.enter_context(locked(folder / ".lock", lambda: None))
+            locks.enter_context(locked(folder / ".lock", partial(say, f"{folder}: waiting for another command that writes its report.")))
         reports = {folder: build_report(find_runs(folder)) for folder in folders}
         for folder, files in reports.items():
             for name, content in files.items():

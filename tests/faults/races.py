@@ -4,12 +4,31 @@ python tests/faults/races.py [ROUNDS]
 """
 
 import re
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from common import finish, outcome, start
+from common import JOB, environment, finish, outcome
+
+# `mmbench`, which says when it makes statistics of real images
+TELLING = """
+import mmbench.references
+from mmbench.cli import main
+make = mmbench.references.build_feature_space
+def tell(name, *rest):
+    print(f"Statistics made: {name}", flush=True)
+    return make(name, *rest)
+mmbench.references.build_feature_space = tell
+main()
+"""
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen:
+    command = [sys.executable, "-c", TELLING, *JOB, "--results", str(folder / "results"), *options]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, env=environment(folder), start_new_session=True, **streams)
 
 
 def race(folder: Path, commands: int, jobs: int) -> str:
@@ -21,11 +40,14 @@ def race(folder: Path, commands: int, jobs: int) -> str:
     assert [process.returncode for process in racing] == [0] * commands, "\n".join(texts)
     made = sorted(line.split(" finds ")[0] for text in texts for line in text.splitlines() if line.startswith("The judge of"))
     assert made == ["The judge of handwritten", "The judge of street"], made
+    statistics = [line for text in texts for line in text.splitlines() if line.startswith("Statistics made:")]
+    assert statistics == ["Statistics made: fd_clf"], statistics
     trained = sorted(found for text in texts for found in re.findall(r"^(\S+ seed \d+): .*training,", text, re.M))
     assert trained == ["cada-vae seed 0", "mopoe seed 0"], trained
     waited = sum("waiting for another command" in line.lower() for text in texts for line in text.splitlines())
     assert not list(folder.rglob("*.part"))
-    return f"{commands} commands of {jobs} jobs: each judge and each run made once, {waited} times waited, {time.monotonic() - began:.0f} s."
+    took = f"{time.monotonic() - began:.0f} s"
+    return f"{commands} commands of {jobs} jobs: each judge, the statistics and each run made once, {waited} times waited, {took}."
 
 
 if __name__ == "__main__":
