@@ -294,7 +294,7 @@ def test_the_readme_takes_the_table_between_its_markers(tmp_path):
 def test_peak_memory_is_that_of_the_command_alone(tmp_path):
     """Listing models takes PyTorch and little else, however large the process that asks."""
     ballast = np.ones(2**27)  # 1 GiB
-    assert 2**26 < processes.run_peak(["models"], tmp_path, threads=1) < 2**29 < ballast.nbytes
+    assert 2**26 < processes.run_peak(["models"], tmp_path, threads=1) < 3 * 2**28 < ballast.nbytes
     with pytest.raises(RuntimeError, match="No such option"):
         processes.run_peak(["models", "--all"], tmp_path, threads=1)
 
