@@ -14,7 +14,7 @@ TOOLS = {"models.base", "models.errors", "models.settings"}  # what metrics may 
 RULES = {  # folder -> whether a module may be imported there
     "models": lambda name: room(name) not in {"mmbench", "metrics"},
     "metrics": lambda name: room(name) != "mmbench" and (room(name) != "models" or name in TOOLS),
-    "mmbench/report": lambda name: room(name) not in {"torch", "torchvision", "models", "metrics"} or name == "models.errors",
+    "mmbench/report": lambda name: room(name) not in {"torch", "torchvision", "models", "metrics"} or name in {"models.errors", "metrics.groups"},
 }
 
 
