@@ -27,13 +27,9 @@ from benchmarks.ours import LEARNING_RATE
 from mmbench.data.batches import Batches
 from models.base import Batch, Modality
 from models.gaussian import GaussianMVAE
-from models.networks import CHANNELS, HIDDEN
+from models.networks import CHANNELS, HIDDEN, is_convolutional
 
 __all__ = ["coherence", "dataset", "make_peer", "paired", "train"]
-
-
-def _convolutional(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 3 and shape[1] % 8 == 0 and shape[2] % 8 == 0
 
 
 class Encoder(BaseEncoder):
@@ -42,7 +38,7 @@ class Encoder(BaseEncoder):
     def __init__(self, modality: Modality, latent: int):
         super().__init__()
         shape, numel = modality.shape, math.prod(modality.shape)
-        if _convolutional(shape):
+        if is_convolutional(shape):
             layers: list[nn.Module] = []
             for before, after in pairwise((shape[0], *CHANNELS)):
                 layers += [nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1), nn.ReLU()]
@@ -62,7 +58,7 @@ class Decoder(BaseDecoder):
     def __init__(self, modality: Modality, latent: int):
         super().__init__()
         shape, numel = modality.shape, math.prod(modality.shape)
-        if _convolutional(shape):
+        if is_convolutional(shape):
             low = (CHANNELS[-1], shape[1] // 8, shape[2] // 8)
             layers: list[nn.Module] = [nn.Linear(latent, math.prod(low)), nn.ReLU(), nn.Unflatten(1, low)]
             for before, after in pairwise((*CHANNELS[::-1], shape[0])):
@@ -110,8 +106,8 @@ def dataset(batches: Batches, steps: int) -> MultimodalBaseDataset:
 def train(peer: Any, data: MultimodalBaseDataset, batch: int) -> float:
     """Seconds of MultiVae's trainer over `data` once, from its `train()` to the model that it saves; its set-up is not counted.
 
-    The optimiser is the default, Adam. Batches are loaded in the process itself (the default, 0 workers): on two cores, workers take
-    more from the training than they give.
+    The optimiser is the default, Adam. Batches are loaded in the process itself (the default, 0 workers): workers would compete with
+    the training for the cores.
     """
     with TemporaryDirectory() as folder, quiet():
         config = BaseTrainerConfig(

@@ -4,7 +4,7 @@ import io
 import math
 import pickle
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -50,13 +50,18 @@ def check_archive(file: IO[bytes], limit: int) -> None:
         ValueError: for anything that is not a whole zip archive of plain or deflated members.
     """
     with zipfile.ZipFile(file) as archive:
-        declared = sum(member.file_size for member in archive.infolist())
-        if declared > limit:
-            raise ValueError(f"it declares {declared:,} bytes, more than {limit:,}")
-        if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in archive.infolist()):
-            raise ValueError("it is compressed in an unusual way")
+        _check_members(archive, limit)
         if (bad := archive.testzip()) is not None:
             raise ValueError(f"the checksum of {bad} is wrong")
+
+
+def _check_members(archive: zipfile.ZipFile, limit: int) -> None:
+    """ValueError for members that declare more than `limit` bytes together, or are neither plain nor deflated."""
+    declared = sum(member.file_size for member in archive.infolist())
+    if declared > limit:
+        raise ValueError(f"it declares {declared:,} bytes, more than {limit:,}")
+    if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in archive.infolist()):
+        raise ValueError("it is compressed in an unusual way")
 
 
 @_stumbling()
@@ -82,20 +87,20 @@ def read_headers(file: IO[bytes]) -> dict[str, Header]:
 
 
 @_stumbling()
-def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of an .npz called `names`, by default all.
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz.
 
     Raises:
-        OSError, ValueError: for an archive that is damaged or too large when unpacked, lacks one of them, or holds Python objects.
+        OSError, ValueError: for an archive that is damaged or too large when unpacked, or holds Python objects.
     """
-    with path.open("rb") as file:
-        check_archive(file, MAX_BYTES)
-        declared = sum(math.prod(header.shape) * header.dtype.itemsize for header in read_headers(file).values())
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        _check_members(archive, MAX_BYTES)
+        headers = read_headers(file)
+        declared = sum(math.prod(header.shape) * header.dtype.itemsize for header in headers.values())
         if declared > MAX_BYTES:
             raise ValueError(f"its arrays declare {declared:,} bytes, more than {MAX_BYTES:,}")
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in (arrays.files if names is None else names)}
+        # whole members, which zipfile checks against their CRC-32: numpy may leave the end of one unread, and with it the check
+        return {name: np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False) for name in headers}
 
 
 def torch_bytes(value: object) -> bytes:

@@ -13,7 +13,7 @@ from models.errors import InputError, suggest
 from models.registry import MODELS, ModelEntry
 from models.settings import describe, resolve, setting
 
-__all__ = ["PRESETS", "Overrides", "Preset", "RunConfig", "Training", "differences", "get_preset", "make_configs", "restore_config"]
+__all__ = ["PRESETS", "Overrides", "Preset", "RunConfig", "Training", "departures", "get_preset", "make_configs", "restore_config"]
 
 
 @dataclass(frozen=True)
@@ -185,13 +185,18 @@ def restore_config(stored: Mapping[str, Any]) -> RunConfig:
     )
 
 
-def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
+def departures(stored: Mapping[str, Any], decisive: Mapping[str, Any]) -> list[str]:
+    """Where the config.json `stored` differs from what a run's configuration makes decisive, the code of a model's file included."""
+    return _differences({key: stored[key] for key in (*decisive, "code") if key in stored}, decisive)
+
+
+def _differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
     """The keys, dotted, under which two JSON objects differ."""
     found = []
     for key in sorted(set(a) | set(b)):
         left, right = a.get(key), b.get(key)
         if isinstance(left, Mapping) and isinstance(right, Mapping):
-            found += differences(left, right, f"{prefix}{key}.")
+            found += _differences(left, right, f"{prefix}{key}.")
         elif left != right:
             found.append(f"{prefix}{key} ({left} there, {right} asked for)")
     return found

@@ -14,7 +14,7 @@ from torch import Tensor
 from metrics.evaluation import FRECHET, Evaluation, References, Samples, evaluate
 from metrics.groups import metric_group
 from mmbench.checkpoints import load_weights
-from mmbench.config import RunConfig, differences, get_preset, restore_config
+from mmbench.config import RunConfig, departures, get_preset, restore_config
 from mmbench.console import Console, Task
 from mmbench.data.base import MultimodalData, Split, load_data
 from mmbench.data.pairing import make_pairs
@@ -161,7 +161,7 @@ def evaluate_folders(
             console.say("Stopped. Runs evaluated so far are written; the others keep the metrics that they had.")
             return stop.exit_code
     for preset in sorted({run.folder.path.parents[1] for run in runs}):
-        write_report(preset)
+        write_report(preset, console.say)
     return 0
 
 
@@ -206,7 +206,7 @@ def _finished_run(folder: RunFolder, config: RunConfig, data: MultimodalData) ->
     stored, decisive, hash = folder.config, config.decisive(data), config.hash(data)
     assert stored is not None
     if stored["hash"] != hash:
-        keys = differences({key: stored.get(key) for key in (*decisive, "code")}, decisive)
+        keys = departures(stored, decisive)
         remedy = "Train it again under a --label: it is of an earlier version of mmbench."
         if any(key.startswith("data.") for key in keys):
             remedy = "Name its data with --data-dir."

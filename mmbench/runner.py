@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from metrics.groups import metric_group
-from mmbench.config import PRESETS, differences
+from mmbench.config import PRESETS, departures
 from mmbench.console import Console, duration
 from mmbench.data.base import MultimodalData, load_data
 from mmbench.data.batches import Batches
@@ -100,8 +100,7 @@ def _plan(job: Job, data: MultimodalData) -> list[Run]:
 def _check_origin(file: Path, hash: str, run: Run, data: MultimodalData) -> None:
     """InputError unless `run` has the configuration of the config.json `file`, whose hash is `hash`."""
     if run.hash != hash:
-        stored, decisive = read_config(file), run.config.decisive(data)
-        found = "; ".join(differences({key: stored[key] for key in (*decisive, "code") if key in stored}, decisive)) or "its hash"
+        found = "; ".join(departures(read_config(file), run.config.decisive(data))) or "its hash"
         raise InputError(
             f"The run of {file} was made with other data or code: {found}. Name its data with --data-dir, its model's file with --model-file."
         )

@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from mmbench.config import differences
+from mmbench.config import departures
 from mmbench.files import check_writable, exists, file_hash, write_atomically, write_json
 from mmbench.locks import locked
 from mmbench.records import STATES, check_results, read_config, read_metrics, read_status
@@ -93,7 +93,7 @@ class RunFolder:
         config = self.config
         if config is None or config["hash"] == hash:
             return
-        found = differences({key: config[key] for key in (*decisive, "code") if key in config}, decisive)
+        found = departures(config, decisive)
         raise InputError(
             f"{self.path} holds a run of another configuration, which differs in {'; '.join(found) or 'its hash'}. "
             "Keep both with --label NAME, write elsewhere with --results, or delete that folder."
@@ -103,8 +103,7 @@ class RunFolder:
         columns = list(dict.fromkeys(key for row in rows for key in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
-        if columns:  # otherwise the file is empty: training did not get as far as its first row
-            writer.writeheader()
+        writer.writeheader()
         writer.writerows(rows)
         write_atomically(self.history_file, lambda file: file.write(text.getvalue().encode()))
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-__all__ = ["Double", "Halve"]
+__all__ = ["Double", "Halve", "channels_last"]
 
 FEW = 16  # channels up to which torch's transposed convolution is slow in any precision
 
@@ -75,20 +75,20 @@ class _DoubleOnCPU(torch.autograd.Function):
 
 def _halved(fine: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """(B, C, 2H, 2W) to (B, O, H, W)."""
-    return functional.conv2d(_channels_last(fine), weight, bias, stride=2, padding=1)
+    return functional.conv2d(channels_last(fine), weight, bias, stride=2, padding=1)
 
 
 def _doubled(coarse: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """(B, O, H, W) to (B, C, 2H, 2W)."""
     channels = weight.shape[1]
     if coarse.dtype != torch.bfloat16 and channels > FEW:
-        return functional.conv_transpose2d(_channels_last(coarse), weight, bias, stride=2, padding=1)
+        return functional.conv_transpose2d(channels_last(coarse), weight, bias, stride=2, padding=1)
     # Padded by one pixel, pixel 2i + r of a row (and 2j + s of a column) sees two coarse pixels, i and i - 1, through elements r and
     # r + 2 of the kernel: a transposed convolution with a kernel of 2, stride 1 and channels (r, s, C).
     kernel = weight.permute(0, 2, 3, 1).unflatten(1, (2, 2)).unflatten(3, (2, 2))  # O, 2, r, 2, s, C
     kernel = kernel.transpose(2, 3).flatten(3).permute(0, 3, 1, 2)
     bias = None if bias is None else bias.repeat(4)
-    low = functional.conv_transpose2d(_channels_last(coarse), kernel, bias)
+    low = functional.conv_transpose2d(channels_last(coarse), kernel, bias)
     subpixels = low.permute(0, 2, 3, 1).unflatten(3, (2, 2, channels))  # B, H + 1, W + 1, r, s, C
     items, _, height, width = coarse.shape
     fine = torch.empty(items, channels, 2 * height, 2 * width, dtype=coarse.dtype, memory_format=torch.channels_last)
@@ -101,7 +101,7 @@ def _doubled(coarse: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
 
 def _weight_gradient(fine: Tensor, coarse: Tensor, weight: Tensor) -> Tensor:
     """(O, C, 4, 4): the sum over items and coarse pixels of coarse times the 4 x 4 patch of fine that belongs to it."""
-    fine, coarse = _channels_last(fine), _channels_last(coarse)
+    fine, coarse = channels_last(fine), channels_last(coarse)
     many, few = weight.shape[:2]
     if coarse.dtype != torch.bfloat16 or few <= 32:
         # the way of a plain convolution also for a transposed one, whose own way is half as fast
@@ -115,5 +115,6 @@ def _weight_gradient(fine: Tensor, coarse: Tensor, weight: Tensor) -> Tensor:
     return product.view(many, 4, 4, few).permute(0, 3, 1, 2)
 
 
-def _channels_last(x: Tensor) -> Tensor:
+def channels_last(x: Tensor) -> Tensor:
+    """Images (B, C, H, W) in the memory format of all of this."""
     return x.contiguous(memory_format=torch.channels_last)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.base import Modality
-from models.convolutions import Double, Halve
+from models.convolutions import Double, Halve, channels_last
 
 __all__ = ["make_decoder", "make_encoder"]
 
@@ -32,7 +32,7 @@ class Flatten(nn.Flatten):
 
     def forward(self, input: Tensor) -> Tensor:
         if input.requires_grad:
-            input.register_hook(_channels_last)
+            input.register_hook(channels_last)
         return super().forward(input)
 
 
@@ -40,21 +40,17 @@ class Unflatten(nn.Unflatten):
     """To images that lie in memory as the layers after it compute: channels last."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return _channels_last(super().forward(input))
+        return channels_last(super().forward(input))
 
 
-def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-def _convolutional(shape: tuple[int, ...]) -> bool:
+def is_convolutional(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[1] % 8 == 0 and shape[2] % 8 == 0
 
 
 def make_encoder(modality: Modality, outputs: int) -> nn.Module:
     """A network from (B, *shape) to (B, outputs)."""
     numel = math.prod(modality.shape)
-    if not _convolutional(modality.shape):
+    if not is_convolutional(modality.shape):
         return nn.Sequential(nn.Flatten(), nn.Linear(numel, HIDDEN), nn.ReLU(inplace=True), nn.Linear(HIDDEN, outputs), Float32())
     channels, height, width = modality.shape
     layers: list[nn.Module] = []
@@ -68,7 +64,7 @@ def make_decoder(modality: Modality, latent: int) -> nn.Module:
     """A network from (B, latent) to means (B, *shape): in [0, 1], and summing to 1 over the last axis of a categorical modality."""
     shape = modality.shape
     mean = nn.Softmax(dim=-1) if modality.likelihood == "categorical" else nn.Sigmoid()
-    if not _convolutional(shape):
+    if not is_convolutional(shape):
         return nn.Sequential(
             nn.Linear(latent, HIDDEN), nn.ReLU(inplace=True), nn.Linear(HIDDEN, math.prod(shape)), nn.Unflatten(1, shape), Float32(), mean
         )

@@ -82,7 +82,7 @@ def test_negative_sizes_and_lacking_memory_are_damage(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"a\.npy declares a negative size"):
         read_npz(path)
     np.savez(path, a=np.zeros(3))
-    monkeypatch.setattr("numpy.load", lambda *a, **k: (_ for _ in ()).throw(MemoryError))
+    monkeypatch.setattr("numpy.lib.format.read_array", lambda *a, **k: (_ for _ in ()).throw(MemoryError))
     with pytest.raises(ValueError, match="MemoryError"):
         read_npz(path)
 

@@ -340,7 +340,7 @@ def test_evaluation_of_a_run_out_of_its_place(place, run, invoke, tmp_path):
 
 def test_evaluation_keeps_what_it_does_not_compute(run, invoke, monkeypatch):
     """Judges that judged nothing now leave the accuracy that belongs to the coherences; metrics of another configuration are refused."""
-    monkeypatch.setattr("mmbench.evaluation.write_report", lambda folder: [])
+    monkeypatch.setattr("mmbench.evaluation.write_report", lambda *_: [])
     path = run / "metrics.json"
     mark = {"judge/street": 0.125, "judge/handwritten": 0.25}
     damage(path, {"references": mark, "metrics": {"joint_coherence": 0.5, "probe/street": 0.0}, "reasons": {}})

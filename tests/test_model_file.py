@@ -162,7 +162,7 @@ print(repr(config.entry.model(TWO, config.settings)), config.entry.file.code)
 def test_a_run_of_a_file_from_beginning_to_end(write, invoke, tmp_path, monkeypatch):
     for room in ("runner", "evaluation"):
         monkeypatch.setattr(f"mmbench.{room}.load_data", load_data_once)
-        monkeypatch.setattr(f"mmbench.{room}.write_report", lambda folder: [])
+        monkeypatch.setattr(f"mmbench.{room}.write_report", lambda *_: [])
     monkeypatch.chdir(tmp_path)
     path = Path(write().name)
     folder = Path("results/digits/smoke/mine/seed-0")

@@ -236,7 +236,8 @@ def start(tmp_path, *options):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
     status = seed_folder(tmp_path) / "status.json"
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (status.exists() and read_json(status)["state"] == "running"):
+    while not (status.exists() and read_json(status)["state"] == "running"):
+        assert time.monotonic() < deadline, "it does not begin to train"
         time.sleep(0.1)
     time.sleep(1)
     return process

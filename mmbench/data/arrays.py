@@ -37,7 +37,7 @@ def read_arrays(path: Path, shape: tuple[int, ...]) -> LabelledArrays:
         with path.open("rb") as file:
             headers = read_headers(file)
         _check_headers(path, headers, shape)
-        found = read_npz(path, [name for name in LabelledArrays._fields if name in headers])
+        found = read_npz(path)
     except InputError:  # is a ValueError too
         raise
     except (OSError, ValueError) as error:
