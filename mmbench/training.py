@@ -1,8 +1,8 @@
 """Training: stages of a model over batches, checkpointed, resumable to the bit, with no host synchronisation in the step."""
 
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,19 @@ class _Recorder:
         return dict(zip(self.names, table.double().mean(0).tolist(), strict=True))
 
 
+@contextmanager
+def _denormals_flushed() -> Iterator[None]:
+    """Numbers too small for normalised floats (below 1.2e-38 in float32) count as zero meanwhile.
+
+    Processors take many times as long for them, and importance weights breed them: MMVAE with K = 10 trains twice as fast without.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
 class Trainer:
     """Trains one model and keeps its checkpoint.
 
@@ -88,6 +101,10 @@ class Trainer:
     def run(self) -> bool:
         """Train to the end of the budget, from the checkpoint where there is one. True when finished, False when stopped."""
         keep_freed_memory()
+        with _denormals_flushed():
+            return self._run_stages()
+
+    def _run_stages(self) -> bool:
         saved = self._restore()
         self._began = time.monotonic() - self.seconds
         self.model.train()

@@ -325,3 +325,11 @@ def test_a_full_disk_loses_no_checkpoint(batches, tmp_path, monkeypatch):
         train_noisy(batches, tmp_path / "broken")
     monkeypatch.undo()
     assert same(train_noisy(batches, tmp_path / "broken"), whole)
+
+
+def test_numbers_below_the_smallest_normal_one_are_zero_in_training_only(batches, tmp_path):
+    tiny = torch.tensor([1e-40])
+    seen = []
+    assert make_trainer(make_model(MODELS.get("mopoe")), batches, tmp_path, report=lambda step, row: seen.append(float(tiny * 0.5))).run()
+    assert seen and not any(seen)
+    assert float(tiny * 0.5) > 0
