@@ -53,11 +53,22 @@ def _results_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _data_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    data_dir = click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the images (default: MMBENCH_DATA).")
-    device = click.option("--device", type=str, default="auto", show_default=True, help="auto, cpu, cuda or mps.")
     metrics = click.option("--metrics", help="Only these, comma-separated: coherence, fd_clf, fid, probe (default: the preset's own).")
     weights = click.option("--inception-weights", type=click.Path(path_type=Path), help="File of pytorch-fid's Inception weights, for FID.")
-    return data_dir(device(metrics(weights(function))))
+    return _device_options(metrics(weights(function)))
+
+
+def _jobs_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--jobs", type=int, help="Runs at once (default on a CPU: as many one-thread runs as cores).")(function)
+
+
+def _precision_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--precision", default="auto", show_default=True, help="fp32, bf16, or auto: bf16 where the processor has it.")(function)
+
+
+def _device_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    data_dir = click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the images (default: MMBENCH_DATA).")
+    return data_dir(click.option("--device", type=str, default="auto", show_default=True, help="auto, cpu, cuda or mps.")(function))
 
 
 def _model_file_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,8 +85,9 @@ def _model_file_option(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, for every model or as MODEL.KEY=VALUE.")
 @click.option("--config", type=click.Path(path_type=Path), help="Make the run of this config.json again, in place of all of the above.")
 @click.option("--label", help="Keep this variant apart from the unlabelled runs.")
-@click.option("--jobs", type=int, help="Runs at once (default on a CPU: as many one-thread runs as cores).")
-@click.option("--precision", default="auto", show_default=True, help="fp32, bf16, or auto: bf16 where the processor has it.")
+@click.option("--looks", default=0, show_default=True, help="Evaluate on validation images so many times while training, for curves.")
+@_jobs_option
+@_precision_option
 @_results_option
 @_data_options
 def run(
@@ -112,6 +124,29 @@ def run(
     if dataset is None:
         raise InputError("No data set to run on: name one with --dataset (`mmbench datasets` lists them), or a run to make again with --config.")
     sys.exit(run_job(Job.from_options(models, dataset, preset, seeds, overrides, label, results, precision=precision, **where)))
+
+
+@main.command()
+@click.option("--models", help="all, or names separated by commas (default: those of --model-file).")
+@_model_file_option
+@click.option("--dataset", required=True, help="A data set (see `mmbench datasets`).")
+@click.option("--preset", help="Whose defaults the first trial has: paper, cpu, quick or smoke (default: the data set's own).")
+@click.option("--trials", default=8, show_default=True, help="Of every model; those of earlier commands count.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, for example --set steps=2000.")
+@click.option("--results", type=click.Path(path_type=Path), default=f"{RESULTS}/tuning", show_default=True, help="Folder of the trials.")
+@_jobs_option
+@_precision_option
+@_device_options
+def tune(models: str | None, dataset: str, preset: str | None, trials: int, overrides: tuple[str, ...], **where: Any) -> None:
+    """Search for good settings of every model, judged on validation images: test images are never looked at.
+
+    Every model gets the same number of trials; models/settings.py says how a setting declares what is tried.
+    """
+    from mmbench.job import Job
+    from mmbench.tuning import METRICS
+    from mmbench.tuning import tune as make_trials
+
+    sys.exit(make_trials(Job.from_options(models, dataset, preset, "0", overrides, metrics=METRICS, **where), trials))
 
 
 @main.command()

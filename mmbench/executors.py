@@ -5,7 +5,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection, parent_process, resource_tracker
@@ -39,11 +39,11 @@ def shared_memory_holds(size: int) -> bool:
     return not folder.exists() or shutil.disk_usage(folder).free > 2 * size
 
 
-def execute(runs: Sequence[RunT], work: Work[RunT], jobs: int, console: Console, stop: Stop, lost: Callable[[RunT, str], None]) -> list[RunT]:
+def execute(runs: Iterable[RunT], work: Work[RunT], jobs: int, console: Console, stop: Stop, lost: Callable[[RunT, str], None]) -> list[RunT]:
     """Make all runs, `jobs` at a time; those that failed.
 
     Args:
-        runs: in the order in which they start.
+        runs: in the order in which they start; each is asked for when there is a process for it.
         work: makes one.
         jobs: 1 makes them in this process; more start a process for each run, with its share of the threads.
         console: shows all of them.
@@ -76,14 +76,12 @@ class _Workers(Generic[RunT]):
         self.context = torch.multiprocessing.get_context("spawn")
         self.working: list[_Worker[RunT]] = []
         self.failed: list[RunT] = []
-        self.stopped = False
+        self.stopped = self.exhausted = False
 
-    def execute(self, runs: Sequence[RunT]) -> list[RunT]:
-        waiting = list(runs)
+    def execute(self, runs: Iterable[RunT]) -> list[RunT]:
+        waiting = iter(runs)
         try:
-            while self.working or (waiting and self.stop.signal is None):
-                while waiting and len(self.working) < self.jobs and self.stop.signal is None:
-                    self._start(waiting.pop(0))
+            while self._fill(waiting) or self.working:
                 waited = [w.process.sentinel for w in self.working] + [w.pipe for w in self.working if not w.ended]
                 connection.wait(waited, timeout=UPDATE_SECONDS)
                 for worker in list(self.working):
@@ -98,9 +96,18 @@ class _Workers(Generic[RunT]):
                 worker.process.kill()
                 worker.process.join()
                 _close(worker)
-        if self.stopped or waiting:
+        if self.stopped or not self.exhausted:
             raise StoppedError
         return self.failed
+
+    def _fill(self, waiting: Iterator[RunT]) -> bool:
+        """Start runs until all processes have one; False where nothing more is to start."""
+        while len(self.working) < self.jobs and not self.exhausted and self.stop.signal is None:
+            try:
+                self._start(next(waiting))
+            except StopIteration:
+                self.exhausted = True
+        return not self.exhausted and self.stop.signal is None
 
     def _start(self, run: RunT) -> None:
         receiver, sender = self.context.Pipe(duplex=False)

@@ -33,6 +33,7 @@ class Job:
         metrics: groups of metrics to compute.
         inception_weights: file of pytorch-fid's weights, None to look where pytorch-fid keeps them.
         jobs: runs made at once, None for the default.
+        looks: at validation images while a run is trained, for its history.
         adopt_precision: take up runs that are there already in the precision that they were begun with.
         command: that makes the same job, without the folders of this machine.
         origin: the config.json whose run this job makes again, and the hash that it must have; None for other jobs.
@@ -47,6 +48,7 @@ class Job:
     metrics: frozenset[str]
     inception_weights: Path | None
     jobs: int | None
+    looks: int
     adopt_precision: bool
     command: str
     origin: tuple[Path, str] | None = None
@@ -63,6 +65,7 @@ class Job:
         metrics: str | None = None,
         inception_weights: Path | None = None,
         jobs: int | None = None,
+        looks: int = 0,
         model_files: Sequence[Path] = (),
     ) -> "Job":
         """A job that makes the run of a config.json again; InputError for a file that is none, or of a model that is not there."""
@@ -84,7 +87,8 @@ class Job:
             device=pick_device(device),
             metrics=wanted,
             inception_weights=inception_weights,
-            jobs=_check_jobs(jobs),
+            jobs=_check_count("--jobs", jobs, 1),
+            looks=_check_count("--looks", looks, 0) or 0,
             adopt_precision=False,
             command=stored["command"] + (f" --label {label}" if label else ""),
             origin=(file, stored["hash"]),
@@ -107,6 +111,7 @@ class Job:
         metrics: str | None = None,
         inception_weights: Path | None = None,
         jobs: int | None = None,
+        looks: int = 0,
         model_files: Sequence[Path] = (),
     ) -> "Job":
         """A job from the options of `mmbench run`, in their text form; InputError for the first one that is not usable."""
@@ -133,7 +138,8 @@ class Job:
             device=where,
             metrics=wanted,
             inception_weights=inception_weights,
-            jobs=_check_jobs(jobs),
+            jobs=_check_count("--jobs", jobs, 1),
+            looks=_check_count("--looks", looks, 0) or 0,
             adopt_precision=precision == "auto",
             command=join(words),
         )
@@ -145,10 +151,10 @@ def _check_label(label: str | None) -> str | None:
     return label
 
 
-def _check_jobs(jobs: int | None) -> int | None:
-    if jobs is not None and jobs < 1:
-        raise InputError(f"--jobs {jobs} is not usable: expected a whole number, at least 1.")
-    return jobs
+def _check_count(option: str, count: int | None, least: int) -> int | None:
+    if count is not None and count < least:
+        raise InputError(f"{option} {count} is not usable: expected a whole number, at least {least}.")
+    return count
 
 
 def _pick_models(names: str | None, files: Sequence[Path]) -> list[ModelEntry]:

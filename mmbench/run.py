@@ -4,7 +4,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,8 +24,11 @@ from mmbench.training import Trainer
 from models.base import MultimodalModel
 from models.errors import InputError
 
-__all__ = ["MakeRun", "Run", "computing_threads", "is_done", "seconds_per_step"]
+__all__ = ["LOOK", "MakeRun", "Run", "computing_threads", "is_done", "seconds_per_step"]
 
+LOOK = "validation/"  # before the names of what a look adds to the history
+LOOKED = frozenset({"coherence", "probe"})
+LOOK_DRAWS = 2_000  # joint draws of a look: its standard error of 1 % is enough for a curve
 MEASURE_SECONDS = 1.0  # of training steps behind an estimate
 
 
@@ -112,6 +115,9 @@ class MakeRun:
         )
         console.say(f"{run.name}: {summarise(evaluation)}  ({duration(training)} training, {duration(evaluating)} evaluation)")
 
+    def looked(self, run: Run, step: int, metrics: dict[str, float]) -> None:
+        """Called with what a look after `step` found; what it raises makes the run a failed one."""
+
     def _train(self, run: Run, model: MultimodalModel, console: Console, stop: Stop) -> Trainer:
         config = run.config
         batches = Batches(self.data.train, self.data.modalities, config.training.batch_size, run.seed, self.job.device)
@@ -123,7 +129,16 @@ class MakeRun:
             def stopped() -> bool:
                 return stop.signal is not None
 
-            trainer = Trainer(model, batches, config.training, run.folder.checkpoint, run.hash, config.precision, report, stopped, console.say)
+            looking = _light(config), self.data.held_out()
+
+            def look(step: int) -> dict[str, float]:
+                found = evaluate_run(model, looking[1], self.references, looking[0], LOOKED, console, stop).metrics
+                known = {name: value for name, value in found.items() if value is not None}
+                self.looked(run, step, known)
+                return {f"{LOOK}{name}": value for name, value in known.items()}
+
+            where = run.folder.checkpoint, run.hash, config.precision
+            trainer = Trainer(model, batches, config.training, *where, report, stopped, console.say, look, self.job.looks)
             try:
                 finished = trainer.run()
             except Exception:
@@ -134,6 +149,12 @@ class MakeRun:
         if not finished:
             raise StoppedError
         return trainer
+
+
+def _light(config: RunConfig) -> RunConfig:
+    """`config` with as few draws as a look needs."""
+    draws = min(LOOK_DRAWS, config.protocol.joint_draws)
+    return replace(config, protocol=replace(config.protocol, draws=max(draws, 2), joint_draws=draws))
 
 
 def _write_history(run: Run, trainer: Trainer) -> None:

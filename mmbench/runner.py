@@ -24,7 +24,7 @@ from mmbench.signals import Stop, StoppedError
 from mmbench.store import RunFolder, prepare_results
 from models.errors import InputError
 
-__all__ = ["run_job"]
+__all__ = ["announce", "lost", "run_job"]
 
 
 def run_job(job: Job) -> int:
@@ -59,9 +59,9 @@ def run_job(job: Job) -> int:
             if todo:
                 references = make_references(data, first.protocol, job.metrics, job.inception_weights, job.device, console, stop.check)
                 threads = max(1, torch.get_num_threads() // jobs)
-                _announce(todo, job, data, threads, stop)
+                announce(todo, job, data, threads, stop)
                 console.say(_estimate(job, todo, data, jobs, threads, stop))
-                failed = execute(todo, MakeRun(job, data, references), jobs, console, stop, _lost)
+                failed = execute(todo, MakeRun(job, data, references), jobs, console, stop, lost)
                 stop.check()
         except StoppedError:
             console.say("Stopped. What is done is kept: the same command goes on from here.")
@@ -106,7 +106,7 @@ def _check_origin(file: Path, hash: str, run: Run, data: MultimodalData) -> None
         )
 
 
-def _announce(runs: Sequence[Run], job: Job, data: MultimodalData, threads: int, stop: Stop) -> None:
+def announce(runs: Sequence[Run], job: Job, data: MultimodalData, threads: int, stop: Stop) -> None:
     """Write the configuration of every run that has none yet; its state is pending from then on."""
     for run in runs:
         if run.folder.config is not None:
@@ -170,7 +170,7 @@ class _HeldError(Exception):
     """Another command is at work on the run."""
 
 
-def _lost(run: Run, how: str) -> None:
+def lost(run: Run, how: str) -> None:
     """A run whose process died could not write its own failure."""
 
     def leave() -> None:

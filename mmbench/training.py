@@ -1,7 +1,7 @@
 """Training: stages of a model over batches, checkpointed, resumable to the bit, with no host synchronisation in the step."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,8 @@ class Trainer:
         precision: "fp32", or "bf16" for autocast to bfloat16 in the loss; weights, gradients and optimiser stay in float32.
         stop: asked after every step; once it says True, `run` writes a checkpoint and returns.
         say: told about checkpoints that are damaged and not used.
+        look: gives numbers by name after a step, which are added to that row of the history; it leaves weights and torch's random state as they were.
+        looks: how many times it is called, at evenly spaced steps of which the last is the end.
     """
 
     def __init__(
@@ -86,6 +88,8 @@ class Trainer:
         report: Callable[[int, dict[str, Any]], object] = lambda step, row: None,
         stop: Callable[[], bool] = lambda: False,
         say: Callable[[str], object] = print,
+        look: Callable[[int], Mapping[str, float]] = lambda step: {},
+        looks: int = 0,
     ):
         self.model, self.batches, self.config, self.report, self.stop, self.say = model, batches, config, report, stop, say
         self.checkpoints = Checkpoints(checkpoint, hash, batches.seed) if checkpoint else None
@@ -97,6 +101,7 @@ class Trainer:
         self.recorder = _Recorder([], [])
         self.optimizer: torch.optim.Optimizer | None = None
         self.log_every = max(1, min(LOG_EVERY, config.steps // 20))
+        self.look, self.looks = look, self._look_steps(looks)
 
     def run(self) -> bool:
         """Train to the end of the budget, from the checkpoint where there is one. True when finished, False when stopped."""
@@ -121,6 +126,11 @@ class Trainer:
             first = last
         return True
 
+    def _look_steps(self, count: int) -> frozenset[int]:
+        """`count` steps, evenly spaced up to the last as far as the history has rows there."""
+        rows = -(-self.config.steps // self.log_every)
+        return frozenset(min(-(-rows * (k + 1) // count) * self.log_every, self.config.steps) for k in range(count))
+
     def _make_optimizer(self, stage: Stage) -> torch.optim.Optimizer:
         device = stage.parameters[0].device
         return torch.optim.Adam(stage.parameters, lr=self.config.learning_rate, fused=device.type in ("cpu", "cuda"))
@@ -135,6 +145,8 @@ class Trainer:
             rate = self.config.learning_rate * 0.9 ** ((progress >= 0.4) + (progress >= 0.8))
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
+            if self.step + 1 in self.looks:
+                self._save(index)  # a look takes seconds: one that is stopped or killed is all that is lost
             batch = self.batches.batch(self.step)
             with torch.autocast(self.batches.device.type, torch.bfloat16) if self.low_precision else nullcontext():
                 loss = stage.loss(batch, progress)
@@ -145,6 +157,8 @@ class Trainer:
             self.step += 1
             if self.step % self.log_every == 0 or self.step == last:
                 row = {"step": self.step, "stage": stage.name, "learning_rate": rate, **self.recorder.flush(self.step)}
+                if self.step in self.looks:
+                    row |= self.look(self.step)
                 self.history.append(row)
                 self.report(self.step, row)
             stopping = self.stop()

@@ -27,13 +27,13 @@ class CADAVAESettings:
     """
 
     latent_size: int = setting(40, "dimensions of the latent", low=1)
-    beta: float = setting(0.25, "final weight of the KL terms", low=0)
+    beta: float = setting(0.25, "final weight of the KL terms", low=0, search=(0.05, 5.0))
     beta_start: float = setting(0.0, "share of training at which beta leaves 0", low=0, high=1)
     beta_end: float = setting(0.93, "share of training at which beta is final", low=0, high=1)
-    cross: float = setting(2.37, "gamma, final weight of the cross reconstructions", low=0)
+    cross: float = setting(2.37, "gamma, final weight of the cross reconstructions", low=0, search=(0.5, 10.0))
     cross_start: float = setting(0.21, "share of training at which gamma leaves 0", low=0, high=1)
     cross_end: float = setting(0.75, "share of training at which gamma is final", low=0, high=1)
-    distance: float = setting(8.13, "delta, final weight of the distances between posteriors", low=0)
+    distance: float = setting(8.13, "delta, final weight of the distances between posteriors", low=0, search=(1.0, 40.0))
     distance_start: float = setting(0.06, "share of training at which delta leaves 0", low=0, high=1)
     distance_end: float = setting(0.22, "share of training at which delta is final", low=0, high=1)
 

@@ -35,12 +35,16 @@ class CNFMVAESettings:
     latent_size: int = setting(40, "dimensions of the latent", low=2)
     flow_layers: int = setting(5, "affine coupling layers per modality", low=1)
     flow_hidden: int = setting(128, "units in the two hidden layers of a coupling network", low=1)
-    contrast_weight: float = setting(10.0, "lambda, weight of the contrastive term of each pair of modalities", low=0)
-    temperature: float = setting(1.0, "tau of the contrastive term", low=1e-3)
-    contrast_on: str = setting("sample", "the contrastive term sees f(z) (sample) or f(e) (mean)", choices=("sample", "mean"))
+    contrast_weight: float = setting(10.0, "lambda, weight of the contrastive term of each pair of modalities", low=0, search=(3.0, 30.0))
+    temperature: float = setting(1.0, "tau of the contrastive term", low=1e-3, search=(0.5, 40.0))
+    contrast_on: str = setting(
+        "sample", "the contrastive term sees f(z) (sample) or f(e) (mean)", choices=("sample", "mean"), search=("sample", "mean")
+    )
     initial_noise: float = setting(0.1, "s1, standard deviation of the posterior, at first", low=1e-6)
-    likelihood_scale: float = setting(0.5, "s2, standard deviation of the Gaussian likelihood (initial value if trained)", low=1e-3)
-    train_likelihood_scale: bool = setting(False, "learn s2 instead of keeping it fixed")
+    likelihood_scale: float = setting(
+        0.5, "s2, standard deviation of the Gaussian likelihood (initial value if trained)", low=1e-3, search=(0.1, 1.0)
+    )
+    train_likelihood_scale: bool = setting(False, "learn s2 instead of keeping it fixed", search=(False, True))
 
 
 def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:

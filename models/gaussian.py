@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from models.base import Batch, Modality, MultimodalModel, SharedLatentModel
 from models.likelihoods import make_likelihood
 from models.networks import make_decoder, make_encoder
+from models.settings import setting
 
-__all__ = ["DiagonalGaussian", "GaussianMVAE", "GaussianVAEs", "product_of_experts"]
+__all__ = ["DiagonalGaussian", "GaussianMVAE", "GaussianVAEs", "product_of_experts", "weights_setting"]
 
 
 class DiagonalGaussian(NamedTuple):
@@ -52,10 +53,18 @@ def product_of_experts(posteriors: Sequence[DiagonalGaussian], prior_expert: boo
     return DiagonalGaussian((means * precisions).sum(0) / total, -total.log())
 
 
+def weights_setting() -> Any:
+    """The setting `modality_weights`: of models whose authors give a modality of few dimensions a larger weight."""
+    choices = ("published", "equal")
+    return setting(
+        "published", "weights of the reconstructions: those of the modalities, as published, or equal ones", choices=choices, search=choices
+    )
+
+
 class GaussianVAEs(MultimodalModel):
     """An encoder to a diagonal Gaussian and a decoder per modality; whether they share a latent is for the subclass to say.
 
-    Its settings have `latent_size`, and `likelihood` and `likelihood_scale` unless it overrides `likelihood`.
+    Its settings have `latent_size`; `likelihood` and `likelihood_scale` unless it overrides `likelihood`; they may have `modality_weights`.
     """
 
     def __init__(self, modalities: Sequence[Modality], settings: Any):
@@ -74,8 +83,9 @@ class GaussianVAEs(MultimodalModel):
         return {name: DiagonalGaussian(*self.encoders[name](x).chunk(2, dim=-1)) for name, x in inputs.items()}
 
     def weighted(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """The sum of one term per modality, each times its modality's weight."""
-        return torch.stack([self.modalities[name].weight * term for name, term in terms.items()]).sum(0)
+        """The sum of one term per modality, each times its modality's weight where weights are not to be equal."""
+        equal = getattr(self.settings, "modality_weights", "published") == "equal"
+        return torch.stack([term if equal else self.modalities[name].weight * term for name, term in terms.items()]).sum(0)
 
 
 class GaussianMVAE(GaussianVAEs, SharedLatentModel):

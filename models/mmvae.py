@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from models.base import Batch, Loss, Modality
-from models.gaussian import DiagonalGaussian, GaussianMVAE
+from models.gaussian import DiagonalGaussian, GaussianMVAE, weights_setting
 from models.networks import decode_flat
 from models.registry import register
 from models.settings import setting
@@ -52,7 +52,8 @@ class MMVAESettings:
     samples: int = setting(1, "K, importance samples from each expert", low=1)
     posterior: str = setting("gaussian", "family of posteriors and prior: gaussian, or laplace as published", choices=tuple(FAMILIES))
     likelihood: str = setting("laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli"))
-    likelihood_scale: float = setting(0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3)
+    likelihood_scale: float = setting(0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3, search=(0.1, 1.0))
+    modality_weights: str = weights_setting()
 
 
 @register("mmvae", settings=MMVAESettings, source="Shi et al. 2019, arXiv 1911.03393", title="MMVAE", presets={"paper": {"samples": 30}})

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from models.base import Batch, Loss
-from models.gaussian import DiagonalGaussian, GaussianMVAE, product_of_experts
+from models.gaussian import DiagonalGaussian, GaussianMVAE, product_of_experts, weights_setting
 from models.registry import register
 from models.settings import setting
 
@@ -19,9 +19,10 @@ class MoPoESettings:
     """Defaults as published for MNIST-SVHN-Text (github.com/thomassutter/MoPoE, job_mnistsvhntext), latent size as in the comparison."""
 
     latent_size: int = setting(40, "dimensions of the latent", low=1)
-    beta: float = setting(2.5, "weight of the KL term", low=0)
+    beta: float = setting(2.5, "weight of the KL term", low=0, search=(0.25, 10.0))
     likelihood: str = setting("laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli"))
-    likelihood_scale: float = setting(0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3)
+    likelihood_scale: float = setting(0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3, search=(0.1, 1.0))
+    modality_weights: str = weights_setting()
 
 
 @register("mopoe", settings=MoPoESettings, source="Sutter et al. 2021, arXiv 2105.02470", title="MoPoE")

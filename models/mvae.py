@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from models.base import Batch, Loss
-from models.gaussian import DiagonalGaussian, GaussianMVAE, product_of_experts
+from models.gaussian import DiagonalGaussian, GaussianMVAE, product_of_experts, weights_setting
 from models.networks import decode_flat
 from models.registry import register
 from models.settings import setting
@@ -22,10 +22,11 @@ class MVAESettings:
     """
 
     latent_size: int = setting(40, "dimensions of the latent", low=1)
-    beta: float = setting(1.0, "final weight of the KL terms", low=0)
+    beta: float = setting(1.0, "final weight of the KL terms", low=0, search=(0.1, 10.0))
     annealing: float = setting(0.4, "share of training over which the weight of the KL terms rises from 0 to beta", low=0, high=1)
     likelihood: str = setting("laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli"))
-    likelihood_scale: float = setting(0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3)
+    likelihood_scale: float = setting(0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3, search=(0.1, 1.0))
+    modality_weights: str = weights_setting()
 
 
 @register("mvae", settings=MVAESettings, source="Wu and Goodman 2018, arXiv 1802.05335", title="MVAE")

@@ -14,16 +14,22 @@ from typing import Any, TypeVar, get_type_hints
 
 from models.errors import InputError, suggest
 
-__all__ = ["check_class", "describe", "resolve", "setting"]
+__all__ = ["check_class", "describe", "resolve", "search_space", "setting"]
 
 T = TypeVar("T")
 _WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word"}
 _BOOLS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 
 
-def setting(default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()) -> Any:
-    """A dataclass field with its documentation and the values that it admits (bounds inclusive)."""
-    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+def setting(
+    default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = (), search: tuple[object, ...] = ()
+) -> Any:
+    """A dataclass field with its documentation and the values that it admits (bounds inclusive).
+
+    `search` is what `mmbench tune` chooses from: of a number the least and the largest value, both positive, between which it draws
+    log-uniformly; of anything else the values themselves. Settings without it keep their defaults there.
+    """
+    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices, "search": search})
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,25 @@ def check_class(cls: type, owner: str) -> None:
             raise InputError(f"Setting {f.name!r} of {owner} is of type {types[f.name]}: expected int, float, bool or str.")
         if f.default is MISSING:
             raise InputError(f"Setting {f.name!r} of {owner} has no default: give it one with models.settings.setting.")
+    for name, values in search_space(cls).items():
+        _check_search(name, values, _rules(cls)[name], owner)
+
+
+def _check_search(name: str, values: tuple[Any, ...], rule: _Rule, owner: str) -> None:
+    """InputError unless the setting admits all of `values`, and numbers among them are a range."""
+    try:
+        parsed = [rule.parse(value) for value in values]
+    except (TypeError, ValueError, OverflowError):
+        parsed = []
+    number = rule.type in (int, float)
+    if len(parsed) < 2 or (number and not (len(parsed) == 2 and 0 < values[0] < values[1])):
+        wanted = "the least and the largest value, both positive" if number else "two values or more"
+        raise InputError(f"Setting {name!r} of {owner} has the search {values}: expected {wanted}, each of them {rule}.")
+
+
+def search_space(cls: type) -> dict[str, tuple[Any, ...]]:
+    """The settings of `cls` that are open to `mmbench tune`, and the `search` of each."""
+    return {f.name: f.metadata["search"] for f in fields(cls) if f.metadata.get("search")}
 
 
 def resolve(cls: type[T], overrides: Mapping[str, object], owner: str) -> T:

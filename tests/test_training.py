@@ -12,6 +12,7 @@ from mmbench.config import Training
 from mmbench.data.base import Split
 from mmbench.data.batches import Batches
 from mmbench.files import WriteError
+from mmbench.signals import StoppedError
 from mmbench.training import DivergedError, Trainer
 from models.base import Loss, Modality, MultimodalModel, Stage
 from models.conformance import TWO
@@ -334,3 +335,48 @@ def test_numbers_below_the_smallest_normal_one_are_zero_in_training_only(batches
     assert seen
     assert not any(seen)
     assert float(tiny * 0.5) > 0
+
+
+def test_looks_are_rows_of_the_history_and_change_nothing_else(batches, tmp_path):
+    """Evenly spaced and the last at the end; weights and loss terms are those of a training without them; one that was interrupted is made again."""
+    entry = MODELS.get("avae")  # two stages
+    plain = make_trainer(make_model(entry), batches, tmp_path / "plain", steps=60)
+    assert plain.run()
+    seen = []
+
+    def look(step):
+        seen.append(step)
+        return {"validation/x": float(step)}
+
+    looked = make_trainer(make_model(entry), batches, tmp_path / "looked", steps=60)
+    looked.look, looked.looks = look, looked._look_steps(4)
+    assert looked.run()
+    assert seen == [15, 30, 45, 60]
+    assert [row["step"] for row in looked.history if row.get("validation/x") == row["step"]] == seen
+    assert [{name: value for name, value in row.items() if name != "validation/x"} for row in looked.history] == plain.history
+    for a, b in zip(plain.model.parameters(), looked.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+    def interrupted(step):
+        if step == 30:
+            raise StoppedError
+        return look(step)
+
+    again = make_trainer(make_model(entry), batches, tmp_path / "again", steps=60)
+    again.look, again.looks = interrupted, looked.looks
+    with pytest.raises(StoppedError):
+        again.run()
+    last = make_trainer(make_model(entry), batches, tmp_path / "again", steps=60)
+    last.look, last.looks = look, looked.looks
+    assert last._restore()["step"] == 29
+    assert last.run()
+    assert last.history == looked.history
+
+
+@pytest.mark.parametrize(
+    ("steps", "count", "expected"), [(10_000, 4, [2500, 5000, 7500, 10_000]), (8, 3, [3, 6, 8]), (2, 5, [1, 2]), (130, 2, [66, 130])]
+)
+def test_looks_fall_on_rows_of_the_history(batches, tmp_path, steps, count, expected):
+    trainer = make_trainer(make_model(MODELS.get("mopoe")), batches, tmp_path, steps=steps)
+    assert sorted(trainer._look_steps(count)) == expected
+    assert all(step % trainer.log_every == 0 or step == steps for step in expected)

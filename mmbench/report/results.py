@@ -18,7 +18,7 @@ from mmbench.records import check_results, read_config, read_status
 from mmbench.report import paper
 from models.errors import InputError
 
-__all__ = ["Run", "find_runs", "load_results", "read_history"]
+__all__ = ["Run", "find_runs", "load_results", "read_history", "read_run"]
 
 COLUMNS = ("dataset", "preset", "model", "title", "label", "seed", "state", "hash", "metric", "value", "reason", "path")
 _DEPTH = 4  # dataset, preset, model, seed
@@ -100,7 +100,7 @@ def find_runs(path: Path | str) -> list[Run]:
     if not folders:
         what = "holds no run (<dataset>/<preset>/<model>/seed-<k>/config.json)" if any(path.iterdir()) else "is empty"
         raise InputError(f"The folder {path} {what}: give a folder that 'mmbench run' has written.")
-    runs = sorted((_read_run(folder) for folder in folders), key=_order)
+    runs = sorted((read_run(folder) for folder in folders), key=_order)
     _check_company(runs)
     return runs
 
@@ -144,7 +144,8 @@ def _order(run: Run) -> tuple[Any, ...]:
     return run.dataset, run.preset, rank, run.model, run.label, run.seed, str(run.folder)
 
 
-def _read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> Run:
+    """The run in `folder`; InputError, or DamagedError, where its files are not as a run leaves them."""
     config = read_config(folder / "config.json")
     status = read_status(folder, config)
     if status["state"] != "done":
