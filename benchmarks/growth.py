@@ -1,7 +1,8 @@
 """How the time of a training step grows with the batch, the number of modalities, the latent size and the number of importance samples."""
 
+import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,10 @@ import numpy as np
 import torch
 
 from benchmarks import ours
-from benchmarks.bench import Bench, seconds
+from benchmarks.bench import Bench
 from benchmarks.table import write_csv
 from mmbench.files import write_atomically
+from mmbench.run import computing_threads
 from models.base import Modality, MultimodalModel
 from models.registry import MODELS
 
@@ -40,7 +42,7 @@ AXES = (
 
 @dataclass(frozen=True)
 class Curve:
-    """Median milliseconds per step of one model along one axis, and the least-squares slope of log time over log value."""
+    """Least milliseconds of processor time per step of one model along one axis, and the least-squares slope of log time over log value."""
 
     axis: str
     model: str
@@ -76,7 +78,10 @@ def _step(model: MultimodalModel, batch: Mapping[str, torch.Tensor]) -> None:
 
 
 def growth(bench: Bench, axes: Sequence[Axis] = AXES) -> Iterator[Curve]:
-    """A curve for every axis and every registered model that has it, in float32; the values of an axis take turns."""
+    """A curve for every axis and every registered model that has it, in float32 on one thread; the values of an axis take turns.
+
+    Processor time, and the least of the rounds: what else the machine does only adds.
+    """
     for axis in axes:
         for entry in MODELS:
             if axis.setting and axis.setting not in {f.name for f in fields(entry.settings)}:
@@ -87,8 +92,15 @@ def growth(bench: Bench, axes: Sequence[Axis] = AXES) -> Iterator[Curve]:
                 _step(*point)
             for _ in range(bench.few):
                 for value, point in points.items():
-                    taken[value] += [seconds(partial(_step, *point)) for _ in range(bench.work.growth_steps)]
-            yield Curve(axis.name, entry.name, axis.values, tuple(1e3 * float(np.median(taken[value])) for value in axis.values))
+                    taken[value] += [_processor_seconds(partial(_step, *point)) for _ in range(bench.work.growth_steps)]
+            yield Curve(axis.name, entry.name, axis.values, tuple(1e3 * min(taken[value]) for value in axis.values))
+
+
+def _processor_seconds(function: Callable[[], object]) -> float:
+    with computing_threads(1):
+        began = time.process_time()
+        function()
+        return time.process_time() - began
 
 
 def worse_than_linear(curves: Sequence[Curve]) -> list[Curve]:
