@@ -5,6 +5,7 @@ modalities: it asks for `loss`, `infer`, `decode` and `prior` and derives the re
 Shapes: B items, M modalities, L latent dimensions; `*shape` is a modality's own shape.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ class Modality:
     """One kind of observation.
 
     Attributes:
-        name: its key in every batch.
+        name: its key in every batch, in names of metrics and of files: letters, digits, dashes and underscores.
         shape: of one item, (C, H, W) for images, (positions, symbols) for text.
         likelihood: a family of `models.likelihoods` where the data leave no choice ("categorical" for text);
             None leaves it to the model.
@@ -32,7 +33,7 @@ class Modality:
         symbols: of a categorical modality, printable and in the order of the last axis of `shape`.
 
     Raises:
-        ValueError: for a categorical modality whose symbols are not those of its last axis.
+        ValueError: for another name, and for a categorical modality whose symbols are not those of its last axis.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Modality:
     symbols: str = ""
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", self.name):
+            raise ValueError(f"the modality name {self.name!r} is not usable: expected letters, digits, dashes and underscores")
         if self.likelihood == "categorical" and not (len(self.symbols) == self.shape[-1] and self.symbols.isprintable()):
             raise ValueError(f"categorical modality {self.name!r} has symbols {self.symbols!r}: expected {self.shape[-1]} printable ones")
 

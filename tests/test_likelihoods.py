@@ -96,3 +96,9 @@ def test_modality_overrules_the_model() -> None:
     assert make_likelihood(Modality("text", (5, 6), likelihood="categorical", symbols="abcdef"), "gaussian").family == "categorical"
     with pytest.raises(ValueError, match="unknown likelihood 'poisson'"):
         make_likelihood(IMAGE, "poisson")
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a.b", "a->b", "a+b", "a b"])
+def test_a_name_of_a_modality_can_be_that_of_a_file_and_of_a_metric(name):
+    with pytest.raises(ValueError, match="modality name .* is not usable"):
+        Modality(name, (1, 8, 8))
