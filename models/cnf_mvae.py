@@ -33,7 +33,7 @@ class CNFMVAESettings:
     """
 
     latent_size: int = setting(40, "dimensions of the latent", low=2)
-    flow_layers: int = setting(5, "affine coupling layers per modality", low=1)
+    flow_layers: int = setting(5, "affine coupling layers per modality, 0 for no flow", low=0)
     flow_hidden: int = setting(128, "units in the two hidden layers of a coupling network", low=1)
     contrast_weight: float = setting(10.0, "lambda, weight of the contrastive term of each pair of modalities", low=0, search=(3.0, 30.0))
     temperature: float = setting(1.0, "tau of the contrastive term", low=1e-3, search=(0.5, 40.0))

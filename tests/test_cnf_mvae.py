@@ -88,7 +88,7 @@ def test_any_other_posterior_raises_the_loss(linear_gaussian, change):
         assert loss > best + 0.05
 
 
-@pytest.mark.parametrize(("size", "layers"), [(2, 1), (5, 3), (8, 5)])
+@pytest.mark.parametrize(("size", "layers"), [(4, 0), (2, 1), (5, 3), (8, 5)])
 def test_flow_against_autograd(size, layers):
     torch.manual_seed(1)
     flow = CouplingFlow(size, layers, hidden=16).double()
