@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["JointCoherence", "cross_coherence", "joint_coherence"]
+__all__ = ["JointCoherence", "confusion", "cross_coherence", "joint_coherence"]
 
 
 class JointCoherence(NamedTuple):
@@ -45,3 +45,8 @@ def joint_coherence(predictions: Mapping[str, Tensor], classes: int = 10) -> Joi
 def cross_coherence(predictions: Tensor, labels: Tensor) -> float:
     """Share in [0, 1] of the conditions whose label (N,) the judge finds in what was generated from them (N,): micro average."""
     return float((predictions == labels).double().mean())
+
+
+def confusion(predictions: Tensor, labels: Tensor, classes: int = 10) -> Tensor:
+    """(classes, classes) counts of conditions: row = their label (N,), column = the judge's class (N,) of what was generated from them."""
+    return (labels * classes + predictions).bincount(minlength=classes**2).view(classes, classes)

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metrics.coherence import cross_coherence
+from metrics.coherence import confusion, cross_coherence
 from metrics.images import as_float, eight_bits
 from metrics.judges import CLASSES, predict
 from metrics.one_pass import BATCH, Finite, Pass
 from models.base import SharedLatentModel
 
-__all__ = ["CrossSamples", "cross_coherences", "cross_samples"]
+__all__ = ["CrossSamples", "cross_coherences", "cross_samples", "translate"]
 
 MODES = ("sample", "mean")
 SHOWN_PER_CLASS = 4  # conditions kept for figures
@@ -53,7 +53,7 @@ def _from_sources(run: Pass, sources: Sequence[str], targets: Sequence[str], mod
     finite = Finite()
     votes: dict[str, list[Tensor]] = {name: [] for name in targets}
     for start in range(0, len(labels), BATCH):
-        for name, x in _translate(run, rows, targets, start, generator).items():
+        for name, x in translate(run, rows, targets, start, generator).items():
             if name in run.references.judges:
                 votes[name].append(predict(run.references.judges[name], finite.read(run.model.modalities[name], x)).cpu())
         run.progress(f"{joined} to others, {mode}", min(start + BATCH, len(labels)), len(labels))
@@ -62,7 +62,10 @@ def _from_sources(run: Pass, sources: Sequence[str], targets: Sequence[str], mod
         if reason := finite.reason(name) or run.unjudged(name):
             run.lack(metric, reason)
         else:
-            run.metrics[metric] = cross_coherence(torch.cat(votes[name]), labels)
+            found = torch.cat(votes[name])
+            run.metrics[metric] = cross_coherence(found, labels)
+            if mode == "sample" and len(sources) == 1:
+                run.confusion[f"{joined}->{name}"] = confusion(found, labels, CLASSES)
     return list(metrics.values())
 
 
@@ -75,7 +78,7 @@ def _conditions(run: Pass, sources: Sequence[str]) -> dict[str, Tensor]:
     return {name: run.tuples[first][:, columns.index(name)] for name in sources}
 
 
-def _translate(run: Pass, rows: dict[str, Tensor], targets: Sequence[str], start: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+def translate(run: Pass, rows: dict[str, Tensor], targets: Sequence[str], start: int, generator: torch.Generator | None) -> dict[str, Tensor]:
     """The model's `translate` of the BATCH conditions from `start` on: with latents drawn from `generator`, or their means where it is None.
 
     Where the contract derives both from `infer`, the mean latents of single modalities are their representations, which the probe

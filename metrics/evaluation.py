@@ -5,28 +5,36 @@ Metric names are flat: `joint_coherence`, `joint_coherence/chance`, `joint_coher
 chance and entropy. Of more than two modalities also `cross_coherence/a+b->c/sample` for every subset, its modalities in order, and
 `cross_coherence/size-2/sample`, the mean over all subsets of two and their targets. References: `judge/a`, `fd_clf_floor/a`,
 `fd_clf_real/a` and `fd_clf_train/a` (image counts), and the same for fid.
+
+Only where they are asked for: `precision/a`, `recall/a`, `density/a` and `coverage/a`; `cluster_accuracy/a` and `cluster_nmi/a`;
+`mse/a` and `ssim/a`; `log_likelihood`; `diversity/a->b` for every ordered pair.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from metrics.clustering import clusterings
 from metrics.cross import CrossSamples, cross_coherences, cross_samples
-from metrics.groups import METRICS
-from metrics.joint import FRECHET, fitted_coherence, prior_draws
+from metrics.diagnostics import Diagnostics, latent_plane
+from metrics.diversity import diversities
+from metrics.groups import FURTHER, METRICS
+from metrics.joint import fitted_coherence, prior_draws
+from metrics.likelihood import log_likelihood
 from metrics.one_pass import Labelled, Pass
 from metrics.probe import ProbeError, linear_probe, probe_indices
 from metrics.protocol import Protocol
+from metrics.reconstruction import reconstructions
 from metrics.references import FeatureSpace, Progress, References, build_feature_space
 from models.base import MultimodalModel
 from models.errors import InputError, suggest
 
 __all__ = [
-    "FRECHET",
     "CrossSamples",
+    "Diagnostics",
     "Evaluation",
     "FeatureSpace",
     "References",
@@ -58,12 +66,14 @@ class Evaluation:
         reasons: name -> sentence, for each metric that is None.
         references: name -> value.
         samples: for figures.
+        diagnostics: for figures too.
     """
 
     metrics: dict[str, float | None]
     reasons: dict[str, str]
     references: dict[str, float]
     samples: Samples
+    diagnostics: Diagnostics
 
 
 def evaluate(
@@ -90,8 +100,8 @@ def evaluate(
         references: judges and feature spaces, on `device`.
         protocol: the settings.
         tuples: modality name -> (N, M) int64, for each of its N test images a tuple of test images of its class, one of every
-            modality in order: the conditions from several modalities, needed where there are more than two.
-        metrics: some of METRICS; None for all.
+            modality in order: the conditions from several modalities, needed where there are more than two, and for the log-likelihood.
+        metrics: some of METRICS and FURTHER; None for METRICS.
         device: where the model runs.
         progress: called after every batch.
 
@@ -100,10 +110,12 @@ def evaluate(
     """
     wanted = METRICS if metrics is None else tuple(metrics)
     for name in wanted:
-        if name not in METRICS:
-            raise InputError(f"Unknown metric {name!r}: {suggest(name, METRICS)}")
+        if name not in METRICS + FURTHER:
+            raise InputError(f"Unknown metric {name!r}: {suggest(name, METRICS + FURTHER)}")
     if "coherence" in wanted and len(model.modalities) > 2 and not tuples:
         raise InputError("Cross coherence from several modalities needs tuples of test images of one class: give `tuples` to evaluate.")
+    if "log_likelihood" in wanted and not tuples:
+        raise InputError("A log-likelihood needs tuples of test images of one class: give `tuples` to evaluate.")
     run = Pass(model, test, train, tuples or {}, references, protocol, torch.device(device), progress or (lambda task, done, total: None))
     training = model.training
     model.eval()
@@ -117,9 +129,21 @@ def evaluate(
                 _probe(run)
             if "sampler" in wanted:
                 fitted_coherence(run)
+            for name, measure in _FURTHER.items():
+                if name in wanted:
+                    measure(run)
+            diagnostics = Diagnostics({pair: counts.numpy() for pair, counts in run.confusion.items()}, latent_plane(run))
     finally:
         model.train(training)
-    return Evaluation(run.metrics, run.reasons, _reference_values(references, wanted), Samples(joint, cross))
+    return Evaluation(run.metrics, run.reasons, _reference_values(references, wanted), Samples(joint, cross), diagnostics)
+
+
+_FURTHER: dict[str, Callable[[Pass], None]] = {
+    "clustering": clusterings,
+    "reconstruction": reconstructions,
+    "log_likelihood": log_likelihood,
+    "diversity": diversities,
+}
 
 
 def _probe(run: Pass) -> None:

@@ -9,16 +9,17 @@ from torch import Tensor
 
 from metrics.coherence import joint_coherence
 from metrics.frechet import frechet_distance, statistics
+from metrics.groups import FRECHET
 from metrics.images import as_float, eight_bits
 from metrics.judges import CLASSES, predict
 from metrics.one_pass import BATCH, Finite, Pass
+from metrics.prdc import COUNT, NEIGHBOURS, PRDC, prdc
 from metrics.probe import probe_indices
 from metrics.sampler import Mixture, SamplerError, draw, fit_mixture
 from models.base import NotDefinedError, SharedLatentModel
 
-__all__ = ["FRECHET", "fitted_coherence", "prior_draws"]
+__all__ = ["fitted_coherence", "prior_draws"]
 
-FRECHET = ("fd_clf", "fid")
 SHOWN = 64  # joint draws kept for figures
 
 Votes = dict[str, list[Tensor]]
@@ -31,18 +32,20 @@ def coherence_names(metric: str) -> tuple[str, str, str]:
 
 
 def prior_draws(run: Pass, wanted: Collection[str]) -> dict[str, np.ndarray]:
-    """Decode the prior draws once: joint coherence, Frechet distances, and the draws that figures show (none without a prior)."""
+    """Decode the prior draws once: joint coherence, all that reads their features, and the draws that figures show (none without a prior)."""
     try:
         return _read_prior_draws(run, wanted)
     except NotDefinedError as error:
         names = list(coherence_names("joint_coherence")) if "coherence" in wanted else []
-        for name in names + [f"{group}/{name}" for group in FRECHET if group in wanted for name in run.model.modalities]:
+        kinds = [group for group in FRECHET if group in wanted] + (list(PRDC._fields) if "prdc" in wanted else [])
+        for name in names + [f"{kind}/{name}" for kind in kinds for name in run.model.modalities]:
             run.lack(name, f"Not defined: {error}")
         return {}
 
 
 def _read_prior_draws(run: Pass, wanted: Collection[str]) -> dict[str, np.ndarray]:
-    spaces = [space for space in run.references.feature_spaces if space.name in wanted]
+    read = {*wanted, "fd_clf"} if "prdc" in wanted else wanted
+    spaces = [space for space in run.references.feature_spaces if space.name in read]
     judged = run.protocol.joint_draws if "coherence" in wanted else 0
     draws = run.protocol.draws if spaces else max(judged, 1)
     votes: Votes = {}
@@ -63,9 +66,12 @@ def _read_prior_draws(run: Pass, wanted: Collection[str]) -> dict[str, np.ndarra
         run.progress("prior draws", min(start + BATCH, draws), draws)
     if "coherence" in wanted:
         _coherence(run, "joint_coherence", votes, finite)
+    found = {group: {name: rows for (space, name), rows in features.items() if space == group} for group in FRECHET}
     for group in FRECHET:
         if group in wanted:
-            _frechet(run, group, {name: rows for (space, name), rows in features.items() if space == group}, finite)
+            _frechet(run, group, found[group], finite)
+    if "prdc" in wanted:
+        _prdc(run, found["fd_clf"], finite)
     return shown
 
 
@@ -96,15 +102,38 @@ def _coherence(run: Pass, metric: str, votes: Votes, finite: Finite) -> None:
 
 
 def _frechet(run: Pass, group: str, features: Mapping[str, list[Tensor]], finite: Finite) -> None:
-    space = next((space for space in run.references.feature_spaces if space.name == group), None)
+    space = run.references.space(group)
     for name in run.model.modalities:
         if space is None or name not in features:
-            run.lack(f"{group}/{name}", run.references.missing.get(group, f"There are no reference features for {name}."))
+            run.lack(f"{group}/{name}", run.references.unread(group, name))
         elif reason := finite.reason(name):
             run.lack(f"{group}/{name}", reason)
         else:
             generated = statistics(torch.cat(features[name]))
             run.metrics[f"{group}/{name}"] = frechet_distance(generated, space.real[name], space.roots[name])
+
+
+def _prdc(run: Pass, features: Mapping[str, list[Tensor]], finite: Finite) -> None:
+    """The judge's features of each modality's draws against those of as many random test items, COUNT of them at most."""
+    space = run.references.space("fd_clf")
+    for name in run.model.modalities:
+        images = run.test[name][0]
+        count = min(COUNT, len(images), run.protocol.draws)
+        if space is None or name not in features:
+            reason: str | None = run.references.unread("fd_clf", name)
+        elif count <= NEIGHBOURS:
+            reason = f"It takes more than {NEIGHBOURS} test items and draws; of {name} there are {count}."
+        else:
+            reason = finite.reason(name)
+        if space is None or reason:
+            for kind in PRDC._fields:
+                run.lack(f"{kind}/{name}", str(reason))
+            continue
+        rows = probe_indices(len(images), count, run.protocol.evaluation_seed)
+        real = space.extractors[name](images[rows], partial(run.progress, f"features of {name} (test)"))
+        generated = torch.cat(features[name])[:count].to(real.device)
+        found = prdc(real, generated, progress=partial(run.progress, f"neighbours of {name}"))
+        run.metrics |= {f"{kind}/{name}": value for kind, value in found._asdict().items()}
 
 
 # --- a sampler in place of the prior ---------------------------------------------------------------------------------

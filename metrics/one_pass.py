@@ -21,7 +21,7 @@ Labelled = Mapping[str, tuple[Tensor, Tensor]]
 
 @dataclass
 class Pass:
-    """The pass over one model, as `evaluate` takes its arguments; `metrics` and `reasons` fill as it goes."""
+    """The pass over one model, as `evaluate` takes its arguments; `metrics`, `reasons` and `confusion` fill as it goes."""
 
     model: MultimodalModel
     test: Labelled
@@ -33,6 +33,7 @@ class Pass:
     progress: Progress
     metrics: dict[str, float | None] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    confusion: dict[str, Tensor] = field(default_factory=dict)  # "a->b" -> (10, 10), see Diagnostics
     _represented: dict[str, Tensor] = field(default_factory=dict)
 
     def generator(self) -> torch.Generator:
@@ -63,6 +64,10 @@ class Pass:
         if name not in self._represented:
             self._represented[name] = self.embed(name, self.test[name][0], "test")
         return self._represented[name]
+
+    def represented(self, name: str) -> Tensor | None:
+        """What `represent` has computed, None if nothing has called it."""
+        return self._represented.get(name)
 
 
 class Finite:

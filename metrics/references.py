@@ -109,3 +109,11 @@ class References:
     judge_accuracy: Mapping[str, float]
     feature_spaces: tuple[FeatureSpace, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
+
+    def space(self, name: str) -> FeatureSpace | None:
+        """The feature space called `name`, where there is one."""
+        return next((space for space in self.feature_spaces if space.name == name), None)
+
+    def unread(self, space: str, modality: str) -> str:
+        """Why a modality has no features in the feature space called `space`."""
+        return self.missing.get(space, f"There are no reference features for {modality}.")

@@ -12,7 +12,7 @@ from mmbench.files import exists, write_atomically
 from models.base import MultimodalModel, Stage
 from models.errors import InputError
 
-__all__ = ["Checkpoints", "load_weights"]
+__all__ = ["Checkpoints", "load_weights", "previous_path"]
 
 REMEDY = "delete it to train again"
 TYPES = {"hash": str, "seconds": float, "stage": int, "step": int, "model": dict, "optimizer": dict, "history": list, "recorded": dict}
@@ -33,7 +33,7 @@ class Checkpoints:
     """
 
     def __init__(self, path: Path, hash: str, seed: int):
-        self.path, self.previous, self.hash, self.seed = path, path.with_name(f"{path.stem}.previous{path.suffix}"), hash, seed
+        self.path, self.previous, self.hash, self.seed = path, previous_path(path), hash, seed
 
     def save(self, state: dict[str, Any]) -> None:
         """Write `state`; WriteError where the disk does not take it."""
@@ -61,6 +61,11 @@ class Checkpoints:
                     self.path.unlink(missing_ok=True)
                 return saved
         return None
+
+
+def previous_path(path: Path) -> Path:
+    """Where the checkpoint before the one at `path` is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def load_weights(model: MultimodalModel, checkpoint: Path, hash: str, seed: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from metrics.groups import FURTHER, METRICS
 from models.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,13 +54,22 @@ def _results_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _data_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    metrics = click.option("--metrics", help="Only these, comma-separated: coherence, fd_clf, fid, probe (default: the preset's own).")
+    groups = ", ".join(METRICS + FURTHER)
+    metrics = click.option("--metrics", help=f"Only these, comma-separated: {groups} (default: the preset's own).")
     weights = click.option("--inception-weights", type=click.Path(path_type=Path), help="File of pytorch-fid's Inception weights, for FID.")
     return _device_options(metrics(weights(function)))
 
 
 def _jobs_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--jobs", type=int, help="Runs at once (default on a CPU: as many one-thread runs as cores).")(function)
+
+
+def _cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    executor = click.option("--executor", default="local", show_default=True, help="Where runs are made: local, or ray for a Ray cluster.")
+    address = click.option("--ray-address", help="Of the cluster (default: auto, the one that this machine belongs to).")
+    cpus = click.option("--cpus-per-run", type=int, help="Processors of its node that a run on the cluster takes, and threads (default: 1).")
+    gpus = click.option("--gpus-per-run", type=float, help="GPUs that it takes: 1, or a share of one (default: 0).")
+    return executor(address(cpus(gpus(function))))
 
 
 def _precision_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,7 +96,9 @@ def _model_file_option(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--config", type=click.Path(path_type=Path), help="Make the run of this config.json again, in place of all of the above.")
 @click.option("--label", help="Keep this variant apart from the unlabelled runs.")
 @click.option("--looks", default=0, show_default=True, help="Evaluate on validation images so many times while training, for curves.")
+@click.option("--tensorboard", is_flag=True, help="Write losses and samples for TensorBoard too, into the folders of the runs.")
 @_jobs_option
+@_cluster_options
 @_precision_option
 @_results_option
 @_data_options
@@ -100,15 +112,21 @@ def run(
     label: str | None,
     precision: str,
     results: Path,
+    executor: str,
+    ray_address: str | None,
+    cpus_per_run: int | None,
+    gpus_per_run: float | None,
     **where: Any,
 ) -> None:
     """Train models, evaluate them and write tables and figures.
 
     Runs that are done are skipped, interrupted ones continue from their checkpoint, failed ones are tried again.
     """
+    from mmbench.cluster import pick_cluster
     from mmbench.job import Job
     from mmbench.runner import run_job
 
+    where["cluster"] = pick_cluster(executor, ray_address, cpus_per_run, gpus_per_run)
     if config is not None:
         said = {
             "--models": models,
@@ -161,11 +179,31 @@ def evaluate(folders: tuple[Path, ...], **where: Any) -> None:
 
 
 @main.command()
-@_results_option
-def report(results: Path) -> None:
-    """Write tables and figures again from the files on disk: no model, no data, no training."""
-    from mmbench.report import write_report
+@click.argument("results", type=click.Path(path_type=Path), default=RESULTS)
+def status(results: Path) -> None:
+    """Show how far the runs in RESULTS are, a line for each: while they are made, or after a crash. RESULTS is any folder of results."""
+    from mmbench.status import describe_runs
 
+    for line in describe_runs(results):
+        click.echo(line)
+
+
+@main.command()
+@_results_option
+@click.option("--against", type=click.Path(path_type=Path), help="Compare with this other folder of results instead.")
+def report(results: Path, against: Path | None) -> None:
+    """Write tables and figures again from the files on disk: no model, no data, no training.
+
+    With --against the differences between the two folders are printed, and written beside the tables as comparison.md and comparison.csv.
+    """
+    from mmbench.report import write_comparison, write_report
+
+    if against is not None:
+        text, paths = write_comparison(results, against, partial(click.echo, err=True))
+        click.echo(text)
+        for path in paths:
+            click.echo(f"wrote {path}", err=True)
+        return
     for path in write_report(results, partial(click.echo, err=True)):  # its output is the paths alone
         click.echo(path)
 
@@ -173,17 +211,26 @@ def report(results: Path) -> None:
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with every setting.")
 def models(as_json: bool) -> None:
-    """List the registered models with their sources and settings."""
+    """List the registered models with their sources and settings, then those of MultiVae: what can be run, and why others cannot.
+
+    Those need the extra mmbench[multivae]; multivae:all in --models means all of them.
+    """
+    from mmbench.adapters.multivae import ENTRIES, UNSUPPORTED
     from models.registry import MODELS
     from models.settings import describe
 
-    settings = {entry.name: describe(entry.settings) for entry in MODELS}
+    entries = [*MODELS, *ENTRIES.values()]
+    settings = {entry.name: describe(entry.settings) for entry in entries}
     if as_json:
-        rows = [{"name": e.name, "title": e.title, "source": e.source, "settings": settings[e.name], "presets": dict(e.presets)} for e in MODELS]
+        rows = [{"name": e.name, "title": e.title, "source": e.source, "settings": settings[e.name], "presets": dict(e.presets)} for e in entries]
         click.echo(json.dumps(rows, indent=1))
         return
-    for entry in MODELS:
-        click.echo(f"{entry.name:10} {entry.source}  [{' '.join('{name}={default}'.format(**row) for row in settings[entry.name])}]")
+    width = max(len(entry.name) for entry in entries)
+    for entry in entries:
+        limit = f"; at most {entry.limit.modalities} modalities: {entry.limit.reason}" if entry.limit else ""
+        click.echo(f"{entry.name:{width}} {entry.source}{limit}  [{' '.join('{name}={default}'.format(**row) for row in settings[entry.name])}]")
+    for name, reason in UNSUPPORTED.items():
+        click.echo(f"{name:{width}} cannot be run: {reason}")
 
 
 @main.command()
@@ -208,12 +255,13 @@ def datasets(as_json: bool) -> None:
 @_model_file_option
 def check(name: str | None, model_files: tuple[Path, ...]) -> None:
     """Check that a registered model, or without NAME every one of the files, keeps the contract, in words that its author understands."""
-    from models.registry import MODELS, load_model_file
+    from mmbench.adapters import find_model
+    from models.registry import load_model_file
 
     entries = [entry for file in dict.fromkeys(model_files) for entry in load_model_file(file)]
     if name is None and not entries:
         raise InputError("No model to check: name one (`mmbench models` lists them), or a file of yours with --model-file.")
-    kept = [_keeps_contract(entry) for entry in (entries if name is None else [MODELS.get(name)])]
+    kept = [_keeps_contract(entry) for entry in (entries if name is None else [find_model(name)])]
     sys.exit(0 if all(kept) else 1)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from metrics.groups import METRICS
 from metrics.judges import judge_identity
 from metrics.protocol import Protocol
+from mmbench.adapters import find_model, full_key, multivae
 from mmbench.data.base import DataSettings, MultimodalData
 from mmbench.files import content_hash
 from models.errors import InputError, suggest
@@ -93,7 +94,15 @@ class RunConfig:
     precision: str = "fp32"
 
     def decisive(self, data: MultimodalData) -> dict[str, object]:
-        """What the hash covers, as JSON; the provenance of `data` says which were read."""
+        """What the hash covers, as JSON; the provenance of `data` says which were read.
+
+        Raises:
+            InputError: for data of more modalities than the model takes.
+        """
+        limit, count = self.entry.limit, len(data.modalities)
+        if limit and not self.entry.takes(count):
+            what = f"{self.entry.name} takes {limit.modalities} modalities, {self.dataset} has {count}"
+            raise InputError(f"The model {what} ({limit.reason}): leave it out of --models.")
         shapes = [(1, 8, 8)] + [(8, 27)] * any(m.likelihood == "categorical" for m in data.modalities)
         return {
             "model": self.entry.name,
@@ -126,7 +135,7 @@ class Overrides:
             key, equals, value = pair.partition("=")
             if not equals or not key:
                 raise InputError(f"--set {pair} is not usable: expected key=value, for example --set steps=500.")
-            self.values[key.strip()] = value.strip()
+            self.values[full_key(key.strip())] = value.strip()
 
     def apply(self, cls: type[Any], defaults: Mapping[str, object], owner: str, prefix: str | None = None) -> Any:
         """An instance of `cls` with `defaults`, then the overrides that name one of its fields (as `key` or `prefix.key`)."""
@@ -145,7 +154,7 @@ class Overrides:
         for key, value in self.values.items():
             if key not in self.used:
                 prefix, dot, _ = key.partition(".")
-                if dot and prefix in {entry.name for entry in MODELS}:
+                if dot and (prefix in {entry.name for entry in MODELS} or multivae.is_name(prefix)):
                     raise InputError(f"--set {key}={value} is for {prefix}, which --models does not name: add {prefix}, or leave the setting out.")
                 raise InputError(f"Unknown setting {key!r} in --set: {suggest(key, known)}")
 
@@ -172,7 +181,7 @@ def restore_config(stored: Mapping[str, Any]) -> RunConfig:
     """The configuration in a run's config.json; InputError for a model or settings that are no longer there."""
     if "code" in stored and not any(entry.name == stored["model"] and entry.file for entry in MODELS):
         raise InputError(f"The model {stored['model']} came from a file of yours: name it with --model-file.")
-    entry = MODELS.get(stored["model"])
+    entry = find_model(stored["model"])
     return RunConfig(
         entry=entry,
         settings=resolve(entry.settings, stored["settings"], entry.name),

@@ -1,13 +1,15 @@
-"""What a user sees while a job runs: bars on a terminal, plain lines every so often anywhere else."""
+"""What a user sees of runs: bars on a terminal, plain lines every so often anywhere else; times, metrics and tables in words."""
 
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["Console", "Task"]
+from metrics.groups import unit_of
+
+__all__ = ["Console", "Task", "duration", "summarise", "tabulate"]
 
 LINE_SECONDS = 10.0  # between two plain lines of one task
 
@@ -17,6 +19,23 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def summarise(metrics: Mapping[str, float | None], references: Mapping[str, float | None]) -> str:
+    """The figures of a finished run in one line, shares in per cent, the judges beside them; of many cross coherences the means alone."""
+    found = {name: value for name, value in metrics.items() if value is not None and not name.endswith(("/chance", "/entropy"))}
+    if any("/size-" in name for name in found):
+        found = {name: value for name, value in found.items() if "->" not in name}
+    words = [f"{name} {100 * value:.1f} %" if unit_of(name) == "fraction" else f"{name} {value:.1f}" for name, value in found.items()]
+    accuracies = {name.removeprefix("judge/"): value for name, value in references.items() if name.startswith("judge/") and value is not None}
+    judges = ", ".join(f"{name} {100 * value:.1f} %" for name, value in accuracies.items())
+    return ", ".join(words) + (f" (judges: {judges})" if judges else "")
+
+
+def tabulate(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines in which the fields of `rows`, as many in each, stand below each other: the first column begins together, the others end together."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
 
 
 class Task(ABC):

@@ -1,8 +1,8 @@
 """Evaluating runs: one pass over a model and what it leaves in the run's folder, after training or later from a checkpoint."""
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from metrics.evaluation import FRECHET, Evaluation, References, Samples, evaluate
-from metrics.groups import metric_group
+from metrics.evaluation import Diagnostics, Evaluation, References, Samples, evaluate
 from mmbench.checkpoints import load_weights
 from mmbench.config import RunConfig, departures, get_preset, restore_config
-from mmbench.console import Console, Task
+from mmbench.console import Console, Task, summarise
 from mmbench.data.base import MultimodalData, Split, load_data
 from mmbench.data.pairing import make_pairs
-from mmbench.files import DamagedError, check_cache, check_writable, exists
+from mmbench.files import DamagedError, check_cache, check_writable, exists, read_json, write_json
 from mmbench.job import pick_device, pick_metrics
 from mmbench.references import make_references
 from mmbench.report import write_report
@@ -29,7 +28,9 @@ from models.base import MultimodalModel
 from models.errors import InputError
 from models.registry import load_model_file
 
-__all__ = ["anchor_tuples", "evaluate_folders", "evaluate_run", "summarise", "write_evaluation"]
+DIAGNOSTICS = Path("samples/diagnostics.json")  # in the run's folder
+
+__all__ = ["anchor_tuples", "evaluate_folders", "evaluate_run", "write_evaluation"]
 
 
 def evaluate_run(
@@ -58,7 +59,7 @@ def evaluate_run(
             train=data.train.labelled,
             references=references,
             protocol=config.protocol,
-            tuples=anchor_tuples(data.test, config.protocol.evaluation_seed) if len(data.modalities) > 2 else None,
+            tuples=anchor_tuples(data.test, config.protocol.evaluation_seed),
             metrics=metrics,
             device=next(model.parameters()).device,
             progress=progress,
@@ -74,16 +75,17 @@ def anchor_tuples(split: Split, seed: int) -> dict[str, Tensor]:
 def write_evaluation(folder: RunFolder, hash: str, seed: int, evaluation: Evaluation) -> None:
     """Samples first, then metrics.json: a run with metrics has everything.
 
-    Metrics and references of this run that the folder holds already and that were not computed now are kept.
+    Metrics, references and diagnostics of this run that the folder holds already and that were not computed now are kept.
     """
     try:
         old = folder.metrics
     except DamagedError:  # nothing to keep: this is how it is mended
         old = None
     if old is None or (old["hash"], old["seed"] or seed) != (hash, seed):
-        old = {"metrics": {}, "reasons": {}, "references": {}}
+        old = {"metrics": {}, "reasons": {}, "references": {}, "files": {}}
     reasons = {name: why for name, why in old["reasons"].items() if name not in evaluation.metrics} | evaluation.reasons
     save_samples(folder.samples, _sample_set(evaluation.samples, _alphabets(folder)))
+    _write_diagnostics(folder.samples / DIAGNOSTICS.name, evaluation.diagnostics, keep=DIAGNOSTICS.as_posix() in old["files"])
     folder.write_metrics(
         hash,
         seed,
@@ -91,6 +93,28 @@ def write_evaluation(folder: RunFolder, hash: str, seed: int, evaluation: Evalua
         reasons=reasons,
         references=old["references"] | evaluation.references,
     )
+
+
+def _write_diagnostics(path: Path, found: Diagnostics, keep: bool) -> None:
+    """Confusions and the plane of the latents as JSON; with `keep`, what the file holds already and `found` has not stays."""
+    old: dict[str, Any] = {"confusion": {}, "latent": None}
+    if keep:
+        with suppress(DamagedError):  # nothing to keep there either
+            old |= read_json(path)
+    latent = old["latent"]
+    if found.latent:
+        points = {
+            name: {"x": _rounded(xy[:, 0]), "y": _rounded(xy[:, 1]), "label": found.latent.labels[name].tolist()}
+            for name, xy in found.latent.points.items()
+        }
+        latent = {"explained": _rounded(found.latent.explained), "points": points}
+    counts = {pair: table.tolist() for pair, table in found.confusion.items()}
+    write_json(path, {"confusion": old["confusion"] | counts, "latent": latent})
+
+
+def _rounded(values: Iterable[float]) -> list[float]:
+    """To four significant digits, all that a picture shows."""
+    return [float(f"{value:.4g}") for value in values]
 
 
 def _alphabets(folder: RunFolder) -> dict[str, str]:
@@ -113,16 +137,6 @@ def _sample_set(samples: Samples, alphabets: Mapping[str, str]) -> SampleSet:
         source, target = pair.split("->")
         cross.append(CrossSamples(source, target, each.labels.tolist(), shown(source, each.conditions), shown(target, each.outputs)))
     return SampleSet({name: shown(name, items) for name, items in samples.joint.items()}, cross)
-
-
-def summarise(evaluation: Evaluation) -> str:
-    """The figures of a finished run in one line, shares in per cent, the judges beside them; of many cross coherences the means alone."""
-    found = {name: value for name, value in evaluation.metrics.items() if value is not None and not name.endswith(("/chance", "/entropy"))}
-    if any("/size-" in name for name in found):
-        found = {name: value for name, value in found.items() if "->" not in name}
-    words = [f"{name} {value:.1f}" if metric_group(name) in FRECHET else f"{name} {100 * value:.1f} %" for name, value in found.items()]
-    judges = ", ".join(f"{name.removeprefix('judge/')} {100 * v:.1f} %" for name, v in evaluation.references.items() if name.startswith("judge/"))
-    return ", ".join(words) + (f" (judges: {judges})" if judges else "")
 
 
 def evaluate_folders(
@@ -156,7 +170,7 @@ def evaluate_folders(
                 with run.folder.lock(partial(console.say, f"{name}: waiting for another command that is at work on it."), stop.check):
                     evaluation = evaluate_run(run.model().to(where), run.data, references[run.shared], run.config, groups, console, stop)
                     write_evaluation(run.folder, run.hash, run.seed, evaluation)
-                console.say(f"{name}: {summarise(evaluation)}")
+                console.say(f"{name}: {summarise(evaluation.metrics, evaluation.references)}")
         except StoppedError:
             console.say("Stopped. Runs evaluated so far are written; the others keep the metrics that they had.")
             return stop.exit_code

@@ -1,31 +1,93 @@
-"""Executors: where runs are made. One after another in this process, or several at once, each in a process of its own."""
+"""Executors: where runs are made. On this machine one after another, or several at once, each in a process of its own; or on a Ray cluster."""
 
 import os
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing import connection, parent_process, resource_tracker
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 import torch.multiprocessing
 
-from mmbench.console import Console, Task
+from mmbench.console import Console
+from mmbench.job import Job
+from mmbench.relay import UPDATE_SECONDS, Relay, RemoteConsole
+from mmbench.run import Run
 from mmbench.signals import Stop, StoppedError
 
-__all__ = ["Work", "default_jobs", "execute", "shared_memory_holds"]
+__all__ = ["Executor", "Local", "Work", "default_jobs", "execute", "pick_executor"]
 
 RunT = TypeVar("RunT")
-UPDATE_SECONDS = 0.5  # between two messages of one task, and two looks at a silent worker
 FAILED, STOPPED = 4, 3  # exit codes of a worker whose run failed and says so in its folder, or was stopped; 1 is any other exception
 
 Work = Callable[[RunT, Console, Stop], bool]
 """Makes one run; False if it failed. Picklable, and the tensors that it holds reach a worker through shared memory."""
+
+
+class Executor(Protocol):
+    """Where runs are made.
+
+    Attributes:
+        jobs: runs made at once.
+        threads: of torch, for each of them.
+        place: in words, after "on".
+    """
+
+    @property
+    def jobs(self) -> int: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def place(self) -> str: ...
+
+    def execute(self, runs: Iterable[Run], work: Work[Run], console: Console, stop: Stop, lost: Callable[..., None]) -> list[Run]:
+        """Make all runs; those that failed. As the function `execute`; `lost` may be given a traceback after its two arguments."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """Processes on this machine; see Executor."""
+
+    jobs: int
+    device: torch.device
+
+    @property
+    def threads(self) -> int:
+        return max(1, torch.get_num_threads() // self.jobs)
+
+    @property
+    def place(self) -> str:
+        return str(self.device)
+
+    def execute(self, runs: Iterable[Run], work: Work[Run], console: Console, stop: Stop, lost: Callable[..., None]) -> list[Run]:
+        return execute(runs, work, self.jobs, console, stop, lost)
+
+
+def pick_executor(job: Job, runs: int, size: int, say: Callable[[str], object]) -> Executor:
+    """The executor that `job` asks for.
+
+    Args:
+        runs: how many there are to make.
+        size: bytes of the data that all of them read.
+        say: told where the machine has less room than was asked for.
+
+    Raises:
+        InputError: for a cluster that cannot be reached, or has no node for a run.
+    """
+    if job.cluster:
+        from mmbench.ray_executor import RayExecutor  # an extra, imported when it is needed
+
+        return RayExecutor(job.cluster, job.jobs)
+    jobs = job.jobs or default_jobs(runs, job.device)
+    if jobs > 1 and not _shared_memory_holds(size):
+        say(f"Shared memory (/dev/shm) has too little room for the data of {jobs} processes: one run at a time.")
+        jobs = 1
+    return Local(jobs, job.device)
 
 
 def default_jobs(runs: int, device: torch.device) -> int:
@@ -33,7 +95,7 @@ def default_jobs(runs: int, device: torch.device) -> int:
     return max(1, min(runs, torch.get_num_threads())) if device.type == "cpu" else 1
 
 
-def shared_memory_holds(size: int) -> bool:
+def _shared_memory_holds(size: int) -> bool:
     """Whether `size` bytes fit into the machine's shared memory with room to spare; containers often have little."""
     folder = Path("/dev/shm")
     return not folder.exists() or shutil.disk_usage(folder).free > 2 * size
@@ -57,14 +119,14 @@ def execute(runs: Iterable[RunT], work: Work[RunT], jobs: int, console: Console,
 
 @dataclass
 class _Worker(Generic[RunT]):
-    """A run, its process, the pipe that it reports through, and the tasks that it has open."""
+    """A run, its process, the pipe that it reports through, and what shows that."""
 
     run: RunT
     process: Any
     pipe: Any
+    relay: Relay
     told: bool = False  # to stop
     ended: bool = False  # its pipe: a process takes a while to end after that, in which the pipe would wake the parent again and again
-    shown: dict[int, tuple[ExitStack, Task]] = field(default_factory=dict)
 
 
 class _Workers(Generic[RunT]):
@@ -121,22 +183,13 @@ class _Workers(Generic[RunT]):
             return
         finally:
             sender.close()  # the worker has its own end: when it dies, the pipe ends
-        self.working.append(_Worker(run, process, receiver))
+        self.working.append(_Worker(run, process, receiver, Relay(self.console)))
 
     def _relay(self, worker: _Worker[RunT]) -> None:
         """Show what a worker has said since the last look."""
         try:
             while worker.pipe.poll():
-                kind, key, *rest = worker.pipe.recv()
-                if kind == "say":
-                    self.console.say(*rest)
-                elif kind == "open":
-                    stack = ExitStack()
-                    worker.shown[key] = stack, stack.enter_context(self.console.task(*rest))
-                elif kind == "update":
-                    worker.shown[key][1].update(*rest)
-                else:
-                    worker.shown.pop(key)[0].close()
+                worker.relay.show(worker.pipe.recv())
         except (EOFError, OSError):  # the end, or half a message of a process that was killed
             worker.ended = True
 
@@ -176,18 +229,22 @@ def _interrupts_held_back() -> Iterator[None]:
 
 def _close(worker: _Worker[Any]) -> None:
     worker.pipe.close()
-    for stack, _ in worker.shown.values():
-        stack.close()
+    worker.relay.close()
 
 
 def _work(work: Work[RunT], run: RunT, pipe: Any, threads: int) -> None:
     """The main function of a worker process."""
     torch.set_num_threads(threads)
+
+    def send(message: tuple[Any, ...]) -> None:
+        with suppress(OSError):  # the parent is gone: nobody reads, and this process is about to be told to stop
+            pipe.send(message)
+
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     with Stop(patient=True) as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            code = 0 if work(run, _RemoteConsole(pipe), stop) else FAILED
+            code = 0 if work(run, RemoteConsole(send), stop) else FAILED
         except StoppedError:
             code = STOPPED
         pipe.close()
@@ -200,42 +257,3 @@ def _leave_with_parent() -> None:
     assert parent is not None
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-class _RemoteTask(Task):
-    """A task of a worker, shown by the parent."""
-
-    def __init__(self, name: str, total: int, console: "_RemoteConsole", key: int):
-        super().__init__(name, total)
-        self.console, self.key, self.sent = console, key, float("-inf")
-
-    def show(self, done: int, note: str) -> None:
-        now = time.monotonic()
-        if now - self.sent >= UPDATE_SECONDS:
-            self.sent = now
-            self.console.send("update", self.key, done, note)
-
-
-class _RemoteConsole(Console):
-    """A worker's console: everything goes to the parent."""
-
-    def __init__(self, pipe: Any):
-        super().__init__()
-        self.pipe, self.count = pipe, 0
-
-    def send(self, *message: object) -> None:
-        with suppress(OSError):  # the parent is gone: nobody reads, and this process is about to be told to stop
-            self.pipe.send(message)
-
-    def say(self, line: str) -> None:
-        self.send("say", 0, line)
-
-    @contextmanager
-    def task(self, name: str, total: int) -> Iterator[Task]:
-        self.count += 1
-        key = self.count
-        self.send("open", key, name, total)
-        try:
-            yield _RemoteTask(name, total, self, key)
-        finally:
-            self.send("close", key)

@@ -8,13 +8,16 @@ from shlex import join
 
 import torch
 
-from metrics.groups import METRICS
+from metrics.groups import FURTHER, METRICS
 from metrics.inception import find_weights
+from mmbench.adapters import find_models
+from mmbench.cluster import Cluster
 from mmbench.config import Preset, RunConfig, get_preset, make_configs, restore_config
 from mmbench.data.base import DATASETS
 from mmbench.records import PRECISIONS, SEEDS, read_config
+from mmbench.tensorboard import check_tensorboard
 from models.errors import InputError, suggest
-from models.registry import MODELS, ModelEntry, load_model_file
+from models.registry import ModelEntry, load_model_file
 
 __all__ = ["Job", "pick_device", "pick_metrics"]
 
@@ -36,7 +39,9 @@ class Job:
         looks: at validation images while a run is trained, for its history.
         adopt_precision: take up runs that are there already in the precision that they were begun with.
         command: that makes the same job, without the folders of this machine.
+        tensorboard: whether runs write for TensorBoard too.
         origin: the config.json whose run this job makes again, and the hash that it must have; None for other jobs.
+        cluster: that makes the runs in the place of this machine, None for none.
     """
 
     configs: tuple[RunConfig, ...]
@@ -51,7 +56,14 @@ class Job:
     looks: int
     adopt_precision: bool
     command: str
+    tensorboard: bool = False
     origin: tuple[Path, str] | None = None
+    cluster: Cluster | None = None
+
+    @property
+    def home(self) -> torch.device:
+        """Of this process, which makes judges and statistics: a cluster may have GPUs where this machine has none."""
+        return self.device if self.device.type != "cuda" or torch.cuda.is_available() else torch.device("cpu")
 
     @classmethod
     def from_config(
@@ -66,7 +78,9 @@ class Job:
         inception_weights: Path | None = None,
         jobs: int | None = None,
         looks: int = 0,
+        tensorboard: bool = False,
         model_files: Sequence[Path] = (),
+        cluster: Cluster | None = None,
     ) -> "Job":
         """A job that makes the run of a config.json again; InputError for a file that is none, or of a model that is not there."""
         stored = read_config(file)
@@ -84,14 +98,16 @@ class Job:
             label=_check_label(label or stored.get("label")),
             results=results,
             data_dir=data_dir,
-            device=pick_device(device),
+            device=cluster.device(device) if cluster else pick_device(device),
             metrics=wanted,
             inception_weights=inception_weights,
             jobs=_check_count("--jobs", jobs, 1),
             looks=_check_count("--looks", looks, 0) or 0,
             adopt_precision=False,
             command=stored["command"] + (f" --label {label}" if label else ""),
+            tensorboard=_check_tensorboard(tensorboard),
             origin=(file, stored["hash"]),
+            cluster=cluster,
         )
 
     @classmethod
@@ -112,13 +128,15 @@ class Job:
         inception_weights: Path | None = None,
         jobs: int | None = None,
         looks: int = 0,
+        tensorboard: bool = False,
         model_files: Sequence[Path] = (),
+        cluster: Cluster | None = None,
     ) -> "Job":
         """A job from the options of `mmbench run`, in their text form; InputError for the first one that is not usable."""
         entries = _pick_models(models, model_files)
         data = DATASETS.get(dataset)
         chosen = get_preset(preset or data.default_preset)
-        where = pick_device(device)
+        where = cluster.device(device) if cluster else pick_device(device)
         configs = make_configs(entries, dataset, chosen.name, overrides, _pick_precision(precision, where))
         wanted = pick_metrics(metrics, chosen, inception_weights)
         numbers = _parse_seeds(seeds) if seeds is not None else chosen.seeds
@@ -142,6 +160,8 @@ class Job:
             looks=_check_count("--looks", looks, 0) or 0,
             adopt_precision=precision == "auto",
             command=join(words),
+            tensorboard=_check_tensorboard(tensorboard),
+            cluster=cluster,
         )
 
 
@@ -149,6 +169,12 @@ def _check_label(label: str | None) -> str | None:
     if label is not None and not (isinstance(label, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label)):
         raise InputError(f"The label {label!r} is not usable: expected letters, digits, dots, dashes and underscores.")
     return label
+
+
+def _check_tensorboard(wanted: bool) -> bool:
+    if wanted:
+        check_tensorboard()
+    return wanted
 
 
 def _check_count(option: str, count: int | None, least: int) -> int | None:
@@ -162,12 +188,10 @@ def _pick_models(names: str | None, files: Sequence[Path]) -> list[ModelEntry]:
     own = [entry for file in files for entry in load_model_file(file)]
     if names is None and not own:
         raise InputError("No model to run: name some with --models (`mmbench models` lists them, or all), or a file of yours with --model-file.")
-    if names == "all":
-        return list(MODELS)
-    chosen = [] if names is None else [name.strip() for name in names.split(",")]
-    if len(set(chosen)) < len(chosen):
+    chosen = [] if names is None else [entry for word in names.split(",") for entry in find_models(word.strip())]
+    if len({entry.name for entry in chosen}) < len(chosen):
         raise InputError(f"--models {names} names a model twice: name each once.")
-    return list({entry.name: entry for entry in (*map(MODELS.get, chosen), *own)}.values())
+    return list({entry.name: entry for entry in (*chosen, *own)}.values())
 
 
 def _parse_seeds(text: str) -> tuple[int, ...]:
@@ -193,8 +217,8 @@ def pick_metrics(text: str | None, preset: Preset, inception_weights: Path | Non
     else:
         names = [name.strip() for name in text.split(",")]
         for name in names:
-            if name not in METRICS:
-                raise InputError(f"Unknown metric {name!r} in --metrics: {suggest(name, METRICS)}")
+            if name not in METRICS + FURTHER:
+                raise InputError(f"Unknown metric {name!r} in --metrics: {suggest(name, METRICS + FURTHER)}")
     if inception_weights:
         if "fid" not in names:
             raise InputError(f"--inception-weights {inception_weights} is for FID, which --metrics {text} leaves out: add fid there.")
@@ -222,6 +246,8 @@ def _pick_precision(name: str, device: torch.device) -> str:
     if name != "auto":
         return name
     if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise InputError("--precision auto asks a GPU, and this machine has none to speak for those of the cluster: name fp32 or bf16.")
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # older releases of torch do not tell
         found = torch.cpu.get_capabilities()

@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 
 from mmbench.files import WriteError, in_folder
 
-__all__ = ["locked"]
+__all__ = ["is_held", "locked"]
 
 POLL_SECONDS = 0.3
 
@@ -46,3 +46,20 @@ def locked(path: Path, waiting: Callable[[], object], check: Callable[[], None] 
         yield
     finally:
         lock.release()
+
+
+def is_held(path: Path) -> bool | None:
+    """Whether a living process holds the lock file `path`; None where that cannot be told, without the right to open the file for one.
+
+    To ask is to hold it for a moment: whoever wants it just then waits for some tenths of a second.
+    """
+    lock = FileLock(path)
+    try:
+        if path.exists():  # to ask makes no file
+            lock.acquire(timeout=0)
+            lock.release()
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):
+        return None
+    return False

@@ -1,5 +1,6 @@
 """What a run writes down about itself, read and checked: for those who make runs and for those who report them, who need no torch."""
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -9,13 +10,33 @@ from typing import Any
 from mmbench.files import REMAKE, DamagedError, exists, file_hash, read_json
 from models.errors import InputError
 
-__all__ = ["PRECISIONS", "SEEDS", "STATES", "check_results", "read_config", "read_metrics", "read_status"]
+__all__ = ["LOOK", "PRECISIONS", "SEEDS", "STATES", "check_results", "find_folders", "read_config", "read_metrics", "read_status"]
 
+LOOK = "validation/"  # before the names of metrics of validation images in a history
 PRECISIONS = ("fp32", "bf16")
 SEEDS = range(2**63)
 STATES = ("pending", "running", "done", "failed")
 _TEXTS, _OBJECTS = ("model", "dataset", "preset", "precision", "hash", "command"), ("settings", "data", "training", "protocol")
+_DEPTH = 4  # of a run below a results folder: dataset, preset, model, seed
 _CONFIG = {**dict.fromkeys(_TEXTS, str), **dict.fromkeys(_OBJECTS, dict), "seed": int, "modalities": list}
+
+
+def find_folders(path: Path) -> list[Path]:
+    """The folders of runs at or below `path`, which is a results folder or any folder in one.
+
+    Raises:
+        InputError: for a path that is missing, a file, or holds no run.
+    """
+    if not (exists(path) and path.is_dir() and os.access(path, os.R_OK | os.X_OK)):
+        what = "does not exist" if not exists(path) else "cannot be read" if path.is_dir() else "is a file"
+        raise InputError(f"The results folder {path} {what}: give a folder that 'mmbench run' has written.")
+    pattern = re.compile(r"seed-\d+")
+    configs = (file for depth in range(_DEPTH + 1) for file in path.glob("*/" * depth + "config.json"))
+    folders = [file.parent for file in configs if pattern.fullmatch(file.parent.resolve().name)]
+    if not folders:
+        what = "holds no run (<dataset>/<preset>/<model>/seed-<k>/config.json)" if any(path.iterdir()) else "is empty"
+        raise InputError(f"The folder {path} {what}: give a folder that 'mmbench run' has written.")
+    return folders
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -44,7 +65,7 @@ def read_status(folder: Path, config: Mapping[str, Any] | None) -> dict[str, Any
         raise DamagedError(path, f"has the state {status.get('state')!r}, expected one of {', '.join(STATES)}", REMAKE)
     if config and "hash" in status and (status["hash"], status.get("seed")) != (config["hash"], config["seed"]):  # format 1 has neither
         raise DamagedError(path, f"belongs to another run (hash {status['hash']}, seed {status.get('seed')})", REMAKE)
-    _numbers(path, {key: status.get(key) for key in ("train_seconds", "evaluate_seconds", "steps_per_second")})
+    _numbers(path, {key: status.get(key) for key in ("step", "train_seconds", "evaluate_seconds", "steps_per_second")})
     return status
 
 

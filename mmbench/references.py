@@ -11,7 +11,7 @@ import torch
 
 from metrics import inception, judges
 from metrics.evaluation import FeatureSpace, References, build_feature_space
-from metrics.groups import JUDGED, METRICS
+from metrics.groups import FEATURES, JUDGED, METRICS
 from metrics.judges import Judge
 from metrics.protocol import Protocol
 from metrics.references import Extractor
@@ -61,7 +61,7 @@ def make_references(
         if others := _others(data, networks):
             reason = f"There is no judge for {others}: judges take images with even sides of 8 pixels or more, and categorical text."
             missing |= {"coherence": reason, "fd_clf": reason}
-    if "fd_clf" in metrics and networks:
+    if networks and not set(FEATURES).isdisjoint(metrics):
         extractors: dict[str, Extractor] = {name: partial(judges.features, judge) for name, judge in networks.items()}
         # by its weights: features of two judges of one recipe, made on two machines, are not to be compared
         keys = {name: judges.weights_hash(judge) for name, judge in networks.items()}

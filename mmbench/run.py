@@ -12,23 +12,27 @@ import torch
 
 from metrics.evaluation import References
 from mmbench.config import RunConfig
-from mmbench.console import Console, duration
+from mmbench.console import Console, duration, summarise
 from mmbench.data.base import MultimodalData
 from mmbench.data.batches import Batches
-from mmbench.evaluation import evaluate_run, summarise, write_evaluation
-from mmbench.files import DamagedError, WriteError
+from mmbench.environment import describe_environment
+from mmbench.evaluation import evaluate_run, write_evaluation
+from mmbench.files import DamagedError, WriteError, write_json
 from mmbench.job import Job
+from mmbench.records import LOOK
+from mmbench.report.sheets import load_samples
 from mmbench.signals import Stop, StoppedError
 from mmbench.store import RunFolder
+from mmbench.tensorboard import Board
 from mmbench.training import Trainer
 from models.base import MultimodalModel
 from models.errors import InputError
 
-__all__ = ["LOOK", "MakeRun", "Run", "computing_threads", "is_done", "seconds_per_step"]
+__all__ = ["MakeRun", "Run", "computing_threads", "is_done", "seconds_per_step"]
 
-LOOK = "validation/"  # before the names of what a look adds to the history
 LOOKED = frozenset({"coherence", "probe"})
 LOOK_DRAWS = 2_000  # joint draws of a look: its standard error of 1 % is enough for a curve
+NOTE_SECONDS = 5.0  # between two notes of the step in status.json, each of which takes a millisecond
 MEASURE_SECONDS = 1.0  # of training steps behind an estimate
 
 
@@ -97,13 +101,19 @@ class MakeRun:
 
     def _make(self, run: Run, console: Console, stop: Stop) -> None:
         """Train and evaluate; what goes wrong is raised."""
+        if self.job.cluster:
+            _note_environment(run, self.job.device)
+            _move(self.references, self.job.device)
         run.folder.set_status("running")
         torch.manual_seed(run.seed)  # initial weights; the same generator then gives the noise of training
         model = run.config.entry.model(self.data.modalities, run.config.settings).to(self.job.device)
-        trainer = self._train(run, model, console, stop)
-        began = time.monotonic()
-        evaluation = evaluate_run(model, self.data, self.references, run.config, self.job.metrics, console, stop)
-        write_evaluation(run.folder, run.hash, run.seed, evaluation)
+        with Board(run.folder.path / "tensorboard" if self.job.tensorboard else None) as board:
+            trainer = self._train(run, model, board, console, stop)
+            began = time.monotonic()
+            evaluation = evaluate_run(model, self.data, self.references, run.config, self.job.metrics, console, stop)
+            write_evaluation(run.folder, run.hash, run.seed, evaluation)
+            if self.job.tensorboard:
+                board.add_samples(load_samples(run.folder.samples), trainer.history[-1])
         assert trainer.checkpoints is not None
         trainer.checkpoints.previous.unlink(missing_ok=True)  # while the run is not done: nobody looks after one that is
         training, evaluating = trainer.seconds, time.monotonic() - began
@@ -113,18 +123,23 @@ class MakeRun:
             evaluate_seconds=round(evaluating, 1),
             steps_per_second=round(trainer.step / training, 2),
         )
-        console.say(f"{run.name}: {summarise(evaluation)}  ({duration(training)} training, {duration(evaluating)} evaluation)")
+        console.say(
+            f"{run.name}: {summarise(evaluation.metrics, evaluation.references)}  ({duration(training)} training, {duration(evaluating)} evaluation)"
+        )
 
     def looked(self, run: Run, step: int, metrics: dict[str, float]) -> None:
         """Called with what a look after `step` found; what it raises makes the run a failed one."""
 
-    def _train(self, run: Run, model: MultimodalModel, console: Console, stop: Stop) -> Trainer:
+    def _train(self, run: Run, model: MultimodalModel, board: Board, console: Console, stop: Stop) -> Trainer:
         config = run.config
         batches = Batches(self.data.train, self.data.modalities, config.training.batch_size, run.seed, self.job.device)
+        notes = _Notes(run.folder)
         with console.task(f"train {run.name}", config.training.steps) as task:
 
             def report(step: int, row: dict[str, Any]) -> None:
                 task.update(step, f"loss {row['loss']:.1f}")
+                board.add_row(row)
+                notes.note(step)
 
             def stopped() -> bool:
                 return stop.signal is not None
@@ -146,9 +161,45 @@ class MakeRun:
                     _write_history(run, trainer)
                 raise
         _write_history(run, trainer)
+        notes.write(trainer.step)
         if not finished:
             raise StoppedError
         return trainer
+
+
+def _note_environment(run: Run, device: torch.device) -> None:
+    """A run that begins on a cluster says where: its node is another machine than the one that planned it."""
+    config = run.folder.config
+    assert config is not None
+    if run.folder.status["state"] == "pending":
+        write_json(run.folder.config_file, config | {"environment": config["environment"] | describe_environment(device)})
+
+
+def _move(references: References, device: torch.device) -> None:
+    """The networks of `references`, which were made on another machine, go to `device`."""
+    for judge in references.judges.values():
+        judge.to(device)
+    for space in references.feature_spaces:
+        for extractor in space.extractors.values():
+            assert isinstance(extractor, partial)  # of a function and its network
+            extractor.args[0].to(device)
+
+
+class _Notes:
+    """Notes of the step in status.json, for who asks from elsewhere or after a crash."""
+
+    def __init__(self, folder: RunFolder):
+        self.folder, self.written = folder, float("-inf")
+
+    def note(self, step: int) -> None:
+        """Write it down unless that was done a moment ago."""
+        if time.monotonic() - self.written >= NOTE_SECONDS:
+            self.write(step)
+
+    def write(self, step: int) -> None:
+        with suppress(WriteError):  # a run does not fail for it: the next checkpoint tells whether the disk is full
+            self.folder.set_status("running", step=step)
+        self.written = time.monotonic()
 
 
 def _light(config: RunConfig) -> RunConfig:

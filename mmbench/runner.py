@@ -5,15 +5,13 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import torch
-
 from metrics.groups import metric_group
 from mmbench.config import PRESETS, departures
 from mmbench.console import Console, duration
 from mmbench.data.base import MultimodalData, load_data
 from mmbench.data.batches import Batches
 from mmbench.environment import describe_environment
-from mmbench.executors import default_jobs, execute, shared_memory_holds
+from mmbench.executors import Executor, pick_executor
 from mmbench.files import check_cache, write_json
 from mmbench.job import Job
 from mmbench.records import read_config
@@ -21,6 +19,7 @@ from mmbench.references import make_references
 from mmbench.report import write_report
 from mmbench.run import MakeRun, Run, computing_threads, is_done, seconds_per_step
 from mmbench.signals import Stop, StoppedError
+from mmbench.status import tabulate_runs
 from mmbench.store import RunFolder, prepare_results
 from models.errors import InputError
 
@@ -44,28 +43,27 @@ def run_job(job: Job) -> int:
     Batches(data.train, data.modalities, first.training.batch_size, 0)  # an InputError now rather than in every run
     runs = _plan(job, data)
     todo = [run for run in runs if not is_done(run, console)]
-    jobs = job.jobs or default_jobs(len(todo), job.device)
-    if jobs > 1 and not shared_memory_holds(_size(data)):
-        console.say(f"Shared memory (/dev/shm) has too little room for the data of {jobs} processes: one run at a time.")
-        jobs = 1
+    executor = pick_executor(job, len(todo), _size(data), console.say)
     precisions = " and ".join(sorted({run.config.precision for run in runs}))  # those that runs were begun with, under auto
     console.say(
         f"{first.dataset}, preset {first.preset}: {len(runs)} runs, {len(runs) - len(todo)} of them done, "
-        f"{jobs} at a time on {job.device} in {precisions}."
+        f"{executor.jobs} at a time on {executor.place} in {precisions}."
     )
     failed: list[Run] = []
     with Stop() as stop:
         try:
             if todo:
-                references = make_references(data, first.protocol, job.metrics, job.inception_weights, job.device, console, stop.check)
-                threads = max(1, torch.get_num_threads() // jobs)
-                announce(todo, job, data, threads, stop)
-                console.say(_estimate(job, todo, data, jobs, threads, stop))
-                failed = execute(todo, MakeRun(job, data, references), jobs, console, stop, lost)
+                references = make_references(data, first.protocol, job.metrics, job.inception_weights, job.home, console, stop.check)
+                announce(todo, job, data, executor.threads, stop)
+                if job.home == job.device:  # a rate measured elsewhere says nothing about GPUs
+                    console.say(_estimate(job, todo, data, executor, stop))
+                failed = executor.execute(todo, MakeRun(job, data, references), console, stop, lost)
                 stop.check()
         except StoppedError:
             console.say("Stopped. What is done is kept: the same command goes on from here.")
             return stop.exit_code
+    for line in tabulate_runs(run.folder.path for run in runs):
+        console.say(line)
     for run in failed:
         console.say(f"FAILED {run.name}: {_failure(run)}")
     for path in write_report(job.results / first.dataset / first.preset, console.say):
@@ -108,6 +106,7 @@ def _check_origin(file: Path, hash: str, run: Run, data: MultimodalData) -> None
 
 def announce(runs: Sequence[Run], job: Job, data: MultimodalData, threads: int, stop: Stop) -> None:
     """Write the configuration of every run that has none yet; its state is pending from then on."""
+    environment = {**describe_environment(job.home), "threads": threads}  # asks git, which takes longer than to write a configuration
     for run in runs:
         if run.folder.config is not None:
             run.folder.check_config(run.hash, run.config.decisive(data))  # another command may have begun it since the runs were planned
@@ -125,14 +124,14 @@ def announce(runs: Sequence[Run], job: Job, data: MultimodalData, threads: int, 
                 "seed": run.seed,
                 "modalities": [asdict(modality) for modality in data.modalities],
                 "command": job.command,
-                "environment": {**describe_environment(job.device), "threads": threads},
+                "environment": environment,
             }
             write_json(run.folder.config_file, description)
 
 
-def _estimate(job: Job, todo: Sequence[Run], data: MultimodalData, jobs: int, threads: int, stop: Stop) -> str:
+def _estimate(job: Job, todo: Sequence[Run], data: MultimodalData, executor: Executor, stop: Stop) -> str:
     """How long training will take at the rates measured now, and how long other presets would."""
-    costs = {}
+    costs, jobs, threads = {}, executor.jobs, executor.threads
     begun = {run.config.entry.name: run.threads for run in todo}
     for config in job.configs:
         name = config.entry.name
@@ -141,7 +140,7 @@ def _estimate(job: Job, todo: Sequence[Run], data: MultimodalData, jobs: int, th
         stop.check()
     seconds = sum(costs.get(run.config.entry.name, 0.0) * run.config.training.steps for run in todo)
     unknown = ", ".join(c.entry.name for c in job.configs if c.entry.name not in costs)
-    parts = [f"Training on this machine: about {duration(seconds / jobs)}" + (f" without {unknown}, which failed its first steps" if unknown else "")]
+    parts = [f"Training at this rate: about {duration(seconds / jobs)}" + (f" without {unknown}, which failed its first steps" if unknown else "")]
     current = job.configs[0].preset
     for preset in (PRESETS["paper"], PRESETS["cpu"]):
         if preset.name != current:
@@ -170,7 +169,7 @@ class _HeldError(Exception):
     """Another command is at work on the run."""
 
 
-def lost(run: Run, how: str) -> None:
+def lost(run: Run, how: str, traceback: str | None = None) -> None:
     """A run whose process died could not write its own failure."""
 
     def leave() -> None:
@@ -178,7 +177,7 @@ def lost(run: Run, how: str) -> None:
 
     with suppress(_HeldError, InputError), run.folder.lock(leave, leave):  # what cannot be written: the next run finds it running, and takes it up
         if run.folder.status["state"] != "done":
-            run.folder.set_status("failed", error=f"{how}: the next run goes on from its last checkpoint", traceback=None)
+            run.folder.set_status("failed", error=f"{how}: the next run goes on from its last checkpoint", traceback=traceback)
 
 
 def _failure(run: Run) -> str:

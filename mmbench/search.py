@@ -12,8 +12,9 @@ from mmbench.config import RunConfig
 from mmbench.data.base import MultimodalData
 from mmbench.files import DamagedError
 from mmbench.job import Job
+from mmbench.records import LOOK
 from mmbench.report.results import read_history, read_run
-from mmbench.run import LOOK, Run
+from mmbench.run import Run
 from mmbench.store import RunFolder
 from models.settings import resolve, search_space
 

@@ -2,10 +2,11 @@
 
 results/<dataset>/<preset>/<model>[+label]/seed-<k>/
     config.json    everything that decides the result, its hash, and where it was run
-    status.json    pending, running, done or failed, with the error and its traceback
+    status.json    pending, running (with a step that it has passed), done or failed, with the error and its traceback
     history.csv    mean loss terms over the steps
     metrics.json   metrics, why some are missing, the references beside them, and the SHA-256 of history and samples
-    samples/       generated images as lossless sheets
+    samples/       generated images as lossless sheets, and diagnostics.json: confusions of classes, latents in a plane
+    tensorboard/   with --tensorboard alone (never committed)
     checkpoint.pt  weights, and what a training needs to go on (never committed); checkpoint.previous.pt beside it while the run is made
     .lock          held by the process that works on the run (never committed)
 

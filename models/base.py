@@ -124,6 +124,17 @@ class MultimodalModel(nn.Module, ABC):
     def embed(self, inputs: Batch) -> Tensor:
         """(B, L) representations of any non-empty subset of modalities, deterministic, for linear probes; L may depend on the subset."""
 
+    def log_weights(self, batch: Batch, samples: int, generator: torch.Generator) -> Tensor:
+        """(K, B): log p(x_1, .., x_M, z_k) / q(z_k), in nats, of K draws z_k from a proposal q, for each of B complete items.
+
+        The mean of their exponentials is unbiased for p(x_1, .., x_M) under the distribution that `generate` draws from, whatever the
+        objective weighs more or less. Optional.
+
+        Raises:
+            NotDefinedError: in a model that has no such density, or none that it can evaluate.
+        """
+        raise NotDefinedError(f"{type(self).__name__} has no joint density of latents and observations that it evaluates.")
+
     def stages(self) -> tuple[Stage, ...]:
         """The stages of training, in order; one by default."""
         return (Stage("train", 1.0, self.loss, tuple(self.parameters())),)

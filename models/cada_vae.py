@@ -6,7 +6,7 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from models.base import Batch, Loss, Modality
+from models.base import Batch, Loss, Modality, NotDefinedError
 from models.errors import InputError
 from models.gaussian import DiagonalGaussian, GaussianMVAE
 from models.likelihoods import make_likelihood
@@ -104,3 +104,6 @@ class CADAVAE(GaussianMVAE):
 
     def infer(self, inputs: Batch, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
         return torch.stack([p.rsample(generator) if sample else p.mean for p in self.posteriors(inputs).values()]).mean(0)
+
+    def proposal(self, inputs: Batch) -> DiagonalGaussian:
+        raise NotDefinedError("CADA-VAE measures reconstructions by their L1 distance, which is no density.")

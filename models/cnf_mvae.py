@@ -16,8 +16,9 @@ from torch.nn import functional
 
 from models.base import Batch, Loss, Modality, SharedLatentModel
 from models.flows import CouplingFlow
+from models.gaussian import DiagonalGaussian
 from models.likelihoods import make_likelihood
-from models.networks import make_decoder, make_encoder
+from models.networks import decode_flat, make_decoder, make_encoder
 from models.registry import register
 from models.settings import setting
 
@@ -123,3 +124,26 @@ class CNFMVAE(SharedLatentModel):
 
     def prior(self, n: int, generator: torch.Generator) -> Tensor:
         return torch.randn(n, self.settings.latent_size, generator=generator, device=generator.device)
+
+    def log_weights(self, batch: Batch, samples: int, generator: torch.Generator) -> Tensor:
+        """Of the joint density p(u) prod_m p(x_m given f_m^-1(u)), which a joint draw comes from (equation 10).
+
+        The proposal is the uniform mixture over modalities of their posteriors, carried to the meta space: u = f_m(e_m + s1 eps) has the
+        density q_m(u) = N(z given e_m, s1^2 I) / |det df_m/dz| at z = f_m^-1(u).
+        """
+        means = {name: self.encoders[name](batch[name]) for name in self.modalities}
+        drawn = []
+        for name, e in means.items():
+            eps = torch.empty(samples, *e.shape, dtype=e.dtype, device=e.device).normal_(generator=generator)
+            drawn.append(self.flows[name](e + self.log_s1[name].exp() * eps)[0])
+        candidates = torch.stack(drawn)  # (M, K, B, L)
+        which = torch.randint(len(drawn), candidates.shape[1:3], generator=generator, device=candidates.device)
+        u = candidates.gather(0, which[None, :, :, None].expand(1, -1, -1, candidates.shape[-1]))[0]
+        likelihoods, densities = [], []
+        for name, e in means.items():
+            z = self.flows[name].inverse(u)  # type: ignore[operator]
+            posterior = DiagonalGaussian(e, (2 * self.log_s1[name]).expand_as(e))
+            densities.append(posterior.log_prob(z) - self.flows[name](z)[1])
+            likelihoods.append(self.likelihoods[name](batch[name], decode_flat(self.decoders[name], z)))
+        prior = DiagonalGaussian(torch.zeros_like(u), torch.zeros_like(u)).log_prob(u)
+        return prior + torch.stack(likelihoods).sum(0) - torch.stack(densities).logsumexp(0) + math.log(len(drawn))

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.base import Batch, Modality, MultimodalModel, SharedLatentModel
+from models.base import Batch, Modality, MultimodalModel, NotDefinedError, SharedLatentModel
 from models.likelihoods import make_likelihood
-from models.networks import make_decoder, make_encoder
+from models.networks import decode_flat, make_decoder, make_encoder
 from models.settings import setting
 
 __all__ = ["DiagonalGaussian", "GaussianMVAE", "GaussianVAEs", "product_of_experts", "weights_setting"]
@@ -89,10 +89,29 @@ class GaussianVAEs(MultimodalModel):
 
 
 class GaussianMVAE(GaussianVAEs, SharedLatentModel):
-    """One latent with prior N(0, I) for all modalities. A subclass writes `loss` and `infer`."""
+    """One latent with prior N(0, I) for all modalities. A subclass writes `loss` and `infer`, and `proposal` for importance weights."""
 
     def decode(self, name: str, latent: Tensor) -> Tensor:
         return self.decoders[name](latent)
 
     def prior(self, n: int, generator: torch.Generator) -> Tensor:
         return torch.randn(n, self.settings.latent_size, generator=generator, device=generator.device)
+
+    def proposal(self, inputs: Batch) -> Any:
+        """A DiagonalGaussian or its like, whose parameters are (C, B, L): C equally probable components of a posterior given all modalities."""
+        raise NotDefinedError(f"{type(self).__name__} has no posterior density.")
+
+    def log_prior(self, latent: Tensor) -> Tensor:
+        """The prior's log-density of (*leading, L), in nats."""
+        return DiagonalGaussian(torch.zeros_like(latent), torch.zeros_like(latent)).log_prob(latent)
+
+    def log_weights(self, batch: Batch, samples: int, generator: torch.Generator) -> Tensor:
+        """log p(z) + sum_m log p(x_m given z) - log (1/C) sum_c q_c(z), without weights of modalities."""
+        proposal = self.proposal(batch)
+        count, items = proposal.mean.shape[:2]
+        which = torch.randint(count, (samples, items), generator=generator, device=proposal.mean.device)
+        chosen = (parameter[which, torch.arange(items, device=which.device)] for parameter in proposal)
+        latent = type(proposal)(*chosen).rsample(generator)  # (K, B, L)
+        density = type(proposal)(*(parameter.unsqueeze(1) for parameter in proposal)).log_prob(latent).logsumexp(0) - math.log(count)
+        likelihood = [self.likelihoods[name](batch[name], decode_flat(self.decoders[name], latent)) for name in self.modalities]
+        return self.log_prior(latent) + torch.stack(likelihood).sum(0) - density

@@ -88,7 +88,7 @@ class MMVAE(GaussianMVAE):
         likelihood = {name: self.likelihoods[name](batch[name], decode_flat(self.decoders[name], latent)) for name in self.modalities}
         detached = self.family(*(p.detach()[:, None, None] for p in experts))
         mixture = detached.log_prob(latent).logsumexp(0) - math.log(len(experts.mean))
-        prior = self.family(torch.zeros_like(self.prior_spread), self.prior_spread).log_prob(latent)
+        prior = self.log_prior(latent)
         log_w = prior + self.weighted(likelihood) - mixture  # (M, K, B)
         if latent.requires_grad:
             v = log_w.detach().softmax(1).unsqueeze(-1)
@@ -111,6 +111,12 @@ class MMVAE(GaussianMVAE):
     def prior(self, n: int, generator: torch.Generator) -> Tensor:
         spread = self.prior_spread.expand(n, -1)
         return self.family(torch.zeros_like(spread), spread).rsample(generator)
+
+    def log_prior(self, latent: Tensor) -> Tensor:
+        return self.family(torch.zeros_like(self.prior_spread), self.prior_spread).log_prob(latent)
+
+    def proposal(self, inputs: Batch) -> DiagonalGaussian | DiagonalLaplace:
+        return self.experts(inputs)
 
     def experts(self, inputs: Batch) -> DiagonalGaussian | DiagonalLaplace:
         """The unimodal posteriors of the N modalities in `inputs`, stacked: (N, B, L)."""

@@ -45,9 +45,16 @@ class MoPoE(GaussianMVAE):
         return Loss(self.weighted(reconstruction) + self.settings.beta * kl, terms | {"kl": kl.detach()})
 
     def infer(self, inputs: Batch, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
-        experts = list(self.posteriors(inputs).values())
-        posterior = product_of_experts(experts, prior_expert=len(experts) == len(self.modalities))
+        posterior = self.posterior(inputs)
         return posterior.rsample(generator) if sample else posterior.mean
+
+    def proposal(self, inputs: Batch) -> DiagonalGaussian:
+        return DiagonalGaussian(*(parameter.unsqueeze(0) for parameter in self.posterior(inputs)))
+
+    def posterior(self, inputs: Batch) -> DiagonalGaussian:
+        """q_S of the modalities in `inputs`: (B, L)."""
+        experts = list(self.posteriors(inputs).values())
+        return product_of_experts(experts, prior_expert=len(experts) == len(self.modalities))
 
     def _subset_posteriors(self, posteriors: dict[str, DiagonalGaussian]) -> DiagonalGaussian:
         """(S, B, L): q_S for all S = 2^M - 1 subsets, small ones first."""

@@ -63,5 +63,12 @@ class MVAE(GaussianMVAE):
         return s.beta if progress >= s.annealing else s.beta * progress / s.annealing
 
     def infer(self, inputs: Batch, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
-        posterior = product_of_experts(list(self.posteriors(inputs).values()), prior_expert=True)
+        posterior = self.posterior(inputs)
         return posterior.rsample(generator) if sample else posterior.mean
+
+    def proposal(self, inputs: Batch) -> DiagonalGaussian:
+        return DiagonalGaussian(*(parameter.unsqueeze(0) for parameter in self.posterior(inputs)))
+
+    def posterior(self, inputs: Batch) -> DiagonalGaussian:
+        """q_S of the modalities in `inputs`: (B, L)."""
+        return product_of_experts(list(self.posteriors(inputs).values()), prior_expert=True)

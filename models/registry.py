@@ -19,12 +19,12 @@ from importlib.metadata import entry_points
 from importlib.util import decode_source
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from models.errors import InputError, suggest
 from models.settings import check_class
 
-__all__ = ["MODELS", "ModelEntry", "ModelFile", "Registry", "load_model_file", "register"]
+__all__ = ["MODELS", "Limit", "ModelEntry", "ModelFile", "Registry", "load_model_file", "register"]
 
 
 class Named(Protocol):
@@ -119,6 +119,13 @@ class ModelFile:
             MODELS._entries[name] = replace(MODELS._entries[name], file=self)
 
 
+class Limit(NamedTuple):
+    """The most modalities that a model takes, and in a clause why no more."""
+
+    modalities: int
+    reason: str
+
+
 @dataclass(frozen=True)
 class ModelEntry:
     """A registered model.
@@ -131,6 +138,7 @@ class ModelEntry:
         title: the name as the paper writes it.
         presets: settings that a preset changes, by preset name.
         file: that registered it, None for a model of an installed package.
+        limit: of modalities, None where it takes any number.
     """
 
     name: str
@@ -140,6 +148,11 @@ class ModelEntry:
     title: str
     presets: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     file: ModelFile | None = None
+    limit: Limit | None = None
+
+    def takes(self, modalities: int) -> bool:
+        """Whether it can be built for so many."""
+        return self.limit is None or modalities <= self.limit.modalities
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Another process has no module of the file: it gets the text, to execute before it meets anything that the text defines."""

@@ -1,10 +1,14 @@
 """What tests share: a cache of their own, and one finished smoke run of every model."""
 
 import os
+import shutil
 from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: threads would only stand in each other's way
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 SMALL = ("--set", "draws=60", "--set", "joint_draws=40", "--set", "probe_images=60", "--set", "judge_steps=3", "--set", "steps=4")
 
@@ -45,3 +49,28 @@ def finished(invoke, tmp_path_factory):
     result = invoke("run", "--models", "all", "--dataset", "digits", "--preset", "smoke", "--jobs", "1", "--results", results, *SMALL)
     assert result.code == 0, result.text
     return SimpleNamespace(path=results, text=result.text)
+
+
+@pytest.fixture(scope="session")
+def report_folder(tmp_path_factory):
+    """A preset folder with its report: three models of two seeds with diagnostics; one is an attack, one has a failed seed."""
+    from report_setup import copy_runs
+
+    from mmbench.report import write_report
+
+    folder = copy_runs(tmp_path_factory.mktemp("report"), models=3, seeds=2, failed=[(2, 1)], evil=1)
+    write_report(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def paper_folder(tmp_path_factory):
+    """The same of one run on the data set that the paper reports."""
+    from report_setup import PUBLISHED
+
+    from mmbench.report import write_report
+
+    folder = tmp_path_factory.mktemp("paper") / "mnist-svhn" / "quick"
+    shutil.copytree(PUBLISHED.parents[1] / "mnist-svhn" / "quick" / "cnf-mvae", folder / "cnf-mvae")
+    write_report(folder)
+    return folder

@@ -100,5 +100,5 @@ def test_modality_overrules_the_model() -> None:
 
 @pytest.mark.parametrize("name", ["", "../x", "a.b", "a->b", "a+b", "a b"])
 def test_a_name_of_a_modality_can_be_that_of_a_file_and_of_a_metric(name):
-    with pytest.raises(ValueError, match="modality name .* is not usable"):
+    with pytest.raises(ValueError, match=r"modality name .* is not usable"):
         Modality(name, (1, 8, 8))

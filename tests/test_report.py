@@ -198,7 +198,7 @@ def test_everything_is_written(report):
     folder, written = report
     tables = {f"table{number}.{suffix}" for number in (1, 2, 3) for suffix in ("csv", "md", "tex")}
     figures = {"figure3.png", "samples-mopoe.png", "samples-evil.png", "training.png"}
-    assert {path.name for path in written} == tables | figures | {"README.md"}
+    assert {path.name for path in written} == tables | figures | {"README.md", "report.html", "results.json"}
     assert {path.parent for path in written} == {folder}
     for name in figures:
         with Image.open(folder / name) as picture:

@@ -19,7 +19,7 @@ from mmbench.files import read_json, write_json
 from mmbench.locks import locked
 from mmbench.report import write_report
 from mmbench.run import Run
-from mmbench.runner import _lost
+from mmbench.runner import lost
 from mmbench.store import RunFolder
 from models.mopoe import MoPoE
 from models.registry import MODELS
@@ -196,13 +196,13 @@ def test_a_folder_that_another_command_has_begun_meanwhile_is_left_alone(when, f
 def test_a_lost_run_is_marked_unless_it_is_done_or_somebody_elses(copy):
     folder = RunFolder(seed_folder(copy))
     run = Run(None, 0, folder, folder.config["hash"])
-    _lost(run, "its process was killed by SIGKILL")
+    lost(run, "its process was killed by SIGKILL")
     assert folder.status["state"] == "done"
     folder.set_status("running")
     with folder.lock(lambda: pytest.fail("held"), lambda: None):
-        _lost(run, "its process was killed by SIGKILL")
+        lost(run, "its process was killed by SIGKILL")
     assert folder.status["state"] == "running"
-    _lost(run, "its process was killed by SIGKILL")
+    lost(run, "its process was killed by SIGKILL")
     assert folder.status["error"] == "its process was killed by SIGKILL: the next run goes on from its last checkpoint"
 
 

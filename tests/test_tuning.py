@@ -8,7 +8,7 @@ import pytest
 from mmbench.data.base import load_data
 from mmbench.files import write_json
 from mmbench.job import Job
-from mmbench.run import LOOK
+from mmbench.records import LOOK
 from mmbench.search import PrunedError, Search, objective
 from models.errors import InputError
 from models.settings import check_class, search_space, setting

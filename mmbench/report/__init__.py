@@ -1,11 +1,12 @@
 """Reports: tables, figures and a page, built from the files that runs leave on disk and from nothing else.
 
 No model, no data set and no torch is needed. `results` finds and checks runs, `tables` computes, `render` writes CSV, Markdown and
-LaTeX, `figures` and `curves` draw, `page` puts it together; `sheets` is how a run stores its sample images.
+LaTeX, `export` writes JSON, `figures` and `curves` draw, `page` puts it together; `compare` lays two folders side by side; `sheets` is
+how a run stores its sample images.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import IO
 from mmbench.files import write_atomically
 from mmbench.locks import locked
 
-__all__ = ["write_report"]
+__all__ = ["write_comparison", "write_report"]
 
 
 def write_report(results: Path | str, say: Callable[[str], object] = print) -> list[Path]:
@@ -29,20 +30,50 @@ def write_report(results: Path | str, say: Callable[[str], object] = print) -> l
     Raises:
         InputError: for a path without runs, damaged files, runs that do not belong together, or a folder that cannot be written.
     """
-    from mmbench.report.page import build_report  # pandas and matplotlib are imported when they are needed
+    from mmbench.report.export import to_json  # pandas and matplotlib are imported when they are needed
+    from mmbench.report.page import build_report
     from mmbench.report.results import find_runs
 
+    def build(folder: Path) -> dict[str, bytes]:
+        runs = find_runs(folder)
+        return build_report(runs) | {"results.json": to_json(runs).encode()}
+
     folders = sorted({run.folder.parents[1] for run in find_runs(os.path.realpath(results))})
-    written = []
+    return list(_write(folders, build, say))
+
+
+def write_comparison(results: Path | str, against: Path | str, say: Callable[[str], object] = print) -> tuple[str, list[Path]]:
+    """Write comparison.md and comparison.csv into every <dataset>/<preset> folder at, above or below `results` that `against` has too.
+
+    Args:
+        results, against: the folders, A and B.
+        say: told when another command has to be waited for.
+
+    Returns:
+        All comparisons in Markdown, and the paths of the files written.
+
+    Raises:
+        InputError: as `write_report`, and where the two have no data set and preset in common.
+    """
+    from mmbench.report.compare import compare, match
+    from mmbench.report.results import find_runs
+
+    shared, lonely = match(find_runs(os.path.realpath(results)), find_runs(os.path.realpath(against)))
+    sides = {ours[0].folder.parents[1]: (ours, theirs) for ours, theirs in shared}
+    written = _write(sorted(sides), lambda folder: compare(*sides[folder]), say)
+    texts = [content.decode() for path, content in written.items() if path.suffix == ".md"]
+    return "\n".join([*texts, *([lonely] if lonely else [])]), list(written)
+
+
+def _write(folders: Sequence[Path], build: Callable[[Path], dict[str, bytes]], say: Callable[[str], object]) -> dict[Path, bytes]:
+    """Write the files that `build` makes for each folder, all of them built before the first is written; their contents by path."""
     with ExitStack() as locks:  # held while reading too: of two reports, the later one on disk is the one that has seen more
         for folder in folders:
             locks.enter_context(locked(folder / ".lock", partial(say, f"{folder}: waiting for another command that writes its report.")))
-        reports = {folder: build_report(find_runs(folder)) for folder in folders}
-        for folder, files in reports.items():
-            for name, content in files.items():
-                write_atomically(folder / name, partial(_put, content))
-                written.append(folder / name)
-    return written
+        files = {folder / name: content for folder in folders for name, content in build(folder).items()}
+        for path, content in files.items():
+            write_atomically(path, partial(_put, content))
+    return files
 
 
 def _put(content: bytes, file: IO[bytes]) -> None:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator, StrMethodFormatter
 
+from mmbench.records import LOOK
 from mmbench.report.figures import shorten, style, to_png, wrap
 from mmbench.report.results import Run, read_history
 
@@ -110,6 +111,7 @@ def _stages(history: pd.DataFrame) -> dict[str, tuple[float, float]]:
 
 def _curves(history: pd.DataFrame) -> list[tuple[str, str]]:
     """What is drawn, as (term, stage): the loss of every stage, then its terms."""
-    numbers = history.drop(columns=_NO_TERMS, errors="ignore").select_dtypes("number")
+    looks = [name for name in history if name.startswith(LOOK)]  # metrics on validation data, no terms of the loss
+    numbers = history.drop(columns=[*_NO_TERMS, *looks], errors="ignore").select_dtypes("number")
     terms = sorted(numbers, key=lambda term: term != "loss")
     return [(term, stage) for term in terms for stage in _stages(history) if history.loc[history["stage"] == stage, term].notna().any()]

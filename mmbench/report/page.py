@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 from mmbench.report.curves import draw_curves
 from mmbench.report.figures import cross_panel, draw_panels, joint_panel
+from mmbench.report.further import build_further
+from mmbench.report.html import build_html
 from mmbench.report.provenance import spell, spell_value
 from mmbench.report.render import escape_markdown, to_csv, to_latex, to_markdown
 from mmbench.report.results import Run
@@ -27,7 +29,7 @@ _HEADINGS = {"1": "Coherence", "1b": "Coherence of every direction", "2": "Quali
 
 
 def build_report(runs: Sequence[Run]) -> dict[str, bytes]:
-    """The files of a report by name: tables (CSV, Markdown, LaTeX), figure3.png, samples-<model>.png, training.png, README.md.
+    """The files of a report by name: tables (CSV, Markdown, LaTeX), figure3.png, samples-<model>.png, training.png, README.md, report.html.
 
     Args:
         runs: those of one preset folder, in the order of `find_runs`.
@@ -43,7 +45,8 @@ def build_report(runs: Sequence[Run]) -> dict[str, bytes]:
     shown = [(run, samples) for run, samples in loaded if samples.joint or samples.cross]
     files: dict[str, bytes] = {}
     page = [*_opening(runs)]
-    for table in build_tables(runs):
+    tables = build_tables(runs)
+    for table in tables:
         name = f"table{table.number}"
         text = to_markdown(table)
         files |= {f"{name}.csv": to_csv(table).encode(), f"{name}.md": text.encode(), f"{name}.tex": to_latex(table).encode()}
@@ -63,6 +66,7 @@ def build_report(runs: Sequence[Run]) -> dict[str, bytes]:
     if curves:
         files["training.png"] = curves
         page += ["## Training", "", "![Training curves](training.png)", ""]
+    files["report.html"] = build_html(models, tables + build_further(runs), shown, files)
     files["README.md"] = "\n".join([*page, *_closing(runs)]).encode()
     return files
 
@@ -121,7 +125,8 @@ def _opening(runs: Sequence[Run]) -> list[str]:
         f"# {escape_markdown(runs[0].dataset)}, preset {escape_markdown(runs[0].preset)}",
         "",
         f"{models} {'model' if models == 1 else 'models'}, {len(runs)} {'run' if len(runs) == 1 else 'runs'}: {counted}. "
-        "`mmbench report` writes this page from the files in this folder; [the list of runs](#runs) is at the end.",
+        "`mmbench report` writes this page from the files in this folder; [the list of runs](#runs) is at the end. [report.html](report.html) "
+        "has more pictures and a table to sort and filter, for a browser.",
         "",
         *(_fenced("\n".join(commands)) if commands else []),
     ]

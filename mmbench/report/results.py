@@ -4,8 +4,6 @@ results/<dataset>/<preset>/<model>[+label]/seed-<k>/ config.json, status.json, m
 """
 
 import math
-import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from mmbench.files import exists
-from mmbench.records import check_results, read_config, read_status
+from mmbench.records import check_results, find_folders, read_config, read_status
 from mmbench.report import paper
 from models.errors import InputError
 
 __all__ = ["Run", "find_runs", "load_results", "read_history", "read_run"]
 
 COLUMNS = ("dataset", "preset", "model", "title", "label", "seed", "state", "hash", "metric", "value", "reason", "path")
-_DEPTH = 4  # dataset, preset, model, seed
 
 
 @dataclass(frozen=True)
@@ -90,17 +86,7 @@ def find_runs(path: Path | str) -> list[Run]:
         InputError: for a path that is missing, a file, or holds no run; for a damaged file; for runs of one model in one preset
             that do not belong together, because their settings differ or a seed appears twice.
     """
-    path = Path(path)
-    if not (exists(path) and path.is_dir() and os.access(path, os.R_OK | os.X_OK)):
-        what = "does not exist" if not exists(path) else "cannot be read" if path.is_dir() else "is a file"
-        raise InputError(f"The results folder {path} {what}: give a folder that 'mmbench run' has written.")
-    pattern = re.compile(r"seed-\d+")
-    configs = (file for depth in range(_DEPTH + 1) for file in path.glob("*/" * depth + "config.json"))
-    folders = [file.parent for file in configs if pattern.fullmatch(file.parent.resolve().name)]
-    if not folders:
-        what = "holds no run (<dataset>/<preset>/<model>/seed-<k>/config.json)" if any(path.iterdir()) else "is empty"
-        raise InputError(f"The folder {path} {what}: give a folder that 'mmbench run' has written.")
-    runs = sorted((read_run(folder) for folder in folders), key=_order)
+    runs = sorted((read_run(folder) for folder in find_folders(Path(path))), key=_order)
     _check_company(runs)
     return runs
 

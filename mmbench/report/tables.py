@@ -16,12 +16,12 @@ from typing import Literal
 
 import numpy as np
 
-from metrics.groups import metric_group
+from metrics.groups import Unit, metric_group
 from mmbench.report import paper
 from mmbench.report.provenance import disagreements, protocol_lines, reference_values
 from mmbench.report.results import Run
 
-__all__ = ["Cell", "Column", "Row", "Table", "abbreviations", "build_tables"]
+__all__ = ["Cell", "Column", "Row", "Table", "abbreviations", "build_tables", "make_table"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Column:
     metric: str
     group: str
     part: str = ""
-    unit: Literal["fraction", "nats", "distance"] = "fraction"
+    unit: Unit = "fraction"
     better: Literal["higher", "lower", ""] = "higher"
     floor: str = ""
 
@@ -104,7 +104,7 @@ class Table:
     """One table of a preset folder.
 
     Attributes:
-        number: 1, 1b, 2 or 3.
+        number: 1, 1b, 2 or 3; `further` names its own.
         name: unique over data sets and presets, for LaTeX labels.
         caption: what the columns mean.
         columns, rows: the body.
@@ -137,8 +137,6 @@ def build_tables(runs: Sequence[Run]) -> list[Table]:
     """The tables of the runs of one preset folder, in the order of `find_runs`."""
     modalities = list(dict.fromkeys(name for run in runs for name in run.modalities))
     texts = {modality["name"] for run in runs for modality in run.config["modalities"] if modality.get("symbols")}
-    done = [run for run in runs if run.state == "done"]
-    name = re.sub(r"[^A-Za-z0-9]+", "-", f"{runs[0].dataset}-{runs[0].preset}")
     fitted = any("fitted_coherence" in run.metrics for run in runs)
     contents = {
         "1": _coherence(modalities, fitted),
@@ -146,15 +144,19 @@ def build_tables(runs: Sequence[Run]) -> list[Table]:
         "2": _distances(modalities, texts),
         "3": _probes(modalities),
     }
-    tables = []
-    for number, (columns, caption) in contents.items():
-        rows = _mark_best(columns, [_row(list(group), columns) for _, group in groupby(runs, key=lambda run: (run.model, run.label))])
-        floors = [reference_values(done, column.floor) for column in columns] if any(column.floor for column in columns) else []
-        lines, warning = protocol_lines(done or runs), disagreements(done or runs)
-        table = Table(number, f"{name}-{number}", caption, columns, rows, number == "1b", floors, lines, warning)
-        source = [f"Paper: {paper.CITATION}."] if table.has_paper else []
-        tables.append(replace(table, caption=f"{caption} {_legend(table)}".rstrip(), lines=table.lines + source))
-    return tables
+    return [make_table(runs, number, columns, caption) for number, (columns, caption) in contents.items()]
+
+
+def make_table(runs: Sequence[Run], number: str, columns: list[Column], caption: str) -> Table:
+    """The table of these columns over the runs of one preset folder, a row for every model."""
+    done = [run for run in runs if run.state == "done"]
+    name = re.sub(r"[^A-Za-z0-9]+", "-", f"{runs[0].dataset}-{runs[0].preset}")
+    rows = _mark_best(columns, [_row(list(group), columns) for _, group in groupby(runs, key=lambda run: (run.model, run.label))])
+    floors = [reference_values(done, column.floor) for column in columns] if any(column.floor for column in columns) else []
+    lines, warning = protocol_lines(done or runs), disagreements(done or runs)
+    table = Table(number, f"{name}-{number}", caption, columns, rows, number == "1b", floors, lines, warning)
+    source = [f"Paper: {paper.CITATION}."] if table.has_paper else []
+    return replace(table, caption=f"{caption} {_legend(table)}".rstrip(), lines=table.lines + source)
 
 
 def abbreviations(names: Sequence[str]) -> dict[str, str]:

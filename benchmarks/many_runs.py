@@ -1,0 +1,88 @@
+"""What many runs cost this machine: seconds and peak memory of `mmbench report` over their folders.
+
+python benchmarks/many_runs.py --runs 10 --runs 1000 --runs 10000      # synthetic finished runs of so many models, with as many seeds as it takes
+
+The runs are made of the published ones of `digits`: their files, and metrics that differ a little. Samples and histories are links to
+one copy, which saves disk but no reading: a report checks the hash of every file of every run.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+import numpy as np
+
+from mmbench.files import FORMAT, content_hash, file_hash
+
+PUBLISHED = Path(__file__).parents[1] / "results" / "published" / "digits" / "quick"
+SOURCES = ("cnf-mvae", "mopoe", "mmvae", "cada-vae")
+GIB = 2**30
+
+
+def make_runs(root: Path, runs: int, models: int) -> None:
+    """Folders of `runs` finished runs under `root`: seed after seed of each of `models` models."""
+    rng = np.random.default_rng(0)
+    for number in range(runs):
+        seed, model = divmod(number, models)
+        _make_run(
+            root / "digits" / "quick" / f"model-{model}" / f"seed-{seed}", PUBLISHED / SOURCES[model % len(SOURCES)] / "seed-0", model, seed, rng
+        )
+
+
+def _make_run(folder: Path, source: Path, model: int, seed: int, rng: np.random.Generator) -> None:
+    (folder / "samples").mkdir(parents=True)
+    files = {path.relative_to(source).as_posix(): path for path in (source / "history.csv", *sorted((source / "samples").iterdir()))}
+    for name, path in files.items():
+        os.link(path, folder / name)
+    config, status, metrics = (json.loads((source / f"{name}.json").read_text()) for name in ("config", "status", "metrics"))
+    config |= {"model": f"model-{model}", "title": f"Model {model}", "seed": seed, "hash": f"{model:016x}"}
+    status |= {"hash": config["hash"], "seed": seed}
+    metrics |= {"hash": config["hash"], "seed": seed, "files": {name: file_hash(path) for name, path in files.items()}}
+    metrics["metrics"] = {name: None if value is None else float(value * rng.uniform(0.9, 1)) for name, value in metrics["metrics"].items()}
+    for name, content in (("config", config), ("status", status), ("metrics", metrics)):
+        content = {key: value for key, value in content.items() if key != "checksum"} | {"format": FORMAT}
+        (folder / f"{name}.json").write_text(json.dumps(content | {"checksum": content_hash(content)}, indent=1))
+
+
+def measure(root: Path) -> dict[str, float]:
+    """Seconds on the clock and of processor time, and GiB at the peak, of `mmbench report` over `root`."""
+    code = "import sys, resource; from mmbench.cli import main; main(['report', '--results', sys.argv[1]], standalone_mode=False)"
+    code += "; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+    before, began = _processor_seconds(), time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=True)
+    return {
+        "seconds": time.monotonic() - began,
+        "processor seconds": _processor_seconds() - before,
+        "GiB": int(done.stdout.split()[-1]) / GIB,
+        "report.html MB": sum(path.stat().st_size for path in root.rglob("report.html")) / 1e6,
+        "results.json MB": sum(path.stat().st_size for path in root.rglob("results.json")) / 1e6,
+    }
+
+
+def _processor_seconds() -> float:
+    used: Any = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@click.command()
+@click.option("--runs", "counts", type=int, multiple=True, default=(10, 1000), show_default=True, help="How many; may be repeated.")
+@click.option("--models", default=4, show_default=True, help="Models that they are of.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Where to make them (default: a temporary folder), on the disk of the checkout.")
+def main(counts: tuple[int, ...], models: int, folder: Path | None) -> None:
+    """Measure and print a line for each number of runs."""
+    for count in counts:
+        with TemporaryDirectory(dir=folder) as root:
+            make_runs(Path(root), count, models)
+            found = ", ".join(f"{value:.2f} {name}" for name, value in measure(Path(root)).items())
+            print(f"{count} runs of {models} models: {found}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
