@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import SMALL
+from filelock import FileLock
 from test_faults import results_of, seed_folder
 
 from metrics.evaluation import FeatureSpace, References
@@ -168,12 +170,15 @@ def execute(cluster, runs, work, cpus=1):
 
 @pytest.mark.slow
 def test_lost_workers_go_on_elsewhere_so_many_times(cluster, tmp_path, monkeypatch, capsys):
-    """The first run dies once and goes on from what has arrived, the second one always."""
+    """The first run, for which another command has to be waited, dies once and goes on from what has arrived; the second one dies always."""
     pytest.importorskip("mmbench.ray_executor")
     monkeypatch.setattr("mmbench.ray_executor.RETRIES", 1)
     runs = [fake_run(tmp_path / name) for name in ("a", "b")]
     runs[0].folder.path.mkdir(parents=True)
     runs[0].folder.checkpoint.write_bytes(b"xx")
+    lock = FileLock(runs[0].folder.path / ".lock", thread_local=False)
+    lock.acquire()
+    threading.Timer(5, lock.release).start()
     with node(cluster, 1), node(cluster, 1):
         failed, lost = execute(cluster, runs, Work(4, dies=True))
     assert failed == runs[1:]
@@ -184,7 +189,9 @@ def test_lost_workers_go_on_elsewhere_so_many_times(cluster, tmp_path, monkeypat
     how, traceback = lost[runs[1].folder.path]
     assert how == "its worker was lost 2 times"
     assert "died" in traceback
-    assert capsys.readouterr().out.count("its worker was lost; it goes on elsewhere (retry 1 of 1)") == 2
+    said = capsys.readouterr().out
+    assert said.count("waiting for another command that is at work on it") == 1
+    assert said.count("its worker was lost; it goes on elsewhere (retry 1 of 1)") == 2
 
 
 @pytest.mark.slow
