@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from multiprocessing import connection, parent_process, resource_tracker
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -19,6 +20,7 @@ from mmbench.job import Job
 from mmbench.relay import UPDATE_SECONDS, Relay, RemoteConsole
 from mmbench.run import Run
 from mmbench.signals import Stop, StoppedError
+from models.errors import InputError
 
 __all__ = ["Executor", "Local", "Work", "default_jobs", "execute", "pick_executor"]
 
@@ -77,9 +79,11 @@ def pick_executor(job: Job, runs: int, size: int, say: Callable[[str], object]) 
         say: told where the machine has less room than was asked for.
 
     Raises:
-        InputError: for a cluster that cannot be reached, or has no node for a run.
+        InputError: without Ray, and for a cluster that cannot be reached or has no node for a run.
     """
     if job.cluster:
+        if find_spec("ray") is None:
+            raise InputError("--executor ray needs the package ray: install the extra with pip install 'mmbench[ray]'.")
         from mmbench.ray_executor import RayExecutor  # an extra, imported when it is needed
 
         return RayExecutor(job.cluster, job.jobs)

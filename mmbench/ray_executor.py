@@ -8,35 +8,26 @@ lost goes on elsewhere from what has arrived.
 import logging
 import pickle
 import time
-import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import packages_distributions, version
 from typing import Any
 
-import numpy as np
-import torch
+import ray
+from ray.exceptions import RayError
 
 from mmbench.checkpoints import previous_path
 from mmbench.console import Console
 from mmbench.executors import Work
 from mmbench.files import WriteError, write_atomically
 from mmbench.job import Cluster
+from mmbench.ray_nodes import host_class, needed_versions, share
 from mmbench.relay import UPDATE_SECONDS, Relay
 from mmbench.remote import DONE, RAISED, STOPPED, file_names
 from mmbench.run import Run
 from mmbench.signals import Stop, StoppedError
 from models.errors import InputError
-
-try:
-    import ray
-    from ray.exceptions import RayError
-    from ray.util import deregister_serializer, register_serializer
-except ModuleNotFoundError:
-    raise InputError("--executor ray needs the package ray: install the extra with pip install 'mmbench[ray]'.") from None
 
 __all__ = ["RayExecutor"]
 
@@ -133,8 +124,8 @@ class _Workers:
         self.executor, self.console, self.stop, self.lost = executor, console, stop, lost
         cluster = executor.cluster
         takes = {"num_cpus": cluster.cpus, "num_gpus": cluster.gpus}
-        self.host: Any = ray.remote(_host_class()).options(**takes, max_concurrency=2, scheduling_strategy="SPREAD")
-        self.work = _share(work)
+        self.host: Any = ray.remote(host_class()).options(**takes, max_concurrency=2, scheduling_strategy="SPREAD")
+        self.work = share(work)
         self.again: deque[tuple[Run, int]] = deque()  # lost ones, with the number of times
         self.held: list[tuple[Run, int]] = []  # that other commands are at work on, to be asked about again
         self.mentioned: set[str] = set()  # of those
@@ -205,7 +196,7 @@ class _Workers:
             self._fail(run, f"its folder cannot be used ({error})")
             return
         actor = self.host.remote()
-        asked = actor.begin.remote(_versions(run), pickle.dumps(run), files, [self.work], self.executor.threads)
+        asked = actor.begin.remote(needed_versions(run), pickle.dumps(run), files, [self.work], self.executor.threads)
         self.working.append(_Worker(run, attempt, actor, asked, Relay(self.console), lock, time.monotonic()))
 
     def _be_patient(self, worker: _Worker) -> None:
@@ -295,76 +286,3 @@ class _Workers:
 
 def _held() -> None:
     raise _HeldError
-
-
-def _versions(run: Run) -> dict[str, str]:
-    """Packages that must be the same on a worker: this suite, torch, and the package of the model where it is another one."""
-    names = {"mmbench", "torch"}
-    if run.config.entry.file is None:
-        names |= set(_distributions().get(run.config.entry.model.__module__.partition(".")[0], ()))
-    return {name: version(name) for name in sorted(names)}
-
-
-@cache
-def _distributions() -> Mapping[str, list[str]]:
-    """Module -> the packages that it comes from."""
-    return packages_distributions()
-
-
-def _share(work: Any) -> Any:
-    """`work` in the object store, its tensors as arrays, which the processes of a node read there without a copy of their own."""
-    register_serializer(torch.Tensor, serializer=_as_array, deserializer=_as_tensor)
-    try:
-        return ray.put(work)
-    finally:
-        deregister_serializer(torch.Tensor)
-
-
-def _as_array(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().cpu().numpy()
-
-
-def _as_tensor(array: np.ndarray) -> torch.Tensor:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nor is anything that runs share written to
-        return torch.from_numpy(array)
-
-
-def _host_class() -> type:
-    """The class of the actors. Made in a function, it reaches a node by value: it can say what is missing there, this suite included."""
-
-    class Host:
-        """Makes one run."""
-
-        def begin(self, wanted: dict, run: bytes, files: dict, work: list, threads: int) -> tuple:
-            """The name of the node, and why it cannot make the run, None if it can: then it has begun."""
-            import pickle
-            import platform
-            from importlib.metadata import PackageNotFoundError, version
-
-            import ray
-
-            node = f"{platform.node()} ({ray.util.get_node_ip_address()})"
-            for name, here in wanted.items():
-                try:
-                    there = version(name)
-                except PackageNotFoundError:
-                    return node, f"it has no {name}, which is {here} on this machine."
-                if there != here:
-                    return node, f"it has {name} {there}, which is {here} on this machine."
-            try:
-                from mmbench.remote import Session
-
-                arguments = pickle.loads(run), files, ray.get(work[0])
-            except Exception as error:  # a model's module may raise anything
-                return node, f"{type(error).__name__}: {error}."
-            self.session = Session(*arguments, threads)
-            return node, None
-
-        def news(self) -> list:
-            return self.session.news()
-
-        def stop(self) -> None:
-            self.session.tell_to_stop()
-
-    return Host

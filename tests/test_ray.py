@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from test_faults import results_of, seed_folder
 from metrics.evaluation import FeatureSpace, References
 from mmbench.cluster import Cluster, pick_cluster
 from mmbench.console import Console
+from mmbench.executors import pick_executor
 from mmbench.remote import Session
 from mmbench.run import Run, _move
 from mmbench.signals import Stop
@@ -32,7 +32,7 @@ from models.errors import InputError
 TESTS = Path(__file__).parent
 MEMORY = 80 * 2**20  # bytes of each node's object store
 RUN = ("run", "--dataset", "digits", "--preset", "smoke", *SMALL)
-LONG = ("--models", "mopoe", "--set", "steps=160", "--set", "batch_size=32", "--looks", "8")  # looks write checkpoints
+LONG = ("--models", "mopoe", "--set", "steps=120", "--set", "batch_size=32", "--looks", "6")  # looks write checkpoints
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,12 @@ def test_options_that_cannot_be_used(case):
         pick_cluster(*words)
 
 
+def test_without_ray_the_extra_is_named(monkeypatch):
+    monkeypatch.setattr("mmbench.executors.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"install the extra with pip install 'mmbench\[ray\]'"):
+        pick_executor(SimpleNamespace(cluster=Cluster("auto", 1, 0.0)), 1, 1, print)
+
+
 def test_the_device_of_a_cluster():
     assert pick_cluster("local", None, None, None) is None
     assert pick_cluster("ray", None, None, None) == Cluster("auto", 1, 0.0)
@@ -158,29 +164,42 @@ def node(cluster, cpus, **environment):
             cluster.remove_node(added, allow_graceful=False)
 
 
-def execute(cluster, runs, work, cpus=1):
-    """The names of failed runs, what lost ones said, and the traceback."""
+class Listener(Console):
+    """Keeps what is said, and acts on some of it."""
+
+    def __init__(self, acts):
+        super().__init__()
+        self.acts, self.lines = acts, []
+
+    def say(self, line):
+        self.lines.append(line)
+        for words, act in self.acts.items():
+            if words in line:
+                act()
+
+
+def execute(cluster, runs, work, console=None, cpus=1):
+    """Failed runs, and what is told of lost ones: how, and the traceback."""
     from mmbench.ray_executor import RayExecutor
 
-    said, lost = Console(), {}
+    lost = {}
     executor = RayExecutor(pick_cluster("ray", cluster.address, cpus, None), None)
-    failed = executor.execute(runs, work, said, Stop(), lambda run, how, traceback: lost.update({run.folder.path: (how, traceback)}))
+    failed = executor.execute(runs, work, console or Listener({}), Stop(), lambda run, *what: lost.update({run.folder.path: what}))
     return failed, lost
 
 
 @pytest.mark.slow
-def test_lost_workers_go_on_elsewhere_so_many_times(cluster, tmp_path, monkeypatch, capsys):
+def test_lost_workers_go_on_elsewhere_so_many_times(cluster, tmp_path, monkeypatch):
     """The first run, for which another command has to be waited, dies once and goes on from what has arrived; the second one dies always."""
-    pytest.importorskip("mmbench.ray_executor")
     monkeypatch.setattr("mmbench.ray_executor.RETRIES", 1)
     runs = [fake_run(tmp_path / name) for name in ("a", "b")]
     runs[0].folder.path.mkdir(parents=True)
     runs[0].folder.checkpoint.write_bytes(b"xx")
-    lock = FileLock(runs[0].folder.path / ".lock", thread_local=False)
+    lock = FileLock(runs[0].folder.path / ".lock")
     lock.acquire()
-    threading.Timer(5, lock.release).start()
+    said = Listener({"waiting for another command that is at work on it": lock.release})
     with node(cluster, 1), node(cluster, 1):
-        failed, lost = execute(cluster, runs, Work(4, dies=True))
+        failed, lost = execute(cluster, runs, Work(4, dies=True), said)
     assert failed == runs[1:]
     assert runs[0].folder.checkpoint.read_bytes() == b"xxxx"
     assert sorted(path.name for path in runs[0].folder.path.iterdir() if path.name != ".lock") == ["checkpoint.pt", "metrics.json"]
@@ -189,9 +208,8 @@ def test_lost_workers_go_on_elsewhere_so_many_times(cluster, tmp_path, monkeypat
     how, traceback = lost[runs[1].folder.path]
     assert how == "its worker was lost 2 times"
     assert "died" in traceback
-    said = capsys.readouterr().out
-    assert said.count("waiting for another command that is at work on it") == 1
-    assert said.count("its worker was lost; it goes on elsewhere (retry 1 of 1)") == 2
+    assert sum("waiting for another command" in line for line in said.lines) == 1
+    assert sum("its worker was lost; it goes on elsewhere (retry 1 of 1)" in line for line in said.lines) == 2
 
 
 @pytest.mark.slow
