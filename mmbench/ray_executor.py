@@ -7,6 +7,7 @@ lost goes on elsewhere from what has arrived.
 
 import logging
 import pickle
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -31,6 +32,7 @@ from models.errors import InputError
 
 __all__ = ["RayExecutor"]
 
+ANSWER_SECONDS = 10.0  # for an address to answer, with which Ray alone has minutes of patience
 RETRIES = 3  # of a run whose worker is lost
 PATIENCE = 60.0  # seconds until a run without a worker is mentioned
 
@@ -81,9 +83,12 @@ class RayExecutor:
 def _connect(address: str) -> None:
     if ray.is_initialized():
         return
+    host, _, port = address.rpartition(":")
     try:
+        if port.isdecimal() and not host.startswith("ray:"):
+            socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
         raise InputError(
             f"There is no Ray cluster at {address} ({reason}): start one with `ray start --head`, or give its address with --ray-address."

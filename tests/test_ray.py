@@ -121,6 +121,13 @@ def test_without_ray_the_extra_is_named(monkeypatch):
         pick_executor(SimpleNamespace(cluster=Cluster("auto", 1, 0.0)), 1, 1, print)
 
 
+def test_an_address_where_no_cluster_answers(monkeypatch):
+    pytest.importorskip("ray", reason="ray is not installed")
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with pytest.raises(InputError, match=r"There is no Ray cluster at 127\.0\.0\.1:1 \(.*refused\): start one with `ray start --head`, or give"):
+        pick_executor(SimpleNamespace(cluster=Cluster("127.0.0.1:1", 1, 0.0), jobs=None), 1, 1, print)
+
+
 def test_the_device_of_a_cluster():
     assert pick_cluster("local", None, None, None) is None
     assert pick_cluster("ray", None, None, None) == Cluster("auto", 1, 0.0)
