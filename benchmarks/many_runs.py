@@ -9,6 +9,7 @@ one copy, which saves disk but no reading: a report checks the hash of every fil
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -26,14 +27,15 @@ SOURCES = ("cnf-mvae", "mopoe", "mmvae", "cada-vae")
 GIB = 2**30
 
 
-def make_runs(root: Path, runs: int, models: int) -> None:
-    """Folders of `runs` finished runs under `root`: seed after seed of each of `models` models."""
+def make_runs(root: Path, runs: int, models: int) -> Path:
+    """A results folder in `root` with `runs` finished runs: seed after seed of each of `models` models."""
     rng = np.random.default_rng(0)
+    sources = shutil.copytree(PUBLISHED, root / "sources")  # links do not lead to another disk
     for number in range(runs):
         seed, model = divmod(number, models)
-        _make_run(
-            root / "digits" / "quick" / f"model-{model}" / f"seed-{seed}", PUBLISHED / SOURCES[model % len(SOURCES)] / "seed-0", model, seed, rng
-        )
+        folder = root / "results" / "digits" / "quick" / f"model-{model}" / f"seed-{seed}"
+        _make_run(folder, sources / SOURCES[model % len(SOURCES)] / "seed-0", model, seed, rng)
+    return root / "results"
 
 
 def _make_run(folder: Path, source: Path, model: int, seed: int, rng: np.random.Generator) -> None:
@@ -74,13 +76,13 @@ def _processor_seconds() -> float:
 @click.command()
 @click.option("--runs", "counts", type=int, multiple=True, default=(10, 1000), show_default=True, help="How many; may be repeated.")
 @click.option("--models", default=4, show_default=True, help="Models that they are of.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Where to make them (default: a temporary folder), on the disk of the checkout.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Where to make them for a while (default: where temporary folders are).")
 def main(counts: tuple[int, ...], models: int, folder: Path | None) -> None:
     """Measure and print a line for each number of runs."""
     for count in counts:
         with TemporaryDirectory(dir=folder) as root:
-            make_runs(Path(root), count, models)
-            found = ", ".join(f"{value:.2f} {name}" for name, value in measure(Path(root)).items())
+            results = make_runs(Path(root), count, models)
+            found = ", ".join(f"{value:.2f} {name}" for name, value in measure(results).items())
             print(f"{count} runs of {models} models: {found}", flush=True)
 
 
