@@ -14,6 +14,7 @@ from typing import IO
 
 from mmbench.files import write_atomically
 from mmbench.locks import locked
+from mmbench.records import find_folders
 
 __all__ = ["write_comparison", "write_report"]
 
@@ -38,7 +39,7 @@ def write_report(results: Path | str, say: Callable[[str], object] = print) -> l
         runs = find_runs(folder)
         return build_report(runs) | {"results.json": to_json(runs).encode()}
 
-    folders = sorted({run.folder.parents[1] for run in find_runs(os.path.realpath(results))})
+    folders = sorted({folder.parents[1] for folder in find_folders(Path(os.path.realpath(results)))})
     return list(_write(folders, build, say))
 
 
