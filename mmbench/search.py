@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import BaseDistribution
 
-__all__ = ["PrunedError", "Search", "Trial", "objective"]
+__all__ = ["PrunedError", "Search", "Trial", "objective", "was_pruned"]
 
 PREFIX = "trial-"  # of the labels of trials
 STARTUP = 4  # trials before the sampler learns from them, and before one is held against the median of the others
@@ -30,6 +30,11 @@ STARTUP = 4  # trials before the sampler learns from them, and before one is hel
 
 class PrunedError(Exception):
     """The trial is worse than the median of the others at the same step, and is given up."""
+
+
+def was_pruned(status: Mapping[str, Any]) -> bool:
+    """Whether this status of a run is that of a trial that was given up."""
+    return str(status.get("error")).startswith(PrunedError.__name__)
 
 
 def objective(metrics: Mapping[str, float | None]) -> float | None:
@@ -150,7 +155,7 @@ class Search:
 
     def _read(self, number: int, folder: RunFolder) -> Trial:
         run = read_run(folder.path)
-        state = "pruned" if str(run.status.get("error")).startswith(PrunedError.__name__) else run.state
+        state = "pruned" if was_pruned(run.status) else run.state
         curve = {}
         for row in read_history(run).to_dict("records"):
             looked = {name.removeprefix(LOOK): value for name, value in row.items() if name.startswith(LOOK) and value == value}

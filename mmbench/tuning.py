@@ -20,9 +20,9 @@ from mmbench.job import Job
 from mmbench.references import make_references
 from mmbench.run import MakeRun, Run, is_done
 from mmbench.runner import announce, lost
-from mmbench.search import PrunedError, Search, objective
+from mmbench.search import Search, objective, was_pruned
 from mmbench.signals import Stop, StoppedError
-from mmbench.store import RunFolder, prepare_results
+from mmbench.store import prepare_results
 from models.errors import InputError
 from models.settings import search_space
 
@@ -68,7 +68,7 @@ def tune(job: Job, trials: int) -> int:
             _write_table(searches, trials, console)
     for search in searches:
         console.say(_verdict(search, trials))
-    return 1 if any(not _was_pruned(run.folder) for run in failed) else 0
+    return 1 if any(not was_pruned(run.folder.status) for run in failed) else 0
 
 
 def _check(job: Job, trials: int) -> None:
@@ -87,13 +87,9 @@ def _plan(searches: Sequence[Search], trials: int, jobs: int, console: Console, 
     for number in range(trials):
         for search in searches:
             run = search.run(number)
-            if not (is_done(run, console) or _was_pruned(run.folder)):
+            if not (is_done(run, console) or was_pruned(run.folder.status)):
                 announce([run], replace(search.job, label=search.label(number)), search.data, threads, stop)
                 yield run
-
-
-def _was_pruned(folder: RunFolder) -> bool:
-    return str(folder.status.get("error")).startswith(PrunedError.__name__)
 
 
 @dataclass(frozen=True)
