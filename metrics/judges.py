@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import MappingProxyType
 
 import torch
@@ -125,10 +126,14 @@ def weights_hash(judge: nn.Module) -> str:
 
 def judge_identity(shape: tuple[int, ...], protocol: Protocol) -> dict[str, object]:
     """All that decides a judge but its data, as a JSON value: half of the key of a cache."""
-    with torch.device("meta"):
-        architecture = repr(make_judge(shape))
     settings = {name: value for name, value in vars(protocol).items() if name.startswith("judge_")}
-    return {"architecture": architecture, "recipe": dict(RECIPE), **settings}
+    return {"architecture": _architecture(shape), "recipe": dict(RECIPE), **settings}
+
+
+@cache
+def _architecture(shape: tuple[int, ...]) -> str:
+    with torch.device("meta"):
+        return repr(make_judge(shape))
 
 
 def _shift(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:

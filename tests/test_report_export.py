@@ -15,6 +15,7 @@ from test_tables import JOINT, M_TO_S, make_run, three_modalities
 import mmbench.report
 from mmbench.report.compare import compare, differences, match
 from mmbench.report.export import to_json
+from mmbench.report.further import build_all_tables
 from mmbench.report.render import to_csv
 from mmbench.report.results import find_runs
 from mmbench.report.tables import build_tables
@@ -30,6 +31,10 @@ def two_seeds(*joint, model="mopoe", **more):
     ]
 
 
+def exported(runs):
+    return json.loads(to_json(runs, build_all_tables(runs)))
+
+
 def some_runs():
     failed = make_run("cada-vae", 0, state="failed", error="The loss became nan.")
     undefined = make_run("mmvae", 0, metrics={JOINT: None}, reasons={JOINT: "Not defined: no prior."})
@@ -38,7 +43,7 @@ def some_runs():
 
 @pytest.mark.parametrize("runs", [some_runs(), three_modalities()], ids=["two modalities", "three"])
 def test_numbers_are_those_of_the_tables(runs):
-    found = json.loads(to_json(runs))
+    found = exported(runs)
     models = {(model["model"], model["label"]): model for model in found["models"]}
     lines = [line for table in build_tables(runs) for line in csv.DictReader(io.StringIO(to_csv(table))) if line["title"] != "floor"]
     assert len(lines) == len(found["models"]) * len(found["metrics"])
@@ -56,7 +61,7 @@ def test_numbers_are_those_of_the_tables(runs):
 
 
 def test_it_says_what_stands_beside_the_metrics():
-    found = json.loads(to_json(some_runs()))
+    found = exported(some_runs())
     assert (found["judges"], found["references"]) == ({"mnist": [0.98]}, {"fd_clf_floor/mnist": [1.25]})
     assert [model["model"] for model in found["models"]] == ["cada-vae", "mmvae", "mopoe", "mopoe"]
     failed = found["runs"][0]
@@ -73,7 +78,7 @@ def test_the_schema_describes_what_is_written(tmp_path):
     write_run(tmp_path, "mmvae", state="failed")
     file = tmp_path / "mnist-svhn" / "quick" / "results.json"
     assert file in mmbench.report.write_report(tmp_path)
-    contents = [json.loads(text) for text in (file.read_text(encoding="utf-8"), to_json(some_runs()), to_json(three_modalities()))]
+    contents = [json.loads(file.read_text(encoding="utf-8")), exported(some_runs()), exported(three_modalities())]
     for run in (run for content in contents[1:] for run in content["runs"]):
         run |= {"settings": {}, "command": ""}  # which runs of test_tables lack, and no real one
     for content in contents:
@@ -92,7 +97,7 @@ def test_the_schema_describes_what_is_written(tmp_path):
 )
 def test_the_schema_refuses_what_is_not_documented(spoil, tmp_path):
     write_run(tmp_path, "mopoe")
-    content = json.loads(to_json(find_runs(tmp_path)))
+    content = exported(find_runs(tmp_path))
     assert Draft202012Validator(SCHEMA).is_valid(content)
     spoil(content)
     assert not Draft202012Validator(SCHEMA).is_valid(content)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from mmbench.report import curves, figures, write_report
 from mmbench.report.figures import cross_panel, draw_panels, joint_panel
+from mmbench.report.further import build_all_tables
 from mmbench.report.page import build_report
 from mmbench.report.results import find_runs
 from mmbench.report.sheets import CrossSamples, SampleSet, save_samples
@@ -36,6 +37,11 @@ def some_samples(names=("mnist", "svhn", "text"), joint=True):
 
 def strips(panel):
     return [strip for row in panel.rows for block in row for strip in block.strips]
+
+
+def report_of(path):
+    runs = find_runs(path)
+    return build_report(runs, build_all_tables(runs))
 
 
 def heads(panel):
@@ -184,7 +190,7 @@ def test_the_page_of_three_modalities(tmp_path):
 def test_a_model_without_a_prior_stands_in_only_where_no_other_can(tmp_path):
     for model in ("mopoe", "mdae", "mvae"):
         write_run(tmp_path, model, joint=model != "mdae")
-    page = build_report(find_runs(tmp_path))["README.md"].decode()
+    page = report_of(tmp_path)["README.md"].decode()
     assert "CNF-MVAE has no finished run here: MVAE stands in its place." in page
     for text in (f"MDAE has no joint draws. {WHY}", "(b) MDAE"):
         assert text not in page
@@ -192,7 +198,7 @@ def test_a_model_without_a_prior_stands_in_only_where_no_other_can(tmp_path):
 
 def test_a_model_without_a_prior_says_so_under_its_samples(tmp_path, drawn):
     write_run(tmp_path, "mdae", joint=False)
-    build_report(find_runs(tmp_path))
+    report_of(tmp_path)
     alone = drawn[1]  # after figure 3
     written = [text.get_text() for text in alone.axes[0].texts]
     assert "MDAE: cross" in written
@@ -205,7 +211,7 @@ def test_the_losses_of_two_stages_are_two_curves(tmp_path, drawn):
     for seed in (0, 1):
         write_run(tmp_path, "avae", seed, stages=("vaes", "associators"))
     write_run(tmp_path, "mopoe")
-    build_report(find_runs(tmp_path))
+    report_of(tmp_path)
     figure = max(drawn, key=lambda drawing: len(drawing.axes))  # that of all models; there is one of each model too
     plots = {axes.get_title(): axes for axes in figure.axes}
     assert list(plots) == ["loss", "own/train", "loss, vaes", "loss, associators", "own/vaes", "own/associators"]  # MoPoE is the first in the paper

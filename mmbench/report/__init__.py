@@ -32,12 +32,14 @@ def write_report(results: Path | str, say: Callable[[str], object] = print) -> l
         InputError: for a path without runs, damaged files, runs that do not belong together, or a folder that cannot be written.
     """
     from mmbench.report.export import to_json  # pandas and matplotlib are imported when they are needed
+    from mmbench.report.further import build_all_tables
     from mmbench.report.page import build_report
     from mmbench.report.results import find_runs
 
     def build(folder: Path) -> dict[str, bytes]:
         runs = find_runs(folder)
-        return build_report(runs) | {"results.json": to_json(runs).encode()}
+        tables = build_all_tables(runs)
+        return build_report(runs, tables) | {"results.json": to_json(runs, tables).encode()}
 
     folders = sorted({folder.parents[1] for folder in find_folders(Path(os.path.realpath(results)))})
     return list(_write(folders, build, say))

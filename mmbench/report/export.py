@@ -4,20 +4,18 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from mmbench.report.further import build_further
 from mmbench.report.provenance import reference_values
 from mmbench.report.results import Run
-from mmbench.report.tables import Cell, Row, Table, build_tables
+from mmbench.report.tables import Cell, Row, Table
 
 __all__ = ["SCHEMA", "to_json"]
 
 SCHEMA = 1  # the version of the format
 
 
-def to_json(runs: Sequence[Run]) -> str:
-    """The runs of one preset folder, in the order of `find_runs`, and their metrics over seeds. Numbers are those of the tables' CSV files
-    and of the leaderboard."""
-    tables = build_tables(runs) + build_further(runs)
+def to_json(runs: Sequence[Run], tables: Sequence[Table]) -> str:
+    """The runs of one preset folder, in the order of `find_runs`, and their metrics over seeds, of `build_all_tables`. Numbers are those of
+    the tables' CSV files and of the leaderboard."""
     names = sorted({name for run in runs for name in run.references})
     content = {
         "schema": SCHEMA,

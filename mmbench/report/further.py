@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from metrics.groups import FURTHER_KINDS
 from mmbench.report.results import Run
-from mmbench.report.tables import Column, Table, make_table
+from mmbench.report.tables import Column, Content, Table, make_tables, paper_contents
 
-__all__ = ["FURTHER", "build_further"]
+__all__ = ["FURTHER", "build_all_tables"]
 
 FURTHER = "further"  # in the place of a table's number
 
@@ -19,11 +19,16 @@ _CAPTION = (
 )
 
 
-def build_further(runs: Sequence[Run]) -> list[Table]:
-    """One more table, with a column for every further metric that a run has; none where no run has any."""
+def build_all_tables(runs: Sequence[Run]) -> list[Table]:
+    """The tables 1-3, and one more where runs have further metrics, of the runs of one preset folder, in the order of `find_runs`."""
+    return make_tables(runs, paper_contents(runs) | _further_contents(runs))
+
+
+def _further_contents(runs: Sequence[Run]) -> dict[str, Content]:
+    """A column for every further metric that a run has; none where no run has any."""
     computed = dict.fromkeys(metric for run in runs for metric in run.metrics)
     columns = [_column(metric) for kind in FURTHER_KINDS for metric in computed if metric.split("/")[0] == kind]
-    return [make_table(runs, FURTHER, columns, _CAPTION)] if columns else []
+    return {FURTHER: (columns, _CAPTION)} if columns else {}
 
 
 def _column(metric: str) -> Column:

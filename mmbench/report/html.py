@@ -59,7 +59,7 @@ def build_html(models: Sequence[Sequence[Run]], tables: Sequence[Table], shown: 
 
     Args:
         models: the runs of each model, in the order of the tables' rows.
-        tables: of `build_tables` and `build_further`.
+        tables: of `build_all_tables`.
         shown: the runs whose samples are shown, one per model at most.
         files: the other files of the report by name; pictures are taken from there.
 

@@ -10,13 +10,12 @@ from urllib.parse import quote
 
 from mmbench.report.curves import draw_curves
 from mmbench.report.figures import cross_panel, draw_panels, joint_panel
-from mmbench.report.further import build_further
 from mmbench.report.html import build_html
 from mmbench.report.provenance import spell, spell_value
 from mmbench.report.render import escape_markdown, to_csv, to_latex, to_markdown
 from mmbench.report.results import Run
 from mmbench.report.sheets import SampleSet, load_samples
-from mmbench.report.tables import build_tables
+from mmbench.report.tables import Table
 from models.errors import InputError
 
 __all__ = ["build_report"]
@@ -28,11 +27,12 @@ _JOINT, _CROSS = "Joint: same place, same prior draw.", "Cross: conditions above
 _HEADINGS = {"1": "Coherence", "1b": "Coherence of every direction", "2": "Quality of generated samples", "3": "Linear probe"}
 
 
-def build_report(runs: Sequence[Run]) -> dict[str, bytes]:
+def build_report(runs: Sequence[Run], tables: Sequence[Table]) -> dict[str, bytes]:
     """The files of a report by name: tables (CSV, Markdown, LaTeX), figure3.png, samples-<model>.png, training.png, README.md, report.html.
 
     Args:
         runs: those of one preset folder, in the order of `find_runs`.
+        tables: of `build_all_tables`.
 
     Raises:
         InputError: for a sheet of samples or a history that is damaged, and for runs of several data sets or presets in one folder.
@@ -45,8 +45,7 @@ def build_report(runs: Sequence[Run]) -> dict[str, bytes]:
     shown = [(run, samples) for run, samples in loaded if samples.joint or samples.cross]
     files: dict[str, bytes] = {}
     page = [*_opening(runs)]
-    tables = build_tables(runs)
-    for table in tables:
+    for table in (table for table in tables if table.number in _HEADINGS):
         name = f"table{table.number}"
         text = to_markdown(table)
         files |= {f"{name}.csv": to_csv(table).encode(), f"{name}.md": text.encode(), f"{name}.tex": to_latex(table).encode()}
@@ -66,7 +65,7 @@ def build_report(runs: Sequence[Run]) -> dict[str, bytes]:
     if curves:
         files["training.png"] = curves
         page += ["## Training", "", "![Training curves](training.png)", ""]
-    files["report.html"] = build_html(models, tables + build_further(runs), shown, files)
+    files["report.html"] = build_html(models, tables, shown, files)
     files["README.md"] = "\n".join([*page, *_closing(runs)]).encode()
     return files
 

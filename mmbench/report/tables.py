@@ -9,10 +9,10 @@ How they are written is in `render.py`.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, groupby
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from mmbench.report import paper
 from mmbench.report.provenance import disagreements, protocol_lines, reference_values
 from mmbench.report.results import Run
 
-__all__ = ["Cell", "Column", "Row", "Table", "abbreviations", "build_tables", "make_table"]
+__all__ = ["Cell", "Column", "Content", "Row", "Table", "abbreviations", "build_tables", "make_tables", "paper_contents"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,9 @@ class Column:
     def shown(self, value: float) -> float:
         """`value` in the table's unit, at the table's two decimals. Adding 0 turns -0 into 0."""
         return round(100 * value if self.unit == "fraction" else value, 2) + 0.0
+
+
+Content: TypeAlias = tuple[list[Column], str]  # columns, and a caption that says what they mean
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ class Table:
 
     @property
     def has_paper(self) -> bool:
-        return any(cell.paper is not None for row in self.rows for cell in row.cells)
+        return _has_paper(self.rows)
 
     def compares(self, column: int) -> bool:
         """Whether the paper reports the column."""
@@ -134,29 +137,38 @@ class Table:
 
 
 def build_tables(runs: Sequence[Run]) -> list[Table]:
-    """The tables of the runs of one preset folder, in the order of `find_runs`."""
+    """The tables 1-3 of the runs of one preset folder, in the order of `find_runs`."""
+    return make_tables(runs, paper_contents(runs))
+
+
+def paper_contents(runs: Sequence[Run]) -> dict[str, Content]:
+    """What the tables 1-3 hold for these runs, by number."""
     modalities = list(dict.fromkeys(name for run in runs for name in run.modalities))
     texts = {modality["name"] for run in runs for modality in run.config["modalities"] if modality.get("symbols")}
     fitted = any("fitted_coherence" in run.metrics for run in runs)
-    contents = {
+    return {
         "1": _coherence(modalities, fitted),
         **({"1b": _every_direction(modalities)} if len(modalities) > 2 else {}),
         "2": _distances(modalities, texts),
         "3": _probes(modalities),
     }
-    return [make_table(runs, number, columns, caption) for number, (columns, caption) in contents.items()]
 
 
-def make_table(runs: Sequence[Run], number: str, columns: list[Column], caption: str) -> Table:
-    """The table of these columns over the runs of one preset folder, a row for every model."""
+def make_tables(runs: Sequence[Run], contents: Mapping[str, Content]) -> list[Table]:
+    """The tables of these contents, by number, over the runs of one preset folder; each with a row for every model."""
     done = [run for run in runs if run.state == "done"]
-    name = re.sub(r"[^A-Za-z0-9]+", "-", f"{runs[0].dataset}-{runs[0].preset}")
-    rows = _mark_best(columns, [_row(list(group), columns) for _, group in groupby(runs, key=lambda run: (run.model, run.label))])
-    floors = [reference_values(done, column.floor) for column in columns] if any(column.floor for column in columns) else []
     lines, warning = protocol_lines(done or runs), disagreements(done or runs)
-    table = Table(number, f"{name}-{number}", caption, columns, rows, number == "1b", floors, lines, warning)
-    source = [f"Paper: {paper.CITATION}."] if table.has_paper else []
-    return replace(table, caption=f"{caption} {_legend(table)}".rstrip(), lines=table.lines + source)
+    models = [list(group) for _, group in groupby(runs, key=lambda run: (run.model, run.label))]
+    folder = re.sub(r"[^A-Za-z0-9]+", "-", f"{runs[0].dataset}-{runs[0].preset}")
+    tables = []
+    for number, (columns, caption) in contents.items():
+        rows = _mark_best(columns, [_row(model, columns) for model in models])
+        floors = [reference_values(done, column.floor) for column in columns] if any(column.floor for column in columns) else []
+        source = [f"Paper: {paper.CITATION}."] if _has_paper(rows) else []
+        upright = number == "1b"
+        caption = f"{caption} {_legend(rows, upright)}".rstrip()
+        tables.append(Table(number, f"{folder}-{number}", caption, columns, rows, upright, floors, lines + source, warning))
+    return tables
 
 
 def abbreviations(names: Sequence[str]) -> dict[str, str]:
@@ -166,7 +178,7 @@ def abbreviations(names: Sequence[str]) -> dict[str, str]:
     return {name: name[:length].capitalize() for name in names}
 
 
-def _coherence(modalities: list[str], fitted: bool) -> tuple[list[Column], str]:
+def _coherence(modalities: list[str], fitted: bool) -> Content:
     columns = [
         Column("joint_coherence", "Joint"),
         Column("joint_coherence/chance", "Joint", "chance", better=""),
@@ -197,7 +209,7 @@ def _coherence(modalities: list[str], fitted: bool) -> tuple[list[Column], str]:
     )
 
 
-def _every_direction(modalities: list[str]) -> tuple[list[Column], str]:
+def _every_direction(modalities: list[str]) -> Content:
     columns = [column for size in range(1, len(modalities)) for column in _directions(modalities, size)]
     return columns, f"Cross coherence in per cent, higher is better. {_reading(modalities, columns[0])} {columns[-1].group}: given several at once."
 
@@ -223,7 +235,7 @@ def _reading(modalities: list[str], example: Column) -> str:
     )
 
 
-def _distances(modalities: list[str], texts: Collection[str]) -> tuple[list[Column], str]:
+def _distances(modalities: list[str], texts: Collection[str]) -> Content:
     columns = [
         Column(f"{metric}/{name}", f"{title} {name}", unit="distance", better="lower", floor=f"{metric}_floor/{name}")
         for metric, title in (("fid", "FID"), ("fd_clf", "FD-clf"))
@@ -237,16 +249,20 @@ def _distances(modalities: list[str], texts: Collection[str]) -> tuple[list[Colu
     )
 
 
-def _probes(modalities: list[str]) -> tuple[list[Column], str]:
+def _probes(modalities: list[str]) -> Content:
     columns = [Column(f"probe/{name}", f"Probe {name}") for name in modalities]
     return columns, "Accuracy in per cent of a linear probe on the latents of single modalities, higher is better."
 
 
-def _legend(table: Table) -> str:
-    counted = [row for row in table.rows if row.seeds]
+def _has_paper(rows: Sequence[Row]) -> bool:
+    return any(cell.paper is not None for row in rows for cell in row.cells)
+
+
+def _legend(rows: Sequence[Row], upright: bool) -> str:
+    counted = [row for row in rows if row.seeds]
     parts = ["Entries are mean ± standard deviation over training seeds."] if any(row.seeds > 1 for row in counted) else []
-    parts += [f"Bold: best of the {'row' if table.upright else 'column'}."] if any(cell.best for row in table.rows for cell in row.cells) else []
-    parts += [f"Paper: {paper.SHORT_CITATION}; Δ: ours minus the paper."] if table.has_paper else []
+    parts += [f"Bold: best of the {'row' if upright else 'column'}."] if any(cell.best for row in rows for cell in row.cells) else []
+    parts += [f"Paper: {paper.SHORT_CITATION}; Δ: ours minus the paper."] if _has_paper(rows) else []
     return " ".join(parts)
 
 
