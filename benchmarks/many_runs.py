@@ -1,4 +1,4 @@
-"""What many runs cost this machine: seconds and peak memory of `mmbench report` over their folders.
+"""What many runs cost this machine: to plan them, and `mmbench report` over their folders, in seconds and memory.
 
 python benchmarks/many_runs.py --runs 10 --runs 1000 --runs 10000      # synthetic finished runs of so many models, with as many seeds as it takes
 
@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +21,11 @@ from typing import Any
 import click
 import numpy as np
 
+from mmbench.data.base import load_data
 from mmbench.files import FORMAT, content_hash, file_hash
+from mmbench.job import Job
+from mmbench.runner import announce, plan
+from mmbench.signals import Stop
 
 PUBLISHED = Path(__file__).parents[1] / "results" / "published" / "digits" / "quick"
 SOURCES = ("cnf-mvae", "mopoe", "mmvae", "cada-vae")
@@ -53,16 +58,33 @@ def _make_run(folder: Path, source: Path, model: int, seed: int, rng: np.random.
         (folder / f"{name}.json").write_text(json.dumps(content | {"checksum": content_hash(content)}, indent=1))
 
 
-def measure(root: Path) -> dict[str, float]:
+def measure_plan(results: Path, runs: int) -> dict[str, float]:
+    """Seconds of processor time until `runs` runs of four models are planned and their configurations written, and MiB that they hold."""
+    seeds = ",".join(map(str, range(-(-runs // len(SOURCES)))))
+    job = Job.from_options(",".join(SOURCES), "digits", "quick", seeds, results=results, precision="fp32", device="cpu")
+    data = load_data("digits", None, job.configs[0].data)
+    began = time.process_time()
+    planned = plan(job, data)
+    with Stop() as stop:
+        announce(planned, job, data, 1, stop)
+    seconds = time.process_time() - began
+    tracemalloc.start()  # which slows everything down: seconds are of the first time
+    planned = plan(job, data)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return {"processor seconds": seconds, "MiB": held / 2**20}
+
+
+def measure_report(root: Path) -> dict[str, float]:
     """Seconds on the clock and of processor time, and GiB at the peak, of `mmbench report` over `root`."""
-    code = "import sys, resource; from mmbench.cli import main; main(['report', '--results', sys.argv[1]], standalone_mode=False)"
-    code += "; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+    code = "import sys; from mmbench.cli import main; main(['report', '--results', sys.argv[1]], standalone_mode=False)"
+    code += "; print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0])"  # its own: ru_maxrss begins with this process's
     before, began = _processor_seconds(), time.monotonic()
     done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=True)
     return {
         "seconds": time.monotonic() - began,
         "processor seconds": _processor_seconds() - before,
-        "GiB": int(done.stdout.split()[-1]) / GIB,
+        "GiB": int(done.stdout.split()[-1]) * 1024 / GIB,
         "report.html MB": sum(path.stat().st_size for path in root.rglob("report.html")) / 1e6,
         "results.json MB": sum(path.stat().st_size for path in root.rglob("results.json")) / 1e6,
     }
@@ -75,15 +97,19 @@ def _processor_seconds() -> float:
 
 @click.command()
 @click.option("--runs", "counts", type=int, multiple=True, default=(10, 1000), show_default=True, help="How many; may be repeated.")
-@click.option("--models", default=4, show_default=True, help="Models that they are of.")
+@click.option("--models", default=4, show_default=True, help="Models that reported runs are of.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to make them for a while (default: where temporary folders are).")
 def main(counts: tuple[int, ...], models: int, folder: Path | None) -> None:
     """Measure and print a line for each number of runs."""
     for count in counts:
         with TemporaryDirectory(dir=folder) as root:
+            print(f"{count} runs planned: {_spell(measure_plan(Path(root) / 'planned', count))}", flush=True)
             results = make_runs(Path(root), count, models)
-            found = ", ".join(f"{value:.2f} {name}" for name, value in measure(results).items())
-            print(f"{count} runs of {models} models: {found}", flush=True)
+            print(f"report of {count} runs of {models} models: {_spell(measure_report(results))}", flush=True)
+
+
+def _spell(measured: dict[str, float]) -> str:
+    return ", ".join(f"{value:.2f} {name}" for name, value in measured.items())
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from mmbench.status import tabulate_runs
 from mmbench.store import RunFolder, prepare_results
 from models.errors import InputError
 
-__all__ = ["announce", "lost", "run_job"]
+__all__ = ["announce", "lost", "plan", "run_job"]
 
 
 def run_job(job: Job) -> int:
@@ -41,7 +41,7 @@ def run_job(job: Job) -> int:
     check_cache()
     data = load_data(first.dataset, job.data_dir, first.data)
     Batches(data.train, data.modalities, first.training.batch_size, 0)  # an InputError now rather than in every run
-    runs = _plan(job, data)
+    runs = plan(job, data)
     todo = [run for run in runs if not is_done(run, console)]
     executor = pick_executor(job, len(todo), _size(data), console.say)
     precisions = " and ".join(sorted({run.config.precision for run in runs}))  # those that runs were begun with, under auto
@@ -78,7 +78,7 @@ def _size(data: MultimodalData) -> int:
     return sum(t.nbytes for split in splits for t in (*split.items.values(), *split.labels.values(), split.pairs))
 
 
-def _plan(job: Job, data: MultimodalData) -> list[Run]:
+def plan(job: Job, data: MultimodalData) -> list[Run]:
     """All runs, seed by seed, their folders checked before any is touched."""
     runs = []
     for seed in job.seeds:
