@@ -127,11 +127,15 @@ def _continues(saved: dict[str, Any], stages: tuple[Stage, ...]) -> bool:
 
 
 def _is_record(recorded: dict[str, Any]) -> bool:
-    """Whether it holds names of loss terms, and rows of a number for each."""
-    names, rows = recorded.get("names"), recorded.get("rows")
-    if not (isinstance(names, list) and isinstance(rows, list) and all(isinstance(name, str) for name in names)):
+    """Whether it holds the names of each step's loss terms, and rows of a number for each."""
+    steps, rows = recorded.get("names"), recorded.get("rows")
+    if not (isinstance(steps, list) and isinstance(rows, list) and len(steps) == len(rows)):
         return False
-    return all(isinstance(row, torch.Tensor) and (row.shape, row.dtype) == ((len(names),), torch.float32) for row in rows)
+    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in steps):
+        return False
+    return all(
+        isinstance(row, torch.Tensor) and (row.shape, row.dtype) == ((len(names),), torch.float32) for names, row in zip(steps, rows, strict=True)
+    )
 
 
 def _are_random_states(cpu: Any, cuda: Any) -> bool:

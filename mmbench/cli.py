@@ -93,6 +93,7 @@ def _model_file_option(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--preset", help="paper, cpu, quick or smoke (default: the data set's own).")
 @click.option("--seeds", help="Whole numbers separated by commas (default: the preset's own).")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, for every model or as MODEL.KEY=VALUE.")
+@click.option("--observe", multiple=True, metavar="NAME=SHARE", help="Hide modality NAME from all training pairs but this share; may be repeated.")
 @click.option("--config", type=click.Path(path_type=Path), help="Make the run of this config.json again, in place of all of the above.")
 @click.option("--label", help="Keep this variant apart from the unlabelled runs.")
 @click.option("--looks", default=0, show_default=True, help="Evaluate on validation images so many times while training, for curves.")
@@ -108,6 +109,7 @@ def run(
     preset: str | None,
     seeds: str | None,
     overrides: tuple[str, ...],
+    observe: tuple[str, ...],
     config: Path | None,
     label: str | None,
     precision: str,
@@ -134,6 +136,7 @@ def run(
             "--preset": preset,
             "--seeds": seeds,
             "--set": overrides,
+            "--observe": observe,
             "--precision": precision != "auto",
         }
         if given := [option for option, value in said.items() if value]:
@@ -141,7 +144,8 @@ def run(
         sys.exit(run_job(Job.from_config(config, label, results, **where)))
     if dataset is None:
         raise InputError("No data set to run on: name one with --dataset (`mmbench datasets` lists them), or a run to make again with --config.")
-    sys.exit(run_job(Job.from_options(models, dataset, preset, seeds, overrides, label, results, precision=precision, **where)))
+    where |= {"observe": observe, "precision": precision}
+    sys.exit(run_job(Job.from_options(models, dataset, preset, seeds, overrides, label, results, **where)))
 
 
 @main.command()
@@ -227,8 +231,9 @@ def models(as_json: bool) -> None:
         return
     width = max(len(entry.name) for entry in entries)
     for entry in entries:
-        limit = f"; at most {entry.limit.modalities} modalities: {entry.limit.reason}" if entry.limit else ""
-        click.echo(f"{entry.name:{width}} {entry.source}{limit}  [{' '.join('{name}={default}'.format(**row) for row in settings[entry.name])}]")
+        remarks = f"; at most {entry.limit.modalities} modalities: {entry.limit.reason}" if entry.limit else ""
+        remarks += "; takes --observe" if entry.incomplete else ""
+        click.echo(f"{entry.name:{width}} {entry.source}{remarks}  [{' '.join('{name}={default}'.format(**row) for row in settings[entry.name])}]")
     for name, reason in UNSUPPORTED.items():
         click.echo(f"{name:{width}} cannot be run: {reason}")
 

@@ -1,7 +1,7 @@
 """What is to be run: presets, overrides from the command line, and the configuration of one run with its hash."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from metrics.groups import METRICS
@@ -82,6 +82,7 @@ class RunConfig:
         entry, settings: the model.
         dataset, data: the data set's name and the settings of its pairing.
         training, protocol, precision: how it is trained and judged.
+        observed: modality name -> the share of training pairs that have it; those that are not named are in all.
     """
 
     entry: ModelEntry
@@ -92,30 +93,40 @@ class RunConfig:
     training: Training
     protocol: Protocol
     precision: str = "fp32"
+    observed: Mapping[str, float] = field(default_factory=dict)
 
     def decisive(self, data: MultimodalData) -> dict[str, object]:
         """What the hash covers, as JSON; the provenance of `data` says which were read.
 
         Raises:
-            InputError: for data of more modalities than the model takes.
+            InputError: for data of more modalities than the model takes, and for modalities to hide that it needs or that are not there.
         """
         limit, count = self.entry.limit, len(data.modalities)
         if limit and not self.entry.takes(count):
             what = f"{self.entry.name} takes {limit.modalities} modalities, {self.dataset} has {count}"
             raise InputError(f"The model {what} ({limit.reason}): leave it out of --models.")
+        self._check_observed([modality.name for modality in data.modalities])
         shapes = [(1, 8, 8)] + [(8, 27)] * any(m.likelihood == "categorical" for m in data.modalities)
         return {
             "model": self.entry.name,
             "settings": asdict(self.settings),
             "dataset": self.dataset,
             "data": {**data.provenance, "settings": asdict(self.data)},
-            "training": asdict(self.training),
+            "training": {**asdict(self.training), **({"observed": dict(self.observed)} if self.observed else {})},
             "protocol": asdict(self.protocol),
             # architectures and recipe of the judges of images, and of text where there is some, of whatever shape
             "judge": content_hash([judge_identity(shape, self.protocol) for shape in shapes]),
             "precision": self.precision,
             **({"code": self.entry.file.code} if self.entry.file else {}),
         }
+
+    def _check_observed(self, names: Sequence[str]) -> None:
+        for name in self.observed:
+            if name not in names:
+                raise InputError(f"Unknown modality {name!r} in --observe: {suggest(name, names)}")
+        if self.observed and not self.entry.incomplete:
+            able = ", ".join(entry.name for entry in MODELS if entry.incomplete)
+            raise InputError(f"The model {self.entry.name} is trained on complete pairs alone: leave it out, or --observe (others take it: {able}).")
 
     def hash(self, data: MultimodalData) -> str:
         return content_hash(self.decisive(data))
@@ -159,7 +170,14 @@ class Overrides:
                 raise InputError(f"Unknown setting {key!r} in --set: {suggest(key, known)}")
 
 
-def make_configs(entries: Sequence[ModelEntry], dataset: str, preset_name: str, pairs: Sequence[str], precision: str = "fp32") -> list[RunConfig]:
+def make_configs(
+    entries: Sequence[ModelEntry],
+    dataset: str,
+    preset_name: str,
+    pairs: Sequence[str],
+    precision: str = "fp32",
+    observed: Mapping[str, float] | None = None,
+) -> list[RunConfig]:
     """One configuration per model, from a preset and `--set` pairs.
 
     Raises:
@@ -173,7 +191,8 @@ def make_configs(entries: Sequence[ModelEntry], dataset: str, preset_name: str, 
     settings = [overrides.apply(entry.settings, entry.presets.get(preset.name, {}), entry.name, entry.name) for entry in entries]
     overrides.check_all_used([Training, Protocol, DataSettings, *(entry.settings for entry in entries)])
     return [
-        RunConfig(entry, chosen, dataset, preset.name, data, training, protocol, precision) for entry, chosen in zip(entries, settings, strict=True)
+        RunConfig(entry, chosen, dataset, preset.name, data, training, protocol, precision, observed or {})
+        for entry, chosen in zip(entries, settings, strict=True)
     ]
 
 
@@ -182,15 +201,17 @@ def restore_config(stored: Mapping[str, Any]) -> RunConfig:
     if "code" in stored and not any(entry.name == stored["model"] and entry.file for entry in MODELS):
         raise InputError(f"The model {stored['model']} came from a file of yours: name it with --model-file.")
     entry = find_model(stored["model"])
+    training = {key: value for key, value in stored["training"].items() if key != "observed"}
     return RunConfig(
         entry=entry,
         settings=resolve(entry.settings, stored["settings"], entry.name),
         dataset=stored["dataset"],
         preset=stored["preset"],
         data=resolve(DataSettings, stored["data"].get("settings", {}), "the data"),
-        training=resolve(Training, stored["training"], "the training budget"),
+        training=resolve(Training, training, "the training budget"),
         protocol=resolve(Protocol, stored["protocol"], "the evaluation protocol"),
         precision=stored["precision"],
+        observed=stored["training"].get("observed", {}),
     )
 
 

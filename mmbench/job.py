@@ -121,6 +121,7 @@ class Job:
         label: str | None = None,
         results: Path = Path("results"),
         *,
+        observe: Sequence[str] = (),
         data_dir: Path | None = None,
         device: str = "auto",
         precision: str = "auto",
@@ -137,7 +138,7 @@ class Job:
         data = DATASETS.get(dataset)
         chosen = get_preset(preset or data.default_preset)
         where = cluster.device(device) if cluster else pick_device(device)
-        configs = make_configs(entries, dataset, chosen.name, overrides, _pick_precision(precision, where))
+        configs = make_configs(entries, dataset, chosen.name, overrides, _pick_precision(precision, where), _parse_observed(observe))
         wanted = pick_metrics(metrics, chosen, inception_weights)
         numbers = _parse_seeds(seeds) if seeds is not None else chosen.seeds
         words = ["mmbench", "run", *(word for file in model_files for word in ("--model-file", file.name))]
@@ -145,7 +146,7 @@ class Job:
         words += ["--seeds", ",".join(map(str, numbers)), "--precision", configs[0].precision] + [
             word for pair in overrides for word in ("--set", pair)
         ]
-        words += ["--metrics", metrics] if metrics else []
+        words += [word for pair in observe for word in ("--observe", pair)] + (["--metrics", metrics] if metrics else [])
         words += (["--label", label] if label else []) + (["--data-dir", "DATA"] if data.needs_data_dir else [])
         return cls(
             configs=tuple(configs),
@@ -204,6 +205,22 @@ def _parse_seeds(text: str) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds):
         raise InputError(f"--seeds {text} repeats a seed: two equal runs are not two results; name each seed once.")
     return seeds
+
+
+def _parse_observed(pairs: Sequence[str]) -> dict[str, float]:
+    """{"svhn": 0.5} from ["svhn=0.5"]."""
+    observed: dict[str, float] = {}
+    for pair in pairs:
+        name, _, share = pair.partition("=")
+        try:
+            observed[name] = float(share)
+        except ValueError:
+            observed[name] = 0.0
+        if not 0 < observed[name] < 1:
+            raise InputError(f"--observe {pair} is not usable: expected a modality and its share of the pairs, between 0 and 1, as in svhn=0.5.")
+    if len(observed) < len(pairs):
+        raise InputError(f"--observe {' --observe '.join(pairs)} names a modality twice: name each once.")
+    return observed
 
 
 def pick_metrics(text: str | None, preset: Preset, inception_weights: Path | None) -> frozenset[str]:

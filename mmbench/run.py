@@ -15,6 +15,7 @@ from mmbench.config import RunConfig
 from mmbench.console import Console, duration, summarise
 from mmbench.data.base import MultimodalData
 from mmbench.data.batches import Batches
+from mmbench.data.pairing import hide
 from mmbench.environment import describe_environment
 from mmbench.evaluation import evaluate_run, write_evaluation
 from mmbench.files import DamagedError, WriteError, write_json
@@ -28,7 +29,7 @@ from mmbench.training import Trainer
 from models.base import MultimodalModel
 from models.errors import InputError
 
-__all__ = ["MakeRun", "Run", "computing_threads", "is_done", "seconds_per_step"]
+__all__ = ["MakeRun", "Run", "computing_threads", "is_done", "make_batches", "seconds_per_step"]
 
 LOOKED = frozenset({"coherence", "probe"})
 LOOK_DRAWS = 2_000  # joint draws of a look: its standard error of 1 % is enough for a curve
@@ -132,7 +133,7 @@ class MakeRun:
 
     def _train(self, run: Run, model: MultimodalModel, board: Board, console: Console, stop: Stop) -> Trainer:
         config = run.config
-        batches = Batches(self.data.train, self.data.modalities, config.training.batch_size, run.seed, self.job.device)
+        batches = make_batches(config, self.data, run.seed, self.job.device)
         notes = _Notes(run.folder)
         with console.task(f"train {run.name}", config.training.steps) as task:
 
@@ -233,10 +234,19 @@ def is_done(run: Run, console: Console) -> bool:
         return False
 
 
+def make_batches(config: RunConfig, data: MultimodalData, seed: int, device: torch.device | str) -> Batches:
+    """Those of training. What `config.observed` hides is hidden in the same pairs for all models and seeds: data are missing, not dropped out."""
+    names, train = [modality.name for modality in data.modalities], data.train
+    if config.observed:
+        shares = {names.index(name): share for name, share in config.observed.items()}
+        train = replace(train, pairs=hide(train.pairs, shares, config.data.pairing_seed))
+    return Batches(train, data.modalities, config.training.batch_size, seed, device)
+
+
 def seconds_per_step(config: RunConfig, data: MultimodalData, device: torch.device, stop: Stop) -> float:
     """Measured over some training steps after a first one, on a model that is thrown away; fewer of them once `stop` holds a signal."""
     model = config.entry.model(data.modalities, config.settings).to(device)
-    batches = Batches(data.train, data.modalities, config.training.batch_size, 0, device)
+    batches = make_batches(config, data, 0, device)
     ends: list[float] = []
 
     def enough() -> bool:

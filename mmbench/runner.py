@@ -9,7 +9,6 @@ from metrics.groups import metric_group
 from mmbench.config import PRESETS, departures
 from mmbench.console import Console, duration
 from mmbench.data.base import MultimodalData, load_data
-from mmbench.data.batches import Batches
 from mmbench.environment import describe_environment
 from mmbench.executors import Executor, pick_executor
 from mmbench.files import check_cache, write_json
@@ -17,7 +16,7 @@ from mmbench.job import Job
 from mmbench.records import read_config
 from mmbench.references import make_references
 from mmbench.report import write_report
-from mmbench.run import MakeRun, Run, computing_threads, is_done, seconds_per_step
+from mmbench.run import MakeRun, Run, computing_threads, is_done, make_batches, seconds_per_step
 from mmbench.signals import Stop, StoppedError
 from mmbench.status import tabulate_runs
 from mmbench.store import RunFolder, prepare_results
@@ -40,8 +39,8 @@ def run_job(job: Job) -> int:
     prepare_results(job.results, first.dataset, first.preset)
     check_cache()
     data = load_data(first.dataset, job.data_dir, first.data)
-    Batches(data.train, data.modalities, first.training.batch_size, 0)  # an InputError now rather than in every run
     runs = plan(job, data)
+    make_batches(first, data, 0, "cpu")  # an InputError now rather than in every run
     todo = [run for run in runs if not is_done(run, console)]
     executor = pick_executor(job, len(todo), _size(data), console.say)
     precisions = " and ".join(sorted({run.config.precision for run in runs}))  # those that runs were begun with, under auto

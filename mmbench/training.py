@@ -1,9 +1,11 @@
 """Training: stages of a model over batches, checkpointed, resumable to the bit, with no host synchronisation in the step."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -26,25 +28,33 @@ class DivergedError(RuntimeError):
 
 
 class _Recorder:
-    """Keeps the loss terms of a few steps on the device, so that the host waits for them once per row of history and not per step."""
+    """Keeps the loss terms of a few steps on the device, so that the host waits for them once per row of history and not per step.
 
-    def __init__(self, names: list[str], rows: list[Tensor]):
+    Attributes:
+        names: of the terms of each step; batches without a modality lack some.
+        rows: their values.
+    """
+
+    def __init__(self, names: list[list[str]], rows: list[Tensor]):
         self.names, self.rows = names, rows
 
     def add(self, loss: Loss) -> None:
-        self.names = [*loss.terms, "loss"]  # the total last: where it is not finite, the term to blame comes first
+        self.names.append([*loss.terms, "loss"])  # the total last: where it is not finite, the term to blame comes first
         self.rows.append(torch.stack([value.detach().float() for value in (*loss.terms.values(), loss.total)]))
 
     def flush(self, step: int) -> dict[str, float]:
         """Means over the recorded steps, of which `step` is the last; DivergedError names the first step and term that is not finite."""
-        table = torch.stack(self.rows).cpu()
+        first = step - len(self.rows) + 1
+        found = [(first + row, name) for row, names in enumerate(self.names) for name in names]
+        values = torch.cat(self.rows).tolist()
+        self.names.clear()
         self.rows.clear()
-        bad = (~table.isfinite()).nonzero()
-        if len(bad):
-            row, column = bad[0].tolist()
-            when = step - len(table) + 1 + row
-            raise DivergedError(f"{self.names[column]} became {table[row, column].item()} at step {when}: try a lower learning_rate.")
-        return dict(zip(self.names, table.double().mean(0).tolist(), strict=True))
+        terms: dict[str, list[float]] = {}
+        for (when, name), value in zip(found, values, strict=True):
+            if not math.isfinite(value):
+                raise DivergedError(f"{name} became {value} at step {when}: try a lower learning_rate.")
+            terms.setdefault(name, []).append(value)
+        return {name: fmean(recorded) for name, recorded in terms.items()}
 
 
 @contextmanager

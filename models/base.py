@@ -94,9 +94,10 @@ class MultimodalModel(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, batch: Batch, progress: float) -> Loss:
-        """The objective on a batch of complete items, that of the first stage in a model with several.
+        """The objective on a batch, that of the first stage in a model with several.
 
-        `progress` in [0, 1] drives warm-ups. Noise comes from torch's global generator.
+        Items are complete, unless the model is registered with `incomplete`: then a batch may lack modalities, the same ones in all
+        of its items. `progress` in [0, 1] drives warm-ups. Noise comes from torch's global generator.
         """
 
     @abstractmethod
@@ -134,6 +135,10 @@ class MultimodalModel(nn.Module, ABC):
             NotDefinedError: in a model that has no such density, or none that it can evaluate.
         """
         raise NotDefinedError(f"{type(self).__name__} has no joint density of latents and observations that it evaluates.")
+
+    def observed(self, batch: Batch) -> dict[str, Tensor]:
+        """What `batch` holds, in the order of the model's modalities."""
+        return {name: batch[name] for name in self.modalities if name in batch}
 
     def stages(self) -> tuple[Stage, ...]:
         """The stages of training, in order; one by default."""

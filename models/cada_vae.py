@@ -65,7 +65,7 @@ class NegativeL1(nn.Module):
         return -(mean - x).abs().sum(tuple(range(1 - x.dim(), 0)))
 
 
-@register("cada-vae", settings=CADAVAESettings, source="Schönfeld et al. 2019, arXiv 1812.01784", title="CADA-VAE")
+@register("cada-vae", settings=CADAVAESettings, source="Schönfeld et al. 2019, arXiv 1812.01784", title="CADA-VAE", incomplete=True)
 class CADAVAE(GaussianMVAE):
     """One VAE per modality; each decoder also sees the latents of the others, and their posteriors are drawn together.
 
@@ -74,7 +74,8 @@ class CADAVAE(GaussianMVAE):
     with beta, gamma and delta warmed up. L1 is summed over the dimensions of an item and averaged
     over the batch; a modality with a likelihood of its own has the negative log-likelihood in its place. The published code
     reads the second head as log sigma when it samples and as log sigma^2 elsewhere, and shares one noise among the
-    dimensions of a latent; here it is log sigma^2 throughout, and noise is independent.
+    dimensions of a latent; here it is log sigma^2 throughout, and noise is independent. Of a batch that lacks modalities, m and n go
+    over those that it has: one alone is a VAE's.
     """
 
     def likelihood(self, modality: Modality) -> nn.Module:
@@ -82,24 +83,23 @@ class CADAVAE(GaussianMVAE):
 
     def loss(self, batch: Batch, progress: float) -> Loss:
         s = self.settings
-        posteriors = list(self.posteriors({name: batch[name] for name in self.modalities}).values())
+        observed = self.observed(batch)
+        posteriors = list(self.posteriors(observed).values())
         latents = torch.stack([p.rsample() for p in posteriors])  # (M, B, L)
         own, cross = [], []
-        for m, name in enumerate(self.modalities):
-            cost = -self.likelihoods[name](batch[name], decode_flat(self.decoders[name], latents)).mean(-1)  # (M,), by the source of the latent
+        for m, (name, x) in enumerate(observed.items()):
+            cost = -self.likelihoods[name](x, decode_flat(self.decoders[name], latents)).mean(-1)  # (M,), by the source of the latent
             own.append(cost[m])
             cross.append(cost.sum() - cost[m])
         kl = torch.stack([p.kl().mean() for p in posteriors]).sum()
-        distance = torch.stack([wasserstein(a, b).mean() for a, b in combinations(posteriors, 2)]).sum()
-        total = (
-            torch.stack(own).sum()
-            + ramp(progress, s.beta_start, s.beta_end, s.beta) * kl
-            + ramp(progress, s.cross_start, s.cross_end, s.cross) * torch.stack(cross).sum()
-            + ramp(progress, s.distance_start, s.distance_end, s.distance) * distance
-        )
-        terms = {f"reconstruction/{name}": term for name, term in zip(self.modalities, own, strict=True)}
-        terms |= {f"cross/{name}": term for name, term in zip(self.modalities, cross, strict=True)}
-        terms |= {"kl": kl, "distance": distance}
+        total = torch.stack(own).sum() + ramp(progress, s.beta_start, s.beta_end, s.beta) * kl
+        terms = {f"reconstruction/{name}": term for name, term in zip(observed, own, strict=True)}
+        if len(observed) > 1:
+            distance = torch.stack([wasserstein(a, b).mean() for a, b in combinations(posteriors, 2)]).sum()
+            total = total + ramp(progress, s.cross_start, s.cross_end, s.cross) * torch.stack(cross).sum()
+            total = total + ramp(progress, s.distance_start, s.distance_end, s.distance) * distance
+            terms |= {f"cross/{name}": term for name, term in zip(observed, cross, strict=True)} | {"distance": distance}
+        terms["kl"] = kl
         return Loss(total, {name: term.detach() for name, term in terms.items()})
 
     def infer(self, inputs: Batch, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:

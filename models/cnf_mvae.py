@@ -63,13 +63,13 @@ def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     return 0.5 * (functional.cross_entropy(scores, targets) + functional.cross_entropy(scores.T, targets))
 
 
-@register("cnf-mvae", settings=CNFMVAESettings, source="Ai et al. 2026, doi 10.20169/j.issn.2095-2163.26011602", title="CNF-MVAE")
+@register("cnf-mvae", settings=CNFMVAESettings, source="Ai et al. 2026, doi 10.20169/j.issn.2095-2163.26011602", title="CNF-MVAE", incomplete=True)
 class CNFMVAE(SharedLatentModel):
     """A VAE with a flow prior per modality; the flows lead to one meta space, in which contrast aligns the modalities.
 
     z = e + s1 * eps with e = Enc(x), eps ~ N(0, I); u = f(z) with prior N(0, I); x given z ~ N(Dec(z), s2^2 I).
     The latent of the contract is u: a joint draw decodes one u in every modality (equation 10), several observed
-    modalities give the mean of their u.
+    modalities give the mean of their u. Of a batch that lacks modalities, the contrast is between those that it has.
     """
 
     def __init__(self, modalities: Sequence[Modality], settings: CNFMVAESettings):
@@ -85,16 +85,17 @@ class CNFMVAE(SharedLatentModel):
         terms: dict[str, Tensor] = {}
         embeddings: dict[str, Tensor] = {}
         costs = []
-        for name in self.modalities:
-            cost, embeddings[name], logged = self.modality_loss(name, batch[name])
+        for name, x in self.observed(batch).items():
+            cost, embeddings[name], logged = self.modality_loss(name, x)
             costs.append(cost)
             terms |= {f"{key}/{name}": value for key, value in logged.items()}
-        # equation 16 sums over ordered pairs: its lambda_ij is half of this lambda
-        contrast = torch.stack([info_nce(embeddings[a], embeddings[b], self.settings.temperature) for a, b in combinations(self.modalities, 2)])
-        total = torch.stack(costs).sum() + self.settings.contrast_weight * contrast.sum()
-        items = len(embeddings[next(iter(embeddings))])
-        terms["contrast"] = contrast.mean().detach()
-        terms["contrast_chance"] = total.new_full((), math.log(items))
+        total = torch.stack(costs).sum()
+        if len(embeddings) > 1:
+            # equation 16 sums over ordered pairs: its lambda_ij is half of this lambda
+            contrast = torch.stack([info_nce(a, b, self.settings.temperature) for a, b in combinations(embeddings.values(), 2)])
+            total = total + self.settings.contrast_weight * contrast.sum()
+            terms["contrast"] = contrast.mean().detach()
+            terms["contrast_chance"] = total.new_full((), math.log(len(x)))
         return Loss(total, terms)
 
     def modality_loss(self, name: str, x: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:

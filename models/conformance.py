@@ -241,6 +241,29 @@ def _generate(model: MultimodalModel, n: int, seed: int = 0) -> dict[str, Tensor
             return None
 
 
+def check_incomplete(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
+    """A model registered with `incomplete` has a loss of every subset of modalities, with terms that a complete batch has too."""
+    if not entry.incomplete:
+        return
+    model, batch = _make(entry, modalities)
+    for stage in _stages(model):
+        whole = set(_loss(stage, batch, 0.5).terms)
+        for subset in _subsets(modalities)[:-1]:
+            given, _ = _observing(subset, modalities)
+            what = f"The loss of stage {stage.name} on a batch of {given}"
+            torch.manual_seed(1)
+            with _calling(what, " The model is registered with incomplete=True: batches may lack modalities."):
+                loss = stage.loss({name: batch[name] for name in subset}, 0.5)
+            _expect(loss.total.requires_grad and loss.total.isfinite(), f"{what} is not finite, or has no gradient.")
+            extra = sorted(set(loss.terms) - whole)
+            _expect(not extra, f"{what} has terms that a complete batch has not: {', '.join(extra)}.")
+            model.zero_grad()
+            loss.total.backward()
+            absent = [m.name for m in modalities if m.name not in subset]
+            touched = [name for name, p in model.named_parameters() if p.grad is not None and p.grad.any() and set(name.split(".")) & set(absent)]
+            _expect(not touched, f"{what} trains {', '.join(touched)}, of modalities that it does not hold.")
+
+
 def check_generate(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
     """generate(n, generator): shapes, values in [0, 1], all randomness from the generator; or a NotDefinedError with a sentence."""
     model, _ = _make(entry, modalities)
@@ -330,6 +353,7 @@ CHECKS: dict[str, Callable[[ModelEntry, Sequence[Modality]], None]] = {
     "construction": check_construction,
     "loss": check_loss,
     "gradients": check_gradients,
+    "incomplete": check_incomplete,
     "generate": check_generate,
     "translate": check_translate,
     "embed": check_embed,

@@ -56,7 +56,9 @@ class MMVAESettings:
     modality_weights: str = weights_setting()
 
 
-@register("mmvae", settings=MMVAESettings, source="Shi et al. 2019, arXiv 1911.03393", title="MMVAE", presets={"paper": {"samples": 30}})
+@register(
+    "mmvae", settings=MMVAESettings, source="Shi et al. 2019, arXiv 1911.03393", title="MMVAE", presets={"paper": {"samples": 30}}, incomplete=True
+)
 class MMVAE(GaussianMVAE):
     """The posterior is the uniform mixture of the M unimodal posteriors q_m; the objective is the looser importance-weighted bound.
 
@@ -67,7 +69,7 @@ class MMVAE(GaussianMVAE):
     sum_k v_k^2 (dlog w_k/dz) (dz/dphi): q is detached in log w, and v multiplies the gradient at z once more. In the
     published code the hook that should do so sits on a tensor outside of the graph, which leaves v instead of v^2. The
     estimator is unbiased for K = 1; for K > 1 it is not, because z_mk is drawn from q_m and not from the mixture in log w.
-    The prior is N(0, I), or Laplace with learned scales.
+    The prior is N(0, I), or Laplace with learned scales. Of a batch that lacks modalities, m and n go over those that it has.
     """
 
     prior_spread: Tensor
@@ -82,10 +84,11 @@ class MMVAE(GaussianMVAE):
             self.register_buffer("prior_spread", spread)
 
     def loss(self, batch: Batch, progress: float) -> Loss:
-        experts = self.experts({name: batch[name] for name in self.modalities})
+        observed = self.observed(batch)
+        experts = self.experts(observed)
         samples = self.settings.samples
         latent = self.family(*(p.unsqueeze(1).expand(-1, samples, -1, -1) for p in experts)).rsample()  # (M, K, B, L)
-        likelihood = {name: self.likelihoods[name](batch[name], decode_flat(self.decoders[name], latent)) for name in self.modalities}
+        likelihood = {name: self.likelihoods[name](x, decode_flat(self.decoders[name], latent)) for name, x in observed.items()}
         detached = self.family(*(p.detach()[:, None, None] for p in experts))
         mixture = detached.log_prob(latent).logsumexp(0) - math.log(len(experts.mean))
         prior = self.log_prior(latent)

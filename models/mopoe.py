@@ -25,7 +25,7 @@ class MoPoESettings:
     modality_weights: str = weights_setting()
 
 
-@register("mopoe", settings=MoPoESettings, source="Sutter et al. 2021, arXiv 2105.02470", title="MoPoE")
+@register("mopoe", settings=MoPoESettings, source="Sutter et al. 2021, arXiv 2105.02470", title="MoPoE", incomplete=True)
 class MoPoE(GaussianMVAE):
     """The posterior is the uniform mixture of the products q_S of all non-empty subsets S of modalities.
 
@@ -33,13 +33,14 @@ class MoPoE(GaussianMVAE):
 
     As in the published code, the prior expert enters the product of the full set only, one-element products are the
     unimodal posteriors unchanged, and the mixture is sampled by slices: of S subsets, each serves B // S items (at least
-    one) of the shuffled batch, the last one the rest as well.
+    one) of the shuffled batch, the last one the rest as well. Of a batch that lacks modalities, S and m go over those that it has.
     """
 
     def loss(self, batch: Batch, progress: float) -> Loss:
-        subsets = self._subset_posteriors(self.posteriors({name: batch[name] for name in self.modalities}))
+        observed = self.observed(batch)
+        subsets = self._subset_posteriors(self.posteriors(observed))
         latent = self._sample_by_slices(subsets)
-        reconstruction = {name: -self.likelihoods[name](batch[name], self.decode(name, latent)).mean() for name in self.modalities}
+        reconstruction = {name: -self.likelihoods[name](x, self.decode(name, latent)).mean() for name, x in observed.items()}
         kl = subsets.kl().mean()
         terms = {f"reconstruction/{name}": term.detach() for name, term in reconstruction.items()}
         return Loss(self.weighted(reconstruction) + self.settings.beta * kl, terms | {"kl": kl.detach()})
@@ -57,10 +58,10 @@ class MoPoE(GaussianMVAE):
         return product_of_experts(experts, prior_expert=len(experts) == len(self.modalities))
 
     def _subset_posteriors(self, posteriors: dict[str, DiagonalGaussian]) -> DiagonalGaussian:
-        """(S, B, L): q_S for all S = 2^M - 1 subsets, small ones first."""
+        """(S, B, L): q_S for all S = 2^M - 1 subsets of the M posteriors, small ones first."""
         experts = list(posteriors.values())
         subsets = chain.from_iterable(combinations(experts, size) for size in range(1, len(experts) + 1))
-        products = [product_of_experts(subset, prior_expert=len(subset) == len(experts)) for subset in subsets]
+        products = [product_of_experts(subset, prior_expert=len(subset) == len(self.modalities)) for subset in subsets]
         return DiagonalGaussian(torch.stack([p.mean for p in products]), torch.stack([p.logvar for p in products]))
 
     @staticmethod

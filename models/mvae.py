@@ -29,7 +29,7 @@ class MVAESettings:
     modality_weights: str = weights_setting()
 
 
-@register("mvae", settings=MVAESettings, source="Wu and Goodman 2018, arXiv 1802.05335", title="MVAE")
+@register("mvae", settings=MVAESettings, source="Wu and Goodman 2018, arXiv 1802.05335", title="MVAE", incomplete=True)
 class MVAE(GaussianMVAE):
     """The posterior of a subset S of modalities is the product q_S of its experts and the prior, p(z) prod_{m in S} q_m(z given x_m).
 
@@ -39,22 +39,26 @@ class MVAE(GaussianMVAE):
     There are no random subsets beside the full set and the single modalities (the paper's k is 0): of two modalities there
     are no others, and published comparisons on three leave them out too (Sutter et al. 2021). The weights w_m stand where
     the paper has its lambda_m (1 and 10 for MNIST's images and labels in its code): both keep a modality of few dimensions from being
-    neglected.
+    neglected. Of a batch that lacks modalities, {1..M} are those that it has; where that is one alone, its L({m}) counts once.
     """
 
     def loss(self, batch: Batch, progress: float) -> Loss:
-        experts = list(self.posteriors({name: batch[name] for name in self.modalities}).values())
-        products = [product_of_experts(subset, prior_expert=True) for subset in (experts, *([expert] for expert in experts))]
+        observed = self.observed(batch)
+        experts = list(self.posteriors(observed).values())
+        subsets = [experts, *([expert] for expert in experts)] if len(experts) > 1 else [experts]
+        products = [product_of_experts(subset, prior_expert=True) for subset in subsets]
         posterior = DiagonalGaussian(torch.stack([p.mean for p in products]), torch.stack([p.logvar for p in products]))  # the full set first
         latent = posterior.rsample()  # (1 + M, B, L)
         joint, single = {}, {}
-        for m, name in enumerate(self.modalities):
-            means = decode_flat(self.decoders[name], torch.stack([latent[0], latent[1 + m]]))
-            joint[name], single[name] = -self.likelihoods[name](batch[name], means).mean(-1)
+        for m, (name, x) in enumerate(observed.items()):
+            means = decode_flat(self.decoders[name], torch.stack([latent[0], *latent[1 + m : 2 + m]]))  # one alone has no second one
+            joint[name], *rest = -self.likelihoods[name](x, means).mean(-1)
+            if rest:
+                single[name] = rest[0]
         kl = posterior.kl().mean(-1)
-        total = self.weighted(joint) + self.weighted(single) + self.kl_weight(progress) * kl.sum()
+        total = self.weighted(joint) + (self.weighted(single) if single else 0.0) + self.kl_weight(progress) * kl.sum()
         terms = {f"reconstruction/{name}": term for name, term in joint.items()} | {f"single/{name}": term for name, term in single.items()}
-        terms |= {"kl": kl[0], "kl_single": kl[1:].sum()}
+        terms |= {"kl": kl[0]} | ({"kl_single": kl[1:].sum()} if single else {})
         return Loss(total, {name: term.detach() for name, term in terms.items()})
 
     def kl_weight(self, progress: float) -> float:

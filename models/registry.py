@@ -139,6 +139,7 @@ class ModelEntry:
         presets: settings that a preset changes, by preset name.
         file: that registered it, None for a model of an installed package.
         limit: of modalities, None where it takes any number.
+        incomplete: whether its losses take batches that lack modalities.
     """
 
     name: str
@@ -149,6 +150,7 @@ class ModelEntry:
     presets: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     file: ModelFile | None = None
     limit: Limit | None = None
+    incomplete: bool = False
 
     def takes(self, modalities: int) -> bool:
         """Whether it can be built for so many."""
@@ -171,7 +173,13 @@ ModelT = TypeVar("ModelT", bound=type)
 
 
 def register(
-    name: str, *, settings: type, source: str, title: str | None = None, presets: Mapping[str, Mapping[str, object]] | None = None
+    name: str,
+    *,
+    settings: type,
+    source: str,
+    title: str | None = None,
+    presets: Mapping[str, Mapping[str, object]] | None = None,
+    incomplete: bool = False,
 ) -> Callable[[ModelT], ModelT]:
     """Class decorator that registers a model under `name`; see ModelEntry for the arguments.
 
@@ -181,7 +189,7 @@ def register(
     check_class(settings, name)
 
     def decorate(model: ModelT) -> ModelT:
-        MODELS.add(ModelEntry(name, model, settings, source, title or name, presets or {}))
+        MODELS.add(ModelEntry(name, model, settings, source, title or name, presets or {}, incomplete=incomplete))
         return model
 
     return decorate

@@ -254,6 +254,7 @@ CRAFTED = {
     "seed": lambda saved: saved.update(seed=torch.zeros(2)),
     "history": lambda saved: saved.update(history=[3]),
     "rows": lambda saved: saved["recorded"].update(rows=[torch.zeros(5)]),
+    "names": lambda saved: saved["recorded"]["names"][0].append("more"),
     "recorded": lambda saved: saved["recorded"].clear(),
     "random state": lambda saved: saved.update(cpu_random_state=torch.zeros(5056, dtype=torch.uint8)),
     "random state of a GPU": lambda saved: saved.update(cuda_random_state=torch.zeros(3)),

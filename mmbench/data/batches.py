@@ -15,10 +15,11 @@ __all__ = ["Batches"]
 
 
 class Batches:
-    """Shuffled batches of complete items, without end.
+    """Shuffled batches, without end.
 
     Epoch e visits the pairs in a permutation drawn from (seed, e), on the CPU whatever the device, so every device sees the same
     batches. The last, partial batch of an epoch is dropped: an epoch covers each pair at most once.
+    The pairs of a batch all have the same modalities: where some lack one, batches with and without it follow each other at random.
     The uint8 images live on `device`; a batch costs one gather per modality and no host synchronisation.
 
     Args:
@@ -29,31 +30,59 @@ class Batches:
         device: where images live and batches are made.
 
     Raises:
-        InputError: if the split has fewer pairs than a batch.
+        InputError: if the split has fewer pairs than a batch, in all or of those with the same modalities.
     """
 
     def __init__(self, split: Split, modalities: Sequence[Modality], batch_size: int, seed: int, device: torch.device | str = "cpu"):
-        if len(split.pairs) < batch_size:
-            raise InputError(f"A batch of {batch_size} pairs is more than the {len(split.pairs)} that there are: choose a smaller batch size.")
         columns = [list(split.items).index(modality.name) for modality in modalities]
+        pairs = split.pairs[:, columns]
         self.batch_size, self.seed, self.device = batch_size, seed, torch.device(device)
-        self.steps_per_epoch = len(split.pairs) // batch_size
+        self._kinds = _kinds(pairs)
+        self._batches = self._plan([modality.name for modality in modalities])
+        self.steps_per_epoch = len(self._batches)
         self._items = {modality.name: split.items[modality.name].to(self.device) for modality in modalities}
-        self._pairs = split.pairs[:, columns].t().contiguous().to(self.device)  # (M, P): a batch is one contiguous slice per modality
+        self._pairs = pairs.t().contiguous().to(self.device)  # (M, P): a batch is one contiguous slice per modality
         self._epoch = -1
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """Modality name -> (B, *shape) float32 in [0, 1], images channels last: the batch of step `step`, counted from 0 over all epochs."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            self._shuffled, self._epoch = self._pairs.index_select(1, self._permutation(epoch)), epoch
-        rows = slice(position * self.batch_size, (position + 1) * self.batch_size)
-        gathered = {name: items.index_select(0, index[rows]) for (name, items), index in zip(self._items.items(), self._shuffled, strict=True)}
-        return {name: _as_computed(as_float(items)) for name, items in gathered.items()}
+            self._shuffle(epoch)
+        start, there = self._batches[self._order[position]]
+        rows = {name: index[start : start + self.batch_size] for name, index in zip(self._items, self._shuffled, strict=True) if name in there}
+        return {name: _as_computed(as_float(self._items[name].index_select(0, index))) for name, index in rows.items()}
 
-    def _permutation(self, epoch: int) -> Tensor:
+    def _plan(self, names: list[str]) -> list[tuple[int, list[str]]]:
+        """Of every batch of an epoch, pairs of one kind side by side: its first pair, and the modalities that it has."""
+        batches, first = [], 0
+        for held, rows in self._kinds:
+            there = [name for name, is_there in zip(names, held, strict=True) if is_there]
+            if len(rows) < self.batch_size:
+                if len(self._kinds) == 1:
+                    which, remedy = "that there are", ""
+                else:
+                    which, remedy = f"that have just {' and '.join(there)}", ", or other shares of what is observed"
+                raise InputError(f"A batch of {self.batch_size} pairs is more than the {len(rows)} {which}: choose a smaller batch size{remedy}.")
+            batches += [(start, there) for start in range(first, first + len(rows) - self.batch_size + 1, self.batch_size)]
+            first += len(rows)
+        return batches
+
+    def _shuffle(self, epoch: int) -> None:
         seed = int(np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0])
-        return torch.randperm(self._pairs.shape[1], generator=torch.Generator().manual_seed(seed)).to(self.device)
+        generator = torch.Generator().manual_seed(seed)
+        permuted = torch.cat([rows[torch.randperm(len(rows), generator=generator)] for _, rows in self._kinds])
+        self._shuffled, self._epoch = self._pairs.index_select(1, permuted.to(self.device)), epoch
+        count = self.steps_per_epoch
+        self._order = torch.randperm(count, generator=generator).tolist() if len(self._kinds) > 1 else range(count)
+
+
+def _kinds(pairs: Tensor) -> list[tuple[list[bool], Tensor]]:
+    """Which modalities pairs (P, M) have, and the rows of those that have them; pairs with none are left out."""
+    powers = 2 ** torch.arange(pairs.shape[1])
+    code = ((pairs >= 0) * powers).sum(1)
+    kinds = [kind for kind in code.unique().tolist() if kind] or [int(powers.sum())]
+    return [((kind & powers).bool().tolist(), torch.nonzero(code == kind).flatten()) for kind in kinds]
 
 
 def _as_computed(items: Tensor) -> Tensor:

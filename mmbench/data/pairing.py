@@ -1,16 +1,17 @@
-"""Pairs that share their class, and the hold-out by image that comes before them.
+"""Pairs that share their class, the hold-out by image that comes before them, and what is hidden of them for training.
 
-Both are pure functions of (labels, settings, seed), computed on the CPU with a generator of their own.
+All are pure functions of labels or pairs, settings and seed, computed on the CPU with a generator of their own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from models.errors import InputError
 
-__all__ = ["hold_out", "make_pairs", "take_per_class", "validation_share"]
+__all__ = ["hide", "hold_out", "make_pairs", "take_per_class", "validation_share"]
 
 FEW_IMAGES = 20_000  # below this the validation share doubles
 
@@ -45,6 +46,16 @@ def make_pairs(labels: Sequence[Tensor], per_image: int, seed: int) -> Tensor:
         ]
         blocks.append(torch.stack(columns, dim=1))
     return torch.cat(blocks)
+
+
+def hide(pairs: Tensor, shares: Mapping[int, float], seed: int) -> Tensor:
+    """Pairs (P, M) of which column m keeps its items in a share shares[m] of the rows, drawn independently of all else; -1 elsewhere."""
+    seed = int(np.random.SeedSequence((seed, 1)).generate_state(1, np.uint64)[0])  # not the numbers that drew the partners
+    generator = torch.Generator().manual_seed(seed)
+    pairs = pairs.clone()
+    for column, share in sorted(shares.items()):
+        pairs[torch.rand(len(pairs), generator=generator, dtype=torch.float64) >= share, column] = -1
+    return pairs
 
 
 def _draw_partners(classes: Tensor, labels: Tensor, k: int, generator: torch.Generator) -> Tensor:
