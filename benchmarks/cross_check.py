@@ -19,20 +19,37 @@ import pandas as pd
 from mmbench.adapters.multivae import DASHED
 from mmbench.report.compare import differences
 from mmbench.report.leaderboard import LEVEL, welch
+from mmbench.report.provenance import disagreements
 from mmbench.report.results import Run, find_runs, read_history
+from models.errors import InputError
 
 
-def cross_check(runs: Sequence[Run]) -> pd.DataFrame:
-    """A row for the first losses of each model, and one for each of its metrics.
+def pick(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """Ours and MultiVae's: the finished runs, without labels, of models and seeds that both sides have; theirs under our names.
+
+    Raises:
+        InputError: where there are none, and for runs that differ in data, budget or protocol.
+    """
+    done = [run for run in runs if run.state == "done" and not run.label]
+    sides = [run for run in done if not run.model.startswith(DASHED)], [_as_native(run) for run in done if run.model.startswith(DASHED)]
+    keys = set.intersection(*({(run.model, run.seed) for run in side} for side in sides))
+    if not keys:
+        raise InputError("There is nothing to check: expected finished runs of mopoe, mvae or mmvae, and of the MultiVae model of that name.")
+    if warning := disagreements([run for run in done if (run.model.removeprefix(DASHED), run.seed) in keys]):
+        raise InputError(warning)
+    ours, theirs = ([run for run in side if (run.model, run.seed) in keys] for side in sides)
+    return ours, theirs
+
+
+def cross_check(ours: Sequence[Run], theirs: Sequence[Run]) -> pd.DataFrame:
+    """A row for the first losses of each model, and one for each of its metrics, of what `pick` returns.
 
     Columns: model, quantity, unit; ours and theirs, means over seeds; difference, and error, its standard error; p of Welch's test.
     Of the losses the difference is the largest over seeds, relative to the loss: a seed gives both sides the same weights, batches and
     noise, so no more than rounding separates them at first.
     """
-    theirs = [_as_native(run) for run in runs if run.model.startswith(DASHED) and run.state == "done"]
-    names = {run.model for run in theirs}
-    ours = [run for run in runs if run.model in names and run.state == "done"]
-    rows = [_first_losses(name, *([run for run in side if run.model == name] for side in (ours, theirs))) for name in sorted(names)]
+    names = sorted({run.model for run in ours})
+    rows = [_first_losses(*([run for run in side if run.model == name] for side in (ours, theirs))) for name in names]
     for row in (row for table in differences(ours, theirs).values() for row in table if row.column.better and row.value is not None):
         found = {"model": row.title, "quantity": f"{row.column.group} {row.column.part}".strip(), "unit": row.column.unit}
         p = None if row.error is None else welch(list(row.a.values.values()), list(row.b.values.values()))
@@ -45,30 +62,27 @@ def _as_native(run: Run) -> Run:
     return replace(run, config={**run.config, "model": run.model.removeprefix(DASHED), "title": run.title.partition(" (")[0]})
 
 
-def _first_losses(name: str, ours: Sequence[Run], theirs: Sequence[Run]) -> dict[str, object]:
-    losses = [{run.seed: read_history(run)["loss"].iloc[0] for run in side} for side in (ours, theirs)]
-    steps = read_history(ours[0])["step"].iloc[0]
-    seeds = sorted(losses[0].keys() & losses[1].keys())
-    gap = max(abs(losses[0][seed] / losses[1][seed] - 1) for seed in seeds)
-    means = [sum(side[seed] for seed in seeds) / len(seeds) for side in losses]
-    title = ours[0].title
-    return {"model": title, "quantity": f"loss, steps 1-{steps}", "unit": "nats", "ours": means[0], "theirs": means[1], "difference": gap}
+def _first_losses(ours: Sequence[Run], theirs: Sequence[Run]) -> dict[str, object]:
+    mine, other = (pd.Series({run.seed: read_history(run)["loss"].iloc[0] for run in side}) for side in (ours, theirs))
+    found = {"model": ours[0].title, "quantity": f"loss, steps 1-{read_history(ours[0])['step'].iloc[0]}", "unit": "nats"}
+    return found | {"ours": mine.mean(), "theirs": other.mean(), "difference": (mine / other - 1).abs().max()}
 
 
 def to_markdown(table: pd.DataFrame, runs: Sequence[Run]) -> str:
-    """The table, and how many of its tests one would expect to fail of equal models."""
+    """The table that rests on `runs`, and how many of its tests one would expect to fail of equal models."""
     lines = ["| Model | Quantity | ours | MultiVae's | difference | p |", "| :-- | :-- | --: | --: | --: | --: |"]
     for row in table.itertuples():
         scale = 100 if row.unit == "fraction" else 1
-        gap = f"{row.difference:.1e} of it" if row.unit == "nats" else f"{scale * row.difference:+.2f} ± {scale * row.error:.2f}"
+        spread = "" if pd.isna(row.error) else f" ± {scale * row.error:.2f}"
+        gap = f"{row.difference:.1e} of it" if row.unit == "nats" else f"{scale * row.difference:+.2f}{spread}"
         p = "" if pd.isna(row.p) else f"{row.p:.2f}"
         lines.append(f"| {row.model} | {row.quantity} | {scale * row.ours:.2f} | {scale * row.theirs:.2f} | {gap} | {p} |")
-    tested = table["p"].dropna()
+    tested = table["p"].dropna().astype(float)
     seeds = ", ".join(map(str, sorted({run.seed for run in runs})))
     commands = "\n".join(dict.fromkeys(str(run.config["command"]) for run in runs))
     return "\n".join(
         [
-            "# Our models and MultiVae's: the same weights, batches and noise at first, the same budget and metrics",
+            "# Our models and MultiVae's: the same data, budget and metrics, and of each seed the same first weights",
             "",
             f"Means over seeds {seeds}; a difference of metrics ± its standard error, and p of Welch's test; shares in per cent. Of losses, the "
             "largest relative difference over seeds.",
@@ -87,11 +101,15 @@ def to_markdown(table: pd.DataFrame, runs: Sequence[Run]) -> str:
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
 def main(folder: Path) -> None:
     """Write cross-check.md and cross-check.csv of the runs in FOLDER, a <dataset>/<preset> of results, into it."""
-    runs = find_runs(folder)
-    table = cross_check(runs)
+    try:
+        ours, theirs = pick(find_runs(folder))
+    except InputError as error:
+        raise click.UsageError(str(error)) from None
+    table = cross_check(ours, theirs)
+    text = to_markdown(table, [*ours, *theirs])
     table.to_csv(folder / "cross-check.csv", index=False, float_format="%.10g", lineterminator="\n")
-    (folder / "cross-check.md").write_text(to_markdown(table, runs), encoding="utf-8")
-    click.echo(to_markdown(table, runs))
+    (folder / "cross-check.md").write_text(text, encoding="utf-8")
+    click.echo(text)
 
 
 if __name__ == "__main__":

@@ -90,6 +90,9 @@ def load_weights(model: MultimodalModel, checkpoint: Path, hash: str, seed: int)
         raise InputError(f"The checkpoint {checkpoint} belongs to seed {saved['seed']}, not {seed}: {REMEDY}.")
     if _shapes(saved["model"]) != _shapes(model.state_dict()):
         raise InputError(f"The checkpoint {checkpoint} has other weights than the model, whose code has changed: {REMEDY}.")
+    names, rows = (saved["recorded"].get(key) for key in ("names", "rows"))
+    if isinstance(names, list) and isinstance(rows, list) and all(isinstance(name, str) for name in names):  # written before `--observe`
+        saved["recorded"]["names"] = [names] * len(rows)
     stages = model.stages()
     if not _continues(saved, stages):
         raise _DamagedError(f"The checkpoint {checkpoint} is damaged (its state of a training is not that of this model): {REMEDY}.")

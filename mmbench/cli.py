@@ -93,7 +93,7 @@ def _model_file_option(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--preset", help="paper, cpu, quick or smoke (default: the data set's own).")
 @click.option("--seeds", help="Whole numbers separated by commas (default: the preset's own).")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, for every model or as MODEL.KEY=VALUE.")
-@click.option("--observe", multiple=True, metavar="NAME=SHARE", help="Hide modality NAME from all training pairs but this share; may be repeated.")
+@click.option("--observe", multiple=True, metavar="NAME=SHARE", help="Train on this share of the items of modality NAME; may be repeated.")
 @click.option("--config", type=click.Path(path_type=Path), help="Make the run of this config.json again, in place of all of the above.")
 @click.option("--label", help="Keep this variant apart from the unlabelled runs.")
 @click.option("--looks", default=0, show_default=True, help="Evaluate on validation images so many times while training, for curves.")
@@ -226,7 +226,8 @@ def models(as_json: bool) -> None:
     entries = [*MODELS, *ENTRIES.values()]
     settings = {entry.name: describe(entry.settings) for entry in entries}
     if as_json:
-        rows = [{"name": e.name, "title": e.title, "source": e.source, "settings": settings[e.name], "presets": dict(e.presets)} for e in entries]
+        keys = ("name", "title", "source", "incomplete")
+        rows = [{key: getattr(e, key) for key in keys} | {"settings": settings[e.name], "presets": dict(e.presets)} for e in entries]
         click.echo(json.dumps(rows, indent=1))
         return
     width = max(len(entry.name) for entry in entries)

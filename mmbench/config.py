@@ -14,7 +14,9 @@ from models.errors import InputError, suggest
 from models.registry import MODELS, ModelEntry
 from models.settings import describe, resolve, setting
 
-__all__ = ["PRESETS", "Overrides", "Preset", "RunConfig", "Training", "departures", "get_preset", "make_configs", "restore_config"]
+__all__ = ["PRESETS", "Overrides", "Preset", "RunConfig", "Training", "check_observed", "departures", "get_preset", "make_configs", "restore_config"]
+
+OBSERVED = "share_observed"  # in the training section of config.json
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class RunConfig:
         entry, settings: the model.
         dataset, data: the data set's name and the settings of its pairing.
         training, protocol, precision: how it is trained and judged.
-        observed: modality name -> the share of training pairs that have it; those that are not named are in all.
+        observed: modality name -> the share of its train items that training sees; of those that are not named it sees all.
     """
 
     entry: ModelEntry
@@ -112,7 +114,7 @@ class RunConfig:
             "settings": asdict(self.settings),
             "dataset": self.dataset,
             "data": {**data.provenance, "settings": asdict(self.data)},
-            "training": {**asdict(self.training), **({"observed": dict(self.observed)} if self.observed else {})},
+            "training": {**asdict(self.training), **({OBSERVED: dict(self.observed)} if self.observed else {})},
             "protocol": asdict(self.protocol),
             # architectures and recipe of the judges of images, and of text where there is some, of whatever shape
             "judge": content_hash([judge_identity(shape, self.protocol) for shape in shapes]),
@@ -201,7 +203,7 @@ def restore_config(stored: Mapping[str, Any]) -> RunConfig:
     if "code" in stored and not any(entry.name == stored["model"] and entry.file for entry in MODELS):
         raise InputError(f"The model {stored['model']} came from a file of yours: name it with --model-file.")
     entry = find_model(stored["model"])
-    training = {key: value for key, value in stored["training"].items() if key != "observed"}
+    training = {key: value for key, value in stored["training"].items() if key != OBSERVED}
     return RunConfig(
         entry=entry,
         settings=resolve(entry.settings, stored["settings"], entry.name),
@@ -211,8 +213,16 @@ def restore_config(stored: Mapping[str, Any]) -> RunConfig:
         training=resolve(Training, training, "the training budget"),
         protocol=resolve(Protocol, stored["protocol"], "the evaluation protocol"),
         precision=stored["precision"],
-        observed=stored["training"].get("observed", {}),
+        observed=check_observed(stored["training"].get(OBSERVED, {}), f"{OBSERVED} in the training budget"),
     )
+
+
+def check_observed(shares: Any, what: str) -> dict[str, float]:
+    """`shares`, InputError unless it is a mapping from names to shares between 0 and 1, both excluded."""
+    good = isinstance(shares, Mapping) and all(isinstance(share, float) and 0 < share < 1 for share in shares.values())
+    if not good:
+        raise InputError(f"{what} is not usable: expected modalities and the shares of their items to train on, between 0 and 1, as in svhn=0.5.")
+    return dict(shares)
 
 
 def departures(stored: Mapping[str, Any], decisive: Mapping[str, Any]) -> list[str]:

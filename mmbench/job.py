@@ -1,5 +1,6 @@
 """A job, from the words of a command line to checked objects: models, seeds, device, folders."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from metrics.groups import FURTHER, METRICS
 from metrics.inception import find_weights
 from mmbench.adapters import find_models
 from mmbench.cluster import Cluster
-from mmbench.config import Preset, RunConfig, get_preset, make_configs, restore_config
+from mmbench.config import Preset, RunConfig, check_observed, get_preset, make_configs, restore_config
 from mmbench.data.base import DATASETS
 from mmbench.records import PRECISIONS, SEEDS, read_config
 from mmbench.tensorboard import check_tensorboard
@@ -213,11 +214,10 @@ def _parse_observed(pairs: Sequence[str]) -> dict[str, float]:
     for pair in pairs:
         name, _, share = pair.partition("=")
         try:
-            observed[name] = float(share)
+            number = float(share)
         except ValueError:
-            observed[name] = 0.0
-        if not 0 < observed[name] < 1:
-            raise InputError(f"--observe {pair} is not usable: expected a modality and its share of the pairs, between 0 and 1, as in svhn=0.5.")
+            number = math.nan
+        observed |= check_observed({name.strip(): number}, f"--observe {pair}")
     if len(observed) < len(pairs):
         raise InputError(f"--observe {' --observe '.join(pairs)} names a modality twice: name each once.")
     return observed

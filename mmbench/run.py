@@ -235,11 +235,12 @@ def is_done(run: Run, console: Console) -> bool:
 
 
 def make_batches(config: RunConfig, data: MultimodalData, seed: int, device: torch.device | str) -> Batches:
-    """Those of training. What `config.observed` hides is hidden in the same pairs for all models and seeds: data are missing, not dropped out."""
-    names, train = [modality.name for modality in data.modalities], data.train
+    """Those of training. Of what `config.observed` names all models and seeds see the same items, throughout."""
+    names, train = list(data.train.items), data.train
     if config.observed:
         shares = {names.index(name): share for name, share in config.observed.items()}
-        train = replace(train, pairs=hide(train.pairs, shares, config.data.pairing_seed))
+        counts = [len(items) for items in train.items.values()]
+        train = replace(train, pairs=hide(train.pairs, counts, shares, config.data.pairing_seed))
     return Batches(train, data.modalities, config.training.batch_size, seed, device)
 
 

@@ -139,7 +139,10 @@ def _estimate(job: Job, todo: Sequence[Run], data: MultimodalData, executor: Exe
         stop.check()
     seconds = sum(costs.get(run.config.entry.name, 0.0) * run.config.training.steps for run in todo)
     unknown = ", ".join(c.entry.name for c in job.configs if c.entry.name not in costs)
-    parts = [f"Training on this machine: about {duration(seconds / jobs)}" + (f" without {unknown}, which failed its first steps" if unknown else "")]
+    parts = [
+        f"Training at the rate of this machine: about {duration(seconds / jobs)}"
+        + (f" without {unknown}, which failed its first steps" if unknown else "")
+    ]
     current = job.configs[0].preset
     for preset in (PRESETS["paper"], PRESETS["cpu"]):
         if preset.name != current:

@@ -3,7 +3,7 @@
 results/<dataset>/<preset>/<model>[+label]/seed-<k>/
     config.json    everything that decides the result, its hash, and where it was run
     status.json    pending, running (with a step that it has passed), done or failed, with the error and its traceback
-    history.csv    mean loss terms over the steps
+    history.csv    mean loss terms over the steps, of each term over those that have it (with `--observe` not all have)
     metrics.json   metrics, why some are missing, the references beside them, and the SHA-256 of history and samples
     samples/       generated images as lossless sheets, and diagnostics.json: confusions of classes, latents in a plane
     tensorboard/   with --tensorboard alone (never committed)

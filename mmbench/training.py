@@ -43,7 +43,10 @@ class _Recorder:
         self.rows.append(torch.stack([value.detach().float() for value in (*loss.terms.values(), loss.total)]))
 
     def flush(self, step: int) -> dict[str, float]:
-        """Means over the recorded steps, of which `step` is the last; DivergedError names the first step and term that is not finite."""
+        """Means over the recorded steps, of which `step` is the last; DivergedError names the first step and term that is not finite.
+
+        Of a term that only some of the steps have, the mean is over those.
+        """
         first = step - len(self.rows) + 1
         found = [(first + row, name) for row, names in enumerate(self.names) for name in names]
         values = torch.cat(self.rows).tolist()

@@ -10,11 +10,12 @@ import pytest
 import torch
 from conftest import SMALL
 
-from mmbench.config import Training
-from mmbench.data.base import Split
+from mmbench.config import Training, make_configs, restore_config
+from mmbench.data.base import Split, load_data
 from mmbench.data.batches import Batches
 from mmbench.data.pairing import hide
 from mmbench.files import read_json
+from mmbench.run import make_batches
 from mmbench.training import Trainer
 from models.conformance import THREE, TWO
 from models.errors import InputError
@@ -22,7 +23,7 @@ from models.gaussian import DiagonalGaussian, product_of_experts
 from models.registry import MODELS
 
 INCOMPLETE = [entry for entry in MODELS if entry.incomplete]
-RUN = ("run", "--dataset", "digits", "--preset", "smoke", "--jobs", "1", *SMALL)
+RUN = ("run", "--dataset", "digits", "--preset", "smoke", "--jobs", "1", *SMALL, "--set", "steps=12")  # enough for batches of both kinds
 
 
 @pytest.fixture
@@ -31,20 +32,30 @@ def split():
     generator = torch.Generator().manual_seed(0)
     items = {m.name: torch.arange(200, dtype=torch.uint8).view(-1, *[1] * len(m.shape)).expand(200, *m.shape).contiguous() for m in TWO}
     pairs = torch.randint(200, (300, 2), generator=generator)
-    return Split(items, {m.name: torch.zeros(200) for m in TWO}, hide(pairs, {0: 0.7, 1: 0.5}, seed=1))
+    return Split(items, {m.name: torch.zeros(200) for m in TWO}, hide(pairs, [200, 200], {0: 0.7, 1: 0.5}, seed=1))
 
 
-def test_what_is_hidden_is_a_share_of_the_rows_drawn_apart_from_all_else():
-    pairs = torch.arange(30_000).view(10_000, 3)
-    hidden = hide(pairs, {0: 0.3, 2: 0.9}, seed=0)
+def test_a_share_of_the_items_is_hidden_in_all_pairs_that_have_them():
+    counts, shares = [1000, 50, 2000], {0: 0.3, 2: 0.9}
+    pairs = torch.stack([torch.randint(count, (20_000,), generator=torch.Generator().manual_seed(count)) for count in counts], 1)
+    before = pairs.clone()
+    hidden = hide(pairs, counts, shares, seed=0)
     there = hidden >= 0
-    assert there.double().mean(0).tolist() == pytest.approx([0.3, 1.0, 0.9], abs=0.02)
+    seen = [hidden[there[:, m], m].unique() for m in range(3)]
+    assert [len(items) for items in seen] == [300, 50, 1800]
+    assert all(torch.equal(there[:, m], torch.isin(pairs[:, m], items)) for m, items in enumerate(seen))
     assert (there[:, 0] & there[:, 2]).double().mean().item() == pytest.approx(0.27, abs=0.02)  # independent of each other
     assert torch.equal(hidden[there], pairs[there])
     assert (hidden[~there] == -1).all()
-    assert torch.equal(pairs, torch.arange(30_000).view(10_000, 3))
-    assert torch.equal(hide(pairs, {2: 0.9, 0: 0.3}, seed=0), hidden)
-    assert not torch.equal(hide(pairs, {0: 0.3, 2: 0.9}, seed=1), hidden)
+    assert torch.equal(pairs, before)
+    assert torch.equal(hide(pairs, counts, {2: 0.9, 0: 0.3}, seed=0), hidden)
+    assert not torch.equal(hide(pairs, counts, shares, seed=1), hidden)
+
+
+@pytest.mark.parametrize(("share", "left"), [(1e-9, 1), (1 - 1e-9, 39)])
+def test_a_share_is_never_nothing_nor_all(share, left):
+    hidden = hide(torch.arange(40)[:, None].expand(40, 2), [40, 40], {1: share}, seed=0)
+    assert (hidden[:, 1] >= 0).sum() == left
 
 
 def test_a_batch_has_pairs_of_one_kind_and_an_epoch_has_each_at_most_once(split):
@@ -76,6 +87,26 @@ def test_too_few_pairs_of_a_kind_are_refused(split):
     few = replace(split, pairs=torch.cat([split.pairs[(split.pairs >= 0).all(1)], torch.tensor([[3, -1]] * 5)]))
     with pytest.raises(InputError, match="A batch of 8 pairs is more than the 5 that have just a: choose a smaller batch size, or other shares"):
         Batches(few, TWO, 8, seed=0)
+
+
+def test_models_and_seeds_see_the_same_items():
+    data = load_data("digits")
+    names = [name for name in ("mvae", "cnf-mvae") for _ in range(2)]
+    configs = [make_configs([MODELS.get(name)], "digits", "smoke", (), observed={"street": 0.2})[0] for name in names]
+    seen = []
+    for config, seed in zip(configs, (0, 1, 2, 3), strict=True):
+        batches = make_batches(config, data, seed, "cpu")
+        seen.append({tuple(row) for row in batches._pairs.t().tolist()})
+    assert all(pairs == seen[0] for pairs in seen)
+    assert len({street for _, street in seen[0] if street >= 0}) == round(0.2 * len(data.train.items["street"]))
+
+
+@pytest.mark.parametrize("observed", [5, None, ["street"], {"street": "0.5"}, {"street": 7.0}, {"street": float("nan")}])
+def test_a_config_with_other_shares_is_refused(observed, finished):
+    stored = read_json(finished.path / "digits" / "smoke" / "mvae" / "seed-0" / "config.json")
+    stored["training"]["share_observed"] = observed
+    with pytest.raises(InputError, match="share_observed in the training budget is not usable"):
+        restore_config(stored)
 
 
 def make(entry, modalities=TWO):
@@ -151,17 +182,17 @@ def test_a_run_says_what_was_hidden_and_can_be_made_again(invoke, tmp_path, fini
     assert result.code == 0, result.text
     folder = tmp_path / "digits" / "smoke"
     config = read_json(folder / "mvae" / "seed-0" / "config.json")
-    assert config["training"]["observed"] == {"street": 0.5}
+    assert config["training"]["share_observed"] == {"street": 0.5}
     assert "--observe street=0.5" in config["command"]
-    assert "observed street 0.5" in (folder / "table1.md").read_text()
+    assert "share observed street 0.5" in (folder / "table1.md").read_text()
     history = pd.read_csv(folder / "mvae" / "seed-0" / "history.csv")
-    assert history["single/street"].isna().any() or history["single/street"].notna().all()
+    assert set(history["single/street"].isna()) == {True, False}  # a row for every step, of which some have no street
     assert history[["loss", "reconstruction/handwritten"]].notna().all(axis=None)
     assert "2 of them done" in invoke(*command).text
     assert config["hash"] != read_json(finished.path / "digits" / "smoke" / "mvae" / "seed-0" / "config.json")["hash"]
     other = invoke(*command[:-3], "street=0.25", "--results", tmp_path)
     assert other.code == 2
-    assert "training.observed.street (0.5 there, 0.25 asked for)" in other.text
+    assert "training.share_observed.street (0.5 there, 0.25 asked for)" in other.text
     again = invoke("run", "--config", folder / "mvae" / "seed-0" / "config.json", "--jobs", "1", "--results", tmp_path / "again")
     assert again.code == 0, again.text
     files = [path / "digits" / "smoke" / "mvae" / "seed-0" / "history.csv" for path in (tmp_path, tmp_path / "again")]

@@ -134,7 +134,7 @@ def test_inference_is_that_of_ours(name):
 def test_all_keep_the_contract():
     for entry in find_models("multivae:all"):
         found = dict(check_model(entry))
-        assert len(found) == len(CHECKS) * (2 if entry.takes(3) else 1)
+        assert len(found) == (len(CHECKS) - 1) * (2 if entry.takes(3) else 1)  # none takes incomplete batches
         assert {what: problem for what, problem in found.items() if problem} == {}, entry.name
 
 

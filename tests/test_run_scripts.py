@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from scipy import stats
 from test_report import edit, write_run
 
@@ -29,7 +30,8 @@ def runs(tmp_path):
 
 
 def test_the_cross_check_has_losses_differences_and_tests(runs):
-    table = cross_check.cross_check(runs)
+    picked = cross_check.pick(runs)
+    table = cross_check.cross_check(*picked)
     assert list(table["model"].unique()) == ["MoPoE"]
     loss, joint = (row for _, row in table[table["quantity"].isin(["loss, steps 1-100", "Joint"])].iterrows())
     assert loss["difference"] == pytest.approx(1 - 1 / 1.002)  # of the last seed
@@ -37,15 +39,35 @@ def test_the_cross_check_has_losses_differences_and_tests(runs):
     assert (joint["ours"], joint["difference"]) == (pytest.approx(0.28), pytest.approx(0.28 - 1.1 / 3))
     assert joint["p"] == pytest.approx(expected.pvalue)
     assert joint["difference"] / joint["error"] == pytest.approx(expected.statistic)
-    text = cross_check.to_markdown(table, runs)
+    text = cross_check.to_markdown(table, [*picked[0], *picked[1]])
     assert "| MoPoE | Joint | 28.00 | 36.67 | -8.67 ± " in text
     assert f"{int(expected.pvalue < 0.05)} of 1 tests have p < 0.05" in text
 
 
-def test_the_cross_check_leaves_out_what_is_not_done(runs, tmp_path):
-    edit(tmp_path / "mnist-svhn" / "quick" / "multivae-mopoe" / "seed-2" / "status.json", state="running")
-    joint = next(row for row in cross_check.cross_check(find_runs(tmp_path)).itertuples() if row.quantity == "Joint")
-    assert joint.theirs == pytest.approx(0.34)
+def test_the_cross_check_rests_on_seeds_that_both_sides_have(runs, tmp_path):
+    folder = tmp_path / "mnist-svhn" / "quick"
+    for seed in (1, 2):
+        edit(folder / "multivae-mopoe" / f"seed-{seed}" / "status.json", state="running")
+    write_run(tmp_path, "mopoe", 0, label="wide", value=0.9)
+    write_run(tmp_path, "multivae-jmvae", 0)
+    done = CliRunner().invoke(cross_check.main, [str(folder)])
+    assert done.exit_code == 0, done.output
+    assert "| MoPoE | Joint | 25.00 | 35.00 | -10.00 |  |" in done.output
+    assert "Means over seeds 0;" in done.output
+    assert (folder / "cross-check.md").read_text() in done.output
+    assert len(pd.read_csv(folder / "cross-check.csv")) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"), [({"model": "multivae-jmvae"}, "There is nothing to check"), ({"training": {"steps": 9}}, "do not share one protocol")]
+)
+def test_the_cross_check_refuses_what_is_no_pair(changes, message, runs, tmp_path):
+    for seed in range(3):
+        edit(tmp_path / "mnist-svhn" / "quick" / "multivae-mopoe" / f"seed-{seed}" / "config.json", **changes)
+    done = CliRunner().invoke(cross_check.main, [str(tmp_path / "mnist-svhn" / "quick")])
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.split())
+    assert not list(tmp_path.rglob("cross-check.*"))
 
 
 def test_synthetic_runs_are_runs(tmp_path):

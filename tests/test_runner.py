@@ -277,7 +277,7 @@ def test_workers_leave_with_a_parent_that_is_killed(finished, tmp_path):
 
 
 def test_the_time_of_the_job_is_estimated(finished):
-    assert re.search(r"Training on this machine: about \d.*--preset paper: about .* without mmvae.*--preset cpu: about \d", finished.text)
+    assert re.search(r"Training at the rate of this machine: about \d.*--preset paper: about .* without mmvae.*--preset cpu: about \d", finished.text)
 
 
 def test_auto_takes_up_runs_in_the_precision_that_they_have(copy, invoke, monkeypatch):

@@ -261,6 +261,21 @@ CRAFTED = {
 }
 
 
+@pytest.mark.parametrize("stop_at", [7, None], ids=["in mid-training", "done"])
+def test_a_checkpoint_from_before_terms_could_be_absent_is_read(stop_at, batches, tmp_path):
+    """It has one list of names for all rows."""
+    whole = train_noisy(batches, tmp_path / "whole")
+    train_noisy(batches, tmp_path / "old", stop_at=stop_at)
+    path = tmp_path / "old" / "checkpoint.pt"
+    saved, lines = torch.load(path, weights_only=True), []
+    names = saved["recorded"]["names"]
+    assert (len(names) > 0) == (stop_at is not None)
+    saved["recorded"]["names"] = names[0] if names else ["kl", "loss"]
+    torch.save(saved, path)
+    assert same(train_noisy(batches, tmp_path / "old", lines=lines), whole)
+    assert lines == []
+
+
 @pytest.mark.parametrize("case", CRAFTED)
 def test_a_crafted_checkpoint_counts_as_damaged(case, batches, tmp_path):
     """Its checksums are right, its contents are not: the kernels of the fused Adam would read and write beyond their tensors."""

@@ -43,7 +43,8 @@ class Split:
     Attributes:
         items: modality name -> (N_m, *shape) uint8, 255 standing for 1, in modality order; texts one-hot.
         labels: modality name -> (N_m,) int64 classes.
-        pairs: (P, M) int64, columns in modality order, entries index this split's own items; -1 where a pair lacks the modality.
+        pairs: (P, M) int64, columns in modality order, entries index this split's own items; in training on part of the
+            items (`--observe`), -1 where a pair lacks the modality.
     """
 
     items: dict[str, Tensor]

@@ -48,13 +48,25 @@ def make_pairs(labels: Sequence[Tensor], per_image: int, seed: int) -> Tensor:
     return torch.cat(blocks)
 
 
-def hide(pairs: Tensor, shares: Mapping[int, float], seed: int) -> Tensor:
-    """Pairs (P, M) of which column m keeps its items in a share shares[m] of the rows, drawn independently of all else; -1 elsewhere."""
+def hide(pairs: Tensor, counts: Sequence[int], shares: Mapping[int, float], seed: int) -> Tensor:
+    """Pairs without the items that are not observed: -1 in their place.
+
+    Items and not pairs are drawn: each of them recurs in many pairs, and what is hidden must be hidden in all of them.
+
+    Args:
+        pairs: (P, M) indices of items.
+        counts: items of each column.
+        shares: column -> the share of its items that is observed, rounded; at least one item, and not all.
+        seed: of the draw.
+    """
     seed = int(np.random.SeedSequence((seed, 1)).generate_state(1, np.uint64)[0])  # not the numbers that drew the partners
     generator = torch.Generator().manual_seed(seed)
     pairs = pairs.clone()
     for column, share in sorted(shares.items()):
-        pairs[torch.rand(len(pairs), generator=generator, dtype=torch.float64) >= share, column] = -1
+        observed = min(max(round(share * counts[column]), 1), counts[column] - 1)
+        hidden = torch.zeros(counts[column], dtype=torch.bool)
+        hidden[torch.randperm(counts[column], generator=generator)[observed:]] = True
+        pairs[hidden[pairs[:, column]], column] = -1
     return pairs
 
 

@@ -281,7 +281,8 @@ def _state(run: Run) -> str:
 
 
 def _paper(run: Run, column: Column) -> float | None:
-    return paper.reported(run.dataset, run.model, column.metric)
+    """What the paper reports, of training on all items."""
+    return None if (run.config.get("training") or {}).get("share_observed") else paper.reported(run.dataset, run.model, column.metric)
 
 
 def _cell(done: list[Run], column: Column, first: Run) -> Cell:
