@@ -1,6 +1,6 @@
 """Our MoPoE, MVAE and MMVAE against MultiVae's own, trained and judged alike: the first losses and all metrics, from finished runs.
 
-python benchmarks/cross_check.py results/published/cross-check/digits/quick    # writes cross-check.md and cross-check.csv there
+python benchmarks/cross_check.py RESULTS/digits/quick    # writes cross-check.md and cross-check.csv there
 
 The runs, three seeds of each side with the same settings (MultiVae's defaults are others):
 
