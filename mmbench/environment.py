@@ -1,15 +1,19 @@
 """Where a run was made: versions, processor, commit. Recorded with every run, no part of its hash."""
 
+import hashlib
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+import metrics
 import mmbench
+import models
 
-__all__ = ["describe_environment"]
+__all__ = ["PACKAGES", "code_hash", "describe_environment"]
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn")
 
@@ -24,6 +28,17 @@ def describe_environment(device: torch.device) -> dict[str, object]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}: {_processor()}",
         "git_commit": _git_commit(),
     }
+
+
+@cache
+def code_hash() -> str:
+    """16 hex digits that identify the Python files of this suite: two checkouts of one version may differ."""
+    digest = hashlib.sha256()
+    for package in (metrics, mmbench, models):
+        home = Path(str(package.__file__)).parent
+        for path in sorted(home.rglob("*.py")):
+            digest.update(f"{package.__name__} {path.relative_to(home).as_posix()}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _processor() -> str:

@@ -5,25 +5,28 @@ folder (see remote.py), and this process, which holds the run's lock, puts what 
 lost goes on elsewhere from what has arrived.
 """
 
+import json
 import logging
 import pickle
 import socket
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
+from mmbench.archives import read_torch
 from mmbench.checkpoints import previous_path
 from mmbench.console import Console
 from mmbench.executors import Work
 from mmbench.files import WriteError, write_atomically
 from mmbench.job import Cluster
-from mmbench.ray_nodes import host_class, needed_versions, share
+from mmbench.ray_nodes import code_hash, host_class, needed_versions, share
 from mmbench.relay import UPDATE_SECONDS, Relay
 from mmbench.remote import DONE, RAISED, STOPPED, file_names
 from mmbench.run import Run
@@ -33,7 +36,7 @@ from models.errors import InputError
 __all__ = ["RayExecutor"]
 
 ANSWER_SECONDS = 10.0  # for an address to answer, with which Ray alone has minutes of patience
-RETRIES = 3  # of a run whose worker is lost
+RETRIES = 3  # of a run whose worker is lost, until its checkpoint is of a later step than at the last loss
 PATIENCE = 60.0  # seconds until a run without a worker is mentioned
 
 
@@ -105,7 +108,8 @@ class _Worker:
     """A run, its actor, what the actor was asked last, what shows its messages, and the run's lock."""
 
     run: Run
-    attempt: int
+    attempt: int  # how often its worker was lost without getting further
+    step: int  # of the checkpoint that it begins with
     actor: Any
     asked: Any
     relay: Relay
@@ -200,9 +204,15 @@ class _Workers:
             lock.close()
             self._fail(run, f"its folder cannot be used ({error})")
             return
+        try:
+            arguments = needed_versions(run), code_hash(), pickle.dumps(run)
+        except Exception:  # of a model's module or class: the other runs go on
+            lock.close()
+            self._fail(run, "it cannot be sent to a worker", traceback.format_exc())
+            return
         actor = self.host.remote()
-        asked = actor.begin.remote(needed_versions(run), pickle.dumps(run), files, [self.work], self.executor.threads)
-        self.working.append(_Worker(run, attempt, actor, asked, Relay(self.console), lock, time.monotonic()))
+        asked = actor.begin.remote(*arguments, files, [self.work], self.executor.threads)
+        self.working.append(_Worker(run, attempt, _step(run), actor, asked, Relay(self.console), lock, time.monotonic()))
 
     def _be_patient(self, worker: _Worker) -> None:
         if not worker.told and time.monotonic() - worker.since > PATIENCE:
@@ -245,7 +255,7 @@ class _Workers:
                     worker.relay.show(message)
         except WriteError as error:
             self._leave(worker)
-            self._fail(worker.run, str(error))
+            self._fail(worker.run, f"its files could not be written ({error})", traceback.format_exc())
             return
         worker.ask()
 
@@ -259,19 +269,23 @@ class _Workers:
 
     def _write(self, run: Run, name: str, content: bytes) -> None:
         path, checkpoint = run.folder.path / name, run.folder.checkpoint
-        write_atomically(path, lambda file: file.write(content), previous_path(checkpoint) if path == checkpoint else None)
+        # as locally, a run does not fail for a note of its progress: its next checkpoint tells whether the disk is full
+        note = path == run.folder.status_file and json.loads(content).get("state") == "running"
+        with suppress(WriteError) if note else nullcontext():
+            write_atomically(path, lambda file: file.write(content), previous_path(checkpoint) if path == checkpoint else None)
 
     def _lose(self, worker: _Worker, why: str) -> None:
         self._leave(worker)
+        attempt = worker.attempt if _step(worker.run) == worker.step else 0
         if self.stopping:
             self.stopped = True
-        elif worker.attempt < RETRIES:
-            self.console.say(f"{worker.run.name}: its worker was lost; it goes on elsewhere (retry {worker.attempt + 1} of {RETRIES}).")
-            self.again.append((worker.run, worker.attempt + 1))
+        elif attempt < RETRIES:
+            self.console.say(f"{worker.run.name}: its worker was lost; it goes on elsewhere (retry {attempt + 1} of {RETRIES}).")
+            self.again.append((worker.run, attempt + 1))
         else:
-            self._fail(worker.run, f"its worker was lost {RETRIES + 1} times", why)
+            self._fail(worker.run, f"its worker was lost {RETRIES + 1} times at one step", why)
 
-    def _end(self, worker: _Worker, how: str, traceback: str | None) -> None:
+    def _end(self, worker: _Worker, how: str, trace: str | None) -> None:
         if how == DONE:
             with suppress(OSError):  # as after a local run: nobody looks after it now
                 previous_path(worker.run.folder.checkpoint).unlink(missing_ok=True)
@@ -279,14 +293,23 @@ class _Workers:
         if how == STOPPED:
             self.stopped = True
         elif how == RAISED:
-            assert traceback is not None
-            self._fail(worker.run, f"its worker raised {traceback.splitlines()[-1]}", traceback)
+            assert trace is not None
+            self._fail(worker.run, f"its worker raised {trace.splitlines()[-1]}", trace)
         elif how != DONE:
             self.failed.append(worker.run)
 
-    def _fail(self, run: Run, how: str, traceback: str | None = None) -> None:
+    def _fail(self, run: Run, how: str, trace: str | None = None) -> None:
         self.failed.append(run)
-        self.lost(run, how, traceback)
+        self.lost(run, how, trace)
+
+
+def _step(run: Run) -> int:
+    """That of the run's checkpoint, 0 where there is none to go on from."""
+    try:
+        step = read_torch(run.folder.checkpoint)["step"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0
+    return step if isinstance(step, int) else 0
 
 
 def _held() -> None:

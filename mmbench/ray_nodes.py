@@ -11,16 +11,18 @@ import ray
 import torch
 from ray.util import deregister_serializer, register_serializer
 
+from mmbench.environment import PACKAGES, code_hash
 from mmbench.run import Run
 
-__all__ = ["host_class", "needed_versions", "share"]
+__all__ = ["code_hash", "host_class", "needed_versions", "share"]
 
 
 def needed_versions(run: Run) -> dict[str, str]:
-    """Packages that must be the same on a worker: this suite, torch, and the package of the model where it is another one."""
-    names = {"mmbench", "torch"}
-    if run.config.entry.file is None:
-        names |= set(_distributions().get(run.config.entry.model.__module__.partition(".")[0], ()))
+    """Packages that must be the same on a worker: this suite, those that decide its numbers, and those of the model where it has others."""
+    entry = run.config.entry
+    names = {"mmbench", *PACKAGES, *entry.packages}
+    if entry.file is None:
+        names |= set(_distributions().get(entry.model.__module__.partition(".")[0], ()))
     return {name: version(name) for name in sorted(names)}
 
 
@@ -55,8 +57,11 @@ def host_class() -> type:
     class Host:
         """Makes one run."""
 
-        def begin(self, wanted: dict, run: bytes, files: dict, work: list, threads: int) -> tuple:
-            """The name of the node, and why it cannot make the run, None if it can: then it has begun."""
+        def begin(self, wanted: dict, code: str, run: bytes, files: dict, work: list, threads: int) -> tuple:
+            """The name of the node, and why it cannot make the run, None if it can: then it has begun.
+
+            What it raises is of the moment, a full disk or a node that does not answer: the run may have better luck elsewhere.
+            """
             import pickle
             import platform
             from importlib.metadata import PackageNotFoundError, version
@@ -72,12 +77,15 @@ def host_class() -> type:
                 if there != here:
                     return node, f"it has {name} {there}, which is {here} on this machine."
             try:
+                from mmbench.environment import code_hash
                 from mmbench.remote import Session
 
-                arguments = pickle.loads(run), files, ray.get(work[0])
+                if code_hash() != code:
+                    return node, "its mmbench has other code than that of this machine, though the version is the same."
+                own = pickle.loads(run)
             except Exception as error:  # a model's module may raise anything
                 return node, f"{type(error).__name__}: {error}."
-            self.session = Session(*arguments, threads)
+            self.session = Session(own, files, ray.get(work[0]), threads)
             return node, None
 
         def news(self) -> list:

@@ -42,7 +42,7 @@ class Session:
     """
 
     def __init__(self, run: Any, files: dict[str, bytes], work: Any, threads: int):
-        self.scratch = TemporaryDirectory(prefix="mmbench-")
+        self.scratch = TemporaryDirectory(prefix="mmbench-", ignore_cleanup_errors=True)  # the results are what counts
         self.folder = RunFolder(Path(self.scratch.name, *run.folder.path.parts[-2:]))  # model and seed, which name the run
         self.run, self.work, self.threads = replace(run, folder=self.folder), work, threads
         self.folder.path.mkdir(parents=True)
@@ -53,7 +53,7 @@ class Session:
         self.known = self._marks()
         self.stop = Stop()  # no signal reaches it but `tell_to_stop`
         self.messages: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
-        self.ending: tuple[str, str | None] = DONE, None
+        self.ending: tuple[str, str | None] = RAISED, "it ended without saying how"
         self.thread = threading.Thread(target=self._make, daemon=True)
         self.thread.start()
 
@@ -83,7 +83,7 @@ class Session:
             self.ending = (DONE if self.work(self.run, console, self.stop) else FAILED), None
         except StoppedError:
             self.ending = STOPPED, None
-        except (Exception, SystemExit):
+        except BaseException:  # whatever it is, it ends this thread and no more
             self.ending = RAISED, traceback.format_exc()
 
     def _marks(self) -> dict[str, tuple[int, int, int]]:

@@ -140,6 +140,7 @@ class ModelEntry:
         file: that registered it, None for a model of an installed package.
         limit: of modalities, None where it takes any number.
         incomplete: whether its losses take batches that lack modalities.
+        packages: distributions that it imports only when it is made.
     """
 
     name: str
@@ -151,6 +152,7 @@ class ModelEntry:
     file: ModelFile | None = None
     limit: Limit | None = None
     incomplete: bool = False
+    packages: tuple[str, ...] = ()
 
     def takes(self, modalities: int) -> bool:
         """Whether it can be built for so many."""

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,7 @@ from filelock import FileLock
 from test_faults import results_of, seed_folder
 
 from metrics.evaluation import FeatureSpace, References
+from mmbench.adapters import find_model
 from mmbench.cluster import Cluster, pick_cluster
 from mmbench.console import Console
 from mmbench.executors import pick_executor
@@ -61,8 +62,23 @@ class Work:
         return True
 
 
+@dataclass(frozen=True)
+class Stepping:
+    """Dies after every step but the fourth, with a checkpoint that says how far it got."""
+
+    def __call__(self, run, console, stop):
+        path = run.folder.checkpoint
+        step = torch.load(path)["step"] + 1 if path.exists() else 1
+        torch.save({"step": step}, path)
+        if step < 4:
+            time.sleep(2)  # until the checkpoint has travelled
+            os._exit(9)
+        (run.folder.path / "metrics.json").write_bytes(b"{}")
+        return True
+
+
 def fake_run(folder, model=Work):
-    return Run(SimpleNamespace(entry=SimpleNamespace(file=None, model=model)), 0, RunFolder(folder / "model" / "seed-0"), "")
+    return Run(SimpleNamespace(entry=SimpleNamespace(file=None, model=model, packages=())), 0, RunFolder(folder / "model" / "seed-0"), "")
 
 
 def listen(session):
@@ -97,6 +113,26 @@ def test_a_session_that_raises(tmp_path):
     _, how, traceback = listen(Session(fake_run(tmp_path), {}, None, 1))[-1]
     assert how == "raised"
     assert "'NoneType' object is not callable" in traceback
+
+
+def test_whatever_ends_a_session_is_no_success(tmp_path):
+    def leave(run, console, stop):
+        raise KeyboardInterrupt
+
+    _, how, traceback = listen(Session(fake_run(tmp_path), {}, leave, 1))[-1]
+    assert how == "raised"
+    assert "KeyboardInterrupt" in traceback
+
+
+def test_a_worker_needs_what_the_model_imports_when_it_is_made():
+    pytest.importorskip("ray", reason="ray is not installed")
+    pytest.importorskip("multivae", reason="needs MultiVae: pip install multivae==1.0.3")
+    from mmbench.ray_nodes import needed_versions
+
+    for name, own in (("mopoe", set()), ("multivae-mopoe", {"multivae"})):
+        found = needed_versions(SimpleNamespace(config=SimpleNamespace(entry=find_model(name))))
+        assert set(found) == {"mmbench", "torch", "torchvision", "numpy", "scipy", "scikit-learn"} | own
+        assert all(version(package) == there for package, there in found.items())
 
 
 WRONG = {
@@ -213,10 +249,24 @@ def test_lost_workers_go_on_elsewhere_so_many_times(cluster, tmp_path, monkeypat
     assert runs[1].folder.checkpoint.read_bytes() == b"xx"
     assert (runs[1].folder.path / "checkpoint.previous.pt").read_bytes() == b"x"
     how, traceback = lost[runs[1].folder.path]
-    assert how == "its worker was lost 2 times"
+    assert how == "its worker was lost 2 times at one step"
     assert "died" in traceback
     assert sum("waiting for another command" in line for line in said.lines) == 1
     assert sum("its worker was lost; it goes on elsewhere (retry 1 of 1)" in line for line in said.lines) == 2
+
+
+@pytest.mark.slow
+def test_losses_count_where_nothing_was_gained_and_a_run_that_cannot_travel_fails_alone(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmbench.ray_executor.RETRIES", 1)
+    stays = replace(fake_run(tmp_path / "b"), hash=lambda: None)
+    with node(cluster, 1):
+        failed, lost = execute(cluster, [stays, fake_run(tmp_path / "a")], Stepping())
+    assert failed == [stays]
+    how, traceback = lost[stays.folder.path]
+    assert how == "it cannot be sent to a worker"
+    assert "pickle" in traceback
+    assert torch.load(tmp_path / "a" / "model" / "seed-0" / "checkpoint.pt") == {"step": 4}
+    assert (tmp_path / "a" / "model" / "seed-0" / "metrics.json").exists()
 
 
 @pytest.mark.slow
@@ -234,6 +284,10 @@ def test_nodes_that_lack_something_are_named(cluster, tmp_path, monkeypatch):
     message = rf"it has torch 0\.0\.1, which is {re.escape(version('torch'))} on this machine\. Put there"
     with node(cluster, 1, PYTHONPATH=str(fake.parent)), pytest.raises(InputError, match=message):
         execute(cluster, [fake_run(tmp_path)], Work(1))
+    with monkeypatch.context() as patch:
+        patch.setattr("mmbench.ray_executor.code_hash", lambda: "0" * 16)
+        with node(cluster, 1), pytest.raises(InputError, match="its mmbench has other code than that of this machine"):
+            execute(cluster, [fake_run(tmp_path)], Work(1))
     with pytest.raises(InputError, match="No node of the Ray cluster has 64 processors for a run"):
         execute(cluster, [], Work(1), cpus=64)
 
@@ -268,6 +322,10 @@ class Driver:
             assert time.monotonic() < end
             time.sleep(0.1)
 
+    def step(self):
+        """That of the checkpoint that has arrived last."""
+        return torch.load(self.folder / "checkpoint.pt", weights_only=True)["step"]
+
     def _written(self):
         with suppress(FileNotFoundError):
             return (self.folder / "checkpoint.pt").stat().st_mtime_ns
@@ -292,13 +350,20 @@ def test_a_run_that_is_stopped_killed_and_moved_has_the_bits_of_a_local_one(clus
     with node(cluster, 1) as first:
         driver = Driver(cluster, tmp_path)
         driver.wait_for_checkpoint()
+        earliest = driver.step()  # of all that a run from the beginning writes
+        while driver.step() == earliest:
+            driver.wait_for_checkpoint()
         code, text = driver.end(signal.SIGINT)
         assert (code, "Stopped. What is done is kept" in text) == (130, True), text
+        steps = [driver.step()]
         driver = Driver(cluster, tmp_path)
         driver.wait_for_checkpoint()
         assert driver.end(signal.SIGKILL)[0] == -signal.SIGKILL
+        steps.append(driver.step())
         driver = Driver(cluster, tmp_path)
         driver.wait_for_checkpoint()
+        steps.append(driver.step())
+        assert earliest < steps[0] <= steps[1] <= steps[2]  # each command goes on from where the one before was
         cluster.remove_node(first, allow_graceful=False)
     with node(cluster, 1):
         code, text = driver.end()

@@ -173,7 +173,8 @@ def _make(name: str, modalities: Sequence[Modality], settings: Any) -> Multimoda
 
 def _entry(name: str, settings: type, source: str, title: str | None = None, limit: Limit | None = None) -> ModelEntry:
     """MultiVae's class `name`."""
-    return ModelEntry(f"{DASHED}{name.lower()}", partial(_make, name), settings, source, f"{title or name} (MultiVae)", limit=limit)
+    title = f"{title or name} (MultiVae)"
+    return ModelEntry(f"{DASHED}{name.lower()}", partial(_make, name), settings, source, title, limit=limit, packages=("multivae",))
 
 
 ENTRIES = {
