@@ -23,10 +23,11 @@ from ray.exceptions import RayError
 from mmbench.archives import read_torch
 from mmbench.checkpoints import previous_path
 from mmbench.console import Console
+from mmbench.environment import code_hash
 from mmbench.executors import Work
 from mmbench.files import WriteError, write_atomically
 from mmbench.job import Cluster
-from mmbench.ray_nodes import code_hash, host_class, needed_versions, share
+from mmbench.ray_nodes import host_class, needed_versions, share
 from mmbench.relay import UPDATE_SECONDS, Relay
 from mmbench.remote import DONE, RAISED, STOPPED, file_names
 from mmbench.run import Run

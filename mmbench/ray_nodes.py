@@ -11,10 +11,10 @@ import ray
 import torch
 from ray.util import deregister_serializer, register_serializer
 
-from mmbench.environment import PACKAGES, code_hash
+from mmbench.environment import PACKAGES
 from mmbench.run import Run
 
-__all__ = ["code_hash", "host_class", "needed_versions", "share"]
+__all__ = ["host_class", "needed_versions", "share"]
 
 
 def needed_versions(run: Run) -> dict[str, str]:
