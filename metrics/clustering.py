@@ -23,7 +23,8 @@ class Clustering(NamedTuple):
 
     Attributes:
         accuracy: see `cluster_accuracy`.
-        nmi: mutual information of clusters and classes over the mean of their entropies; 0 where they are independent.
+        nmi: mutual information of clusters and classes over the mean of their entropies, 2 I(c; l) / (H(c) + H(l)); 0 where they are
+            independent (Strehl and Ghosh 2002 and, with this mean, Vinh, Epps and Bailey 2010, NMI_sum of table 2).
     """
 
     accuracy: float

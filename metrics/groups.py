@@ -43,7 +43,7 @@ FURTHER_KINDS = {
     "cluster_nmi": Kind("clustering", "Clusters NMI", "fraction", "higher"),
     "mse": Kind("reconstruction", "MSE", "fraction", "lower"),
     "ssim": Kind("reconstruction", "SSIM", "fraction", "higher"),
-    "log_likelihood": Kind("log_likelihood", "Log-likelihood", "nats", "higher"),
+    "log_likelihood": Kind("log_likelihood", "Log-likelihood", "nats", ""),  # of one likelihood and scale higher is better, of two it says nothing
     "diversity": Kind("diversity", "Diversity", "distance", ""),
 }
 """The metrics of FURTHER by what their names begin with, in the order of reports: "density" of "density/a", "diversity" of "diversity/a->b"."""

@@ -227,14 +227,21 @@ def models(as_json: bool) -> None:
     settings = {entry.name: describe(entry.settings) for entry in entries}
     if as_json:
         keys = ("name", "title", "source", "incomplete")
-        rows = [{key: getattr(e, key) for key in keys} | {"settings": settings[e.name], "presets": dict(e.presets)} for e in entries]
+        rows = [
+            {key: getattr(e, key) for key in keys}
+            | {"limit": e.limit and e.limit._asdict(), "settings": settings[e.name], "presets": dict(e.presets), "unsupported": None}
+            for e in entries
+        ]
+        rows += [{"name": name, "unsupported": reason} for name, reason in UNSUPPORTED.items()]
         click.echo(json.dumps(rows, indent=1))
         return
     width = max(len(entry.name) for entry in entries)
     for entry in entries:
         remarks = f"; at most {entry.limit.modalities} modalities: {entry.limit.reason}" if entry.limit else ""
         remarks += "; takes --observe" if entry.incomplete else ""
-        click.echo(f"{entry.name:{width}} {entry.source}{remarks}  [{' '.join('{name}={default}'.format(**row) for row in settings[entry.name])}]")
+        shown = [" ".join("{name}={default}".format(**row) for row in settings[entry.name])]
+        shown += [f"{preset}: {' '.join(f'{key}={value}' for key, value in chosen.items())}" for preset, chosen in entry.presets.items()]
+        click.echo(f"{entry.name:{width}} {entry.source}{remarks}  [{'; '.join(shown)}]")
     for name, reason in UNSUPPORTED.items():
         click.echo(f"{name:{width}} cannot be run: {reason}")
 

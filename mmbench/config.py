@@ -103,10 +103,8 @@ class RunConfig:
         Raises:
             InputError: for data of more modalities than the model takes, and for modalities to hide that it needs or that are not there.
         """
-        limit, count = self.entry.limit, len(data.modalities)
-        if limit and not self.entry.takes(count):
-            what = f"{self.entry.name} takes {limit.modalities} modalities, {self.dataset} has {count}"
-            raise InputError(f"The model {what} ({limit.reason}): leave it out of --models.")
+        if misfit := self.entry.misfit(self.dataset, len(data.modalities)):
+            raise InputError(f"The model {self.entry.name} {misfit}: leave it out of --models.")
         self._check_observed([modality.name for modality in data.modalities])
         shapes = [(1, 8, 8)] + [(8, 27)] * any(m.likelihood == "categorical" for m in data.modalities)
         return {

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import join
 
@@ -11,7 +11,7 @@ import torch
 
 from metrics.groups import FURTHER, METRICS
 from metrics.inception import find_weights
-from mmbench.adapters import find_models
+from mmbench.adapters import find_models, is_collective
 from mmbench.cluster import Cluster
 from mmbench.config import Preset, RunConfig, check_observed, get_preset, make_configs, restore_config
 from mmbench.data.base import DATASETS
@@ -43,6 +43,7 @@ class Job:
         tensorboard: whether runs write for TensorBoard too.
         origin: the config.json whose run this job makes again, and the hash that it must have; None for other jobs.
         cluster: that makes the runs in the place of this machine, None for none.
+        at_will: names of the models that nobody named: a word for all chose them.
     """
 
     configs: tuple[RunConfig, ...]
@@ -60,6 +61,15 @@ class Job:
     tensorboard: bool = False
     origin: tuple[Path, str] | None = None
     cluster: Cluster | None = None
+    at_will: frozenset[str] = frozenset()
+
+    def without_misfits(self, modalities: int) -> "Job":
+        """The job for data of so many modalities: without the models at will that take fewer, as long as others are left."""
+        kept = tuple(config for config in self.configs if config.entry.takes(modalities) or config.entry.name not in self.at_will)
+        if not kept:
+            return self
+        before, after = (",".join(config.entry.name for config in configs) for configs in (self.configs, kept))
+        return replace(self, configs=kept, command=self.command.replace(f"--models {before} ", f"--models {after} ", 1))
 
     @property
     def home(self) -> torch.device:
@@ -148,7 +158,8 @@ class Job:
             word for pair in overrides for word in ("--set", pair)
         ]
         words += [word for pair in observe for word in ("--observe", pair)] + (["--metrics", metrics] if metrics else [])
-        words += (["--label", label] if label else []) + (["--data-dir", "DATA"] if data.needs_data_dir else [])
+        words += (["--label", label] if label else []) + (["--looks", str(looks)] if looks else [])
+        words += ["--data-dir", "DATA"] if data.needs_data_dir else []
         return cls(
             configs=tuple(configs),
             seeds=numbers,
@@ -164,6 +175,7 @@ class Job:
             command=join(words),
             tensorboard=_check_tensorboard(tensorboard),
             cluster=cluster,
+            at_will=frozenset(entry.name for word in (models or "").split(",") if is_collective(word) for entry in find_models(word.strip())),
         )
 
 

@@ -21,8 +21,10 @@ from mmbench.signals import Stop, StoppedError
 from mmbench.status import tabulate_runs
 from mmbench.store import RunFolder, prepare_results
 from models.errors import InputError
+from models.registry import ModelEntry
+from models.settings import search_space
 
-__all__ = ["announce", "lost", "plan", "run_job"]
+__all__ = ["announce", "leave_out", "lost", "plan", "run_job"]
 
 
 def run_job(job: Job) -> int:
@@ -39,6 +41,7 @@ def run_job(job: Job) -> int:
     prepare_results(job.results, first.dataset, first.preset)
     check_cache()
     data = load_data(first.dataset, job.data_dir, first.data)
+    job = leave_out(job, data, console)
     runs = plan(job, data)
     make_batches(first, data, 0, "cpu")  # an InputError now rather than in every run
     todo = [run for run in runs if not is_done(run, console)]
@@ -75,6 +78,15 @@ def _size(data: MultimodalData) -> int:
     """Bytes of its tensors."""
     splits = (data.train, data.validation, data.test)
     return sum(t.nbytes for split in splits for t in (*split.items.values(), *split.labels.values(), split.pairs))
+
+
+def leave_out(job: Job, data: MultimodalData, console: Console) -> Job:
+    """The job without models that nobody named and that do not take the modalities of `data`; says which."""
+    fitting = job.without_misfits(len(data.modalities))
+    for config in job.configs:
+        if config not in fitting.configs:
+            console.say(f"{config.entry.name} is left out: it {config.entry.misfit(config.dataset, len(data.modalities))}.")
+    return fitting
 
 
 def plan(job: Job, data: MultimodalData) -> list[Run]:
@@ -146,12 +158,18 @@ def _estimate(job: Job, todo: Sequence[Run], data: MultimodalData, executor: Exe
     current = job.configs[0].preset
     for preset in (PRESETS["paper"], PRESETS["cpu"]):
         if preset.name != current:
-            same = [c for c in job.configs if c.entry.presets.get(preset.name, {}) == c.entry.presets.get(current, {})]
+            same = [c for c in job.configs if _costs(c.entry, preset.name) == _costs(c.entry, current)]
             others = ", ".join(c.entry.name for c in job.configs if c not in same)
             steps = int(str(preset.training["steps"])) * len(preset.seeds)
             took = sum(costs.get(c.entry.name, 0.0) for c in same) * steps / jobs
             parts.append(f"--preset {preset.name}: about {duration(took)}" + (f" without {others}, which has other settings there" if others else ""))
     return "; ".join(parts) + "."
+
+
+def _costs(entry: ModelEntry, preset: str) -> dict[str, object]:
+    """What a preset changes of a model, but for what a search chooses: that decides how good a step is, not how long it takes."""
+    searched = search_space(entry.settings)
+    return {name: value for name, value in entry.presets.get(preset, {}).items() if name not in searched}
 
 
 def _mention_missing(runs: Sequence[Run], job: Job, console: Console) -> None:

@@ -61,6 +61,7 @@ class Trial:
         params: the settings that are searched.
         metrics: once it is done.
         curve: step -> objective, at the looks so far.
+        seconds: of training and evaluation, once it is done.
     """
 
     number: int
@@ -68,6 +69,7 @@ class Trial:
     params: dict[str, Any]
     metrics: dict[str, float | None]
     curve: dict[int, float]
+    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,8 @@ class Search:
             looked = {name.removeprefix(LOOK): value for name, value in row.items() if name.startswith(LOOK) and value == value}
             if (value := objective(looked)) is not None:
                 curve[int(row["step"])] = value
-        return Trial(number, state, {name: run.config["settings"][name] for name in self.space}, run.metrics, curve)
+        seconds = run.status["train_seconds"] + run.status["evaluate_seconds"] if state == "done" else None
+        return Trial(number, state, {name: run.config["settings"][name] for name in self.space}, run.metrics, curve, seconds)
 
     def _study(self, trials: Sequence[Trial]) -> "Study":
         """What optuna knows of the done and the pruned among `trials`."""

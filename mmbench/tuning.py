@@ -19,7 +19,7 @@ from mmbench.files import check_cache, write_atomically
 from mmbench.job import Job
 from mmbench.references import make_references
 from mmbench.run import MakeRun, Run, is_done
-from mmbench.runner import announce, lost
+from mmbench.runner import announce, leave_out, lost
 from mmbench.search import Search, objective, was_pruned
 from mmbench.signals import Stop, StoppedError
 from mmbench.store import prepare_results
@@ -49,7 +49,7 @@ def tune(job: Job, trials: int) -> int:
     prepare_results(job.results, first.dataset, first.preset)
     check_cache()
     data = load_data(first.dataset, job.data_dir, first.data).held_out()
-    job = replace(job, looks=LOOKS)
+    job = replace(leave_out(job, data, console), looks=LOOKS)
     searches = tuple(Search(job, config, data) for config in job.configs)
     for search in searches:
         search.check_begun(trials)
@@ -104,12 +104,14 @@ class _MakeTrial(MakeRun):
 
 
 def _write_table(searches: Sequence[Search], trials: int, console: Console) -> None:
-    """trials.csv: a row per trial, with its metrics of validation images and its settings."""
+    """trials.csv: a row per trial, with the seconds of training and evaluation, its metrics of validation images and its settings."""
     rows: list[dict[str, Any]] = []
     for search in searches:
         for trial in search.read(trials):
-            head = {"model": search.name, "trial": trial.number, "state": trial.state, "last_step": max(trial.curve, default=0)}
-            rows.append({**head, "objective": objective(trial.metrics), **trial.metrics, **trial.params})
+            last = max(trial.curve, default=0)
+            head = {"model": search.name, "trial": trial.number, "state": trial.state, "seconds": trial.seconds}
+            head |= {"objective": objective(trial.metrics), "last_look": last, "last_objective": trial.curve.get(last)}
+            rows.append({**head, **trial.metrics, **trial.params})
     if not rows:
         return
     text = io.BytesIO()

@@ -24,6 +24,7 @@ THREE = (*TWO, Modality("c", (5, 4), likelihood="categorical", weight=3.0, symbo
 """Small stand-ins: a fully connected image, a convolutional image, a text of 5 positions over 4 symbols."""
 
 ITEMS = 7  # in a batch: divisible neither by 2 nor by 3
+PROGRESS = (0.0, 0.5, 1.0)  # of training, where a loss is looked at
 
 
 class ConformanceError(AssertionError):
@@ -194,7 +195,7 @@ def check_loss(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
     model, batch = _make(entry, modalities)
     before = {name: x.clone() for name, x in batch.items()}
     for stage in _stages(model):
-        for progress in (0.0, 0.5, 1.0):
+        for progress in PROGRESS:
             for items in (1, 2, ITEMS):
                 part = {name: x[:items] for name, x in batch.items()}
                 loss = _loss(stage, part, progress)
@@ -215,7 +216,7 @@ def check_gradients(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
     trained: set[str] = set()
     for stage in _stages(model):
         trained |= {names[parameter] for parameter in stage.parameters}
-        for progress in (0.0, 0.5, 1.0):
+        for progress in PROGRESS:
             model.zero_grad()
             total = _loss(stage, batch, progress).total
             _expect(total.requires_grad, f"The loss of stage {stage.name} has no gradient: no detach(), item() or no_grad() on the way to its total.")
@@ -244,22 +245,29 @@ def _generate(model: MultimodalModel, n: int, seed: int = 0) -> dict[str, Tensor
 
 
 def check_incomplete(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
-    """A model registered with `incomplete` has a loss of every subset of modalities, of which it trains the parts, and no term of its own."""
+    """A model registered with `incomplete` has a loss of every subset of modalities, which trains parts of these alone and has no term of its own."""
     model, batch = _make(entry, modalities)
+    names = {parameter: set(name.split(".")) for name, parameter in model.named_parameters()}
     for stage in _stages(model):
-        whole = set(_loss(stage, batch, 0.5).terms)
+        whole = set().union(*(_loss(stage, batch, progress).terms for progress in PROGRESS))
+        parts = set().union(*(names[parameter] for parameter in stage.parameters))
         for subset in _subsets(modalities)[:-1]:
             given, _ = _observing(subset, modalities)
-            loss = _loss(stage, {name: batch[name] for name in subset}, 0.5, f" of {given}")
             what = f"The loss of stage {stage.name} on a batch of {given}"
-            _expect(loss.total.requires_grad, f"{what} has no gradient.")
-            extra = sorted(set(loss.terms) - whole)
-            _expect(not extra, f"{what} has terms that a complete batch has not: {', '.join(extra)}.")
-            model.zero_grad()
-            loss.total.backward()
-            absent = [m.name for m in modalities if m.name not in subset]
-            touched = [name for name, p in model.named_parameters() if p.grad is not None and p.grad.any() and set(name.split(".")) & set(absent)]
-            _expect(not touched, f"{what} trains {', '.join(touched)}, of modalities that it does not hold.")
+            trained: set[str] = set()
+            for progress in PROGRESS:
+                loss = _loss(stage, {name: batch[name] for name in subset}, progress, f" of {given}")
+                _expect(loss.total.requires_grad, f"{what} has no gradient.")
+                extra = sorted(set(loss.terms) - whole)
+                _expect(not extra, f"{what} has terms that a complete batch has not: {', '.join(extra)}.")
+                model.zero_grad()
+                loss.total.backward()
+                trained = trained.union(*(found for parameter, found in names.items() if parameter.grad is not None and parameter.grad.any()))
+            present, absent = ([m.name for m in modalities if (m.name in subset) == there] for there in (True, False))
+            touched = [name for name in absent if name in trained]
+            _expect(not touched, f"{what} trains parameters of {', '.join(touched)}, which it does not hold.")
+            idle = [name for name in present if name in parts - trained]
+            _expect(not idle, f"{what} trains no parameter of {', '.join(idle)}: let it go over all modalities that the batch holds.")
 
 
 def check_generate(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
@@ -322,6 +330,26 @@ def check_embed(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
             _expect(torch.equal(latent, again), f"{what} is not deterministic: two calls on the same inputs differ.")
 
 
+def check_log_weights(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
+    """log_weights(batch, K, generator): (K, B), finite, all randomness from the generator; or a NotDefinedError with a sentence."""
+    model, batch = _make(entry, modalities)
+    samples = 3
+    what = f"log_weights(batch, {samples}, generator)"
+    with torch.inference_mode(), _calling(what):
+        state = torch.get_rng_state()
+        try:
+            weights, again = (model.log_weights(batch, samples, _generator()) for _ in range(2))
+        except NotDefinedError as error:
+            _expect(str(error).strip(), f"{what} raised NotDefinedError without a message: say in a sentence what the model lacks.")
+            return
+        _is_tensor(what, weights)
+        shape = (samples, ITEMS)
+        _expect(weights.shape == shape, f"{what} has shape {tuple(weights.shape)}: expected {shape}, a row per draw and a column per item.")
+        _expect(weights.isfinite().all(), f"{what} has NaN or infinite values.")
+        _expect(torch.equal(weights, again), f"{what} is not repeatable under the same generator seed.")
+        _expect(torch.equal(state, torch.get_rng_state()), f"{what} draws from torch's global generator: use the one it is given.")
+
+
 def check_saving(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
     """Another model that loads the state_dict is the same model."""
     model, batch = _make(entry, modalities)
@@ -355,5 +383,6 @@ CHECKS: dict[str, Callable[[ModelEntry, Sequence[Modality]], None]] = {
     "generate": check_generate,
     "translate": check_translate,
     "embed": check_embed,
+    "log_weights": check_log_weights,
     "saving": check_saving,
 }

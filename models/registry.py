@@ -158,6 +158,12 @@ class ModelEntry:
         """Whether it can be built for so many."""
         return self.limit is None or modalities <= self.limit.modalities
 
+    def misfit(self, dataset: str, modalities: int) -> str | None:
+        """Why it cannot be built for `dataset`, which has so many, in a clause; None where it can."""
+        if self.limit is None or self.takes(modalities):
+            return None
+        return f"takes {self.limit.modalities} modalities, {dataset} has {modalities} ({self.limit.reason})"
+
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Another process has no module of the file: it gets the text, to execute before it meets anything that the text defines."""
         return (_from_file, (self.file, self.name)) if self.file else super().__reduce__()

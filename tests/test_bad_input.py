@@ -389,8 +389,13 @@ def test_an_npz_of_a_data_directory_that_is_damaged(invoke, tmp_path):
 def test_models_and_datasets_are_listed_as_text_and_json(invoke):
     text, rows = invoke("models").text, json.loads(invoke("models", "--json").text)
     assert {"cnf-mvae", "cada-vae", "mmvae", "mopoe"} <= {row["name"] for row in rows}
-    assert len(text.splitlines()) == len(rows) + len(UNSUPPORTED)
-    assert all(row["source"] and row["settings"] for row in rows)
+    assert len(text.splitlines()) == len(rows)
+    assert {row["name"]: row["unsupported"] for row in rows if row["unsupported"]} == UNSUPPORTED
+    runnable = {row["name"]: row for row in rows if not row["unsupported"]}
+    assert all(row["source"] and row["settings"] for row in runnable.values())
+    assert runnable["multivae-telbo"]["limit"]["modalities"] == 2
+    assert runnable["mmvae"]["presets"] == {"paper": {"samples": 30}}
+    assert [line.startswith("mmvae ") for line in text.splitlines() if line.endswith("; paper: samples=30]")] == [True]
     assert {"digits", "mnist-svhn"} <= {row["name"] for row in json.loads(invoke("datasets", "--json").text)}
     assert len(invoke("datasets").text.splitlines()) >= 2
 

@@ -215,6 +215,26 @@ class Unregistered(Tiny):
         return super().prior(n, generator) + self.hidden["shift"]
 
 
+class ItemsFirst(Tiny):
+    def log_weights(self, batch, samples, generator):
+        return torch.randn(len(batch["a"]), samples, generator=generator)
+
+
+class GlobalWeights(Tiny):
+    def log_weights(self, batch, samples, generator):
+        return torch.randn(samples, len(batch["a"]))
+
+
+class InfiniteWeights(Tiny):
+    def log_weights(self, batch, samples, generator):
+        return torch.zeros(samples, len(batch["a"])).log()
+
+
+class SilentWeights(Tiny):
+    def log_weights(self, batch, samples, generator):
+        raise NotDefinedError
+
+
 class UnregisteredWithoutPrior(Unregistered):
     def prior(self, n, generator):
         raise NotDefinedError("Tiny has no prior.")
@@ -254,6 +274,10 @@ class UnregisteredWithoutPrior(Unregistered):
             "embed",
             "^embed of a alone raised KeyError: 'b' .* The inputs hold only what is observed, here a alone: any non-empty subset of a and b",
         ),
+        (ItemsFirst, "log_weights", r"^log_weights\(batch, 3, generator\) has shape \(7, 3\): expected \(3, 7\), a row per draw"),
+        (GlobalWeights, "log_weights", "is not repeatable under the same generator seed"),
+        (InfiniteWeights, "log_weights", "has NaN or infinite values"),
+        (SilentWeights, "log_weights", "raised NotDefinedError without a message"),
         (AttachedTerm, "loss", "carry gradients"),
         (InPlace, "loss", "in place"),
         (Unregistered, "saving", "register what it learns"),
@@ -287,6 +311,18 @@ class TrainsAbsent(Partial):
         return Loss(total + sum(out.bias.square().sum() for out in self.outs.values()), terms)
 
 
+class IgnoresOne(Partial):
+    """Of a batch of the first modality alone it trains what no modality owns."""
+
+    def __init__(self, modalities, settings):
+        super().__init__(modalities, settings)
+        self.shift = torch.nn.Parameter(torch.ones(()))
+
+    def loss(self, batch, progress):
+        total, terms = super().loss(batch, progress)
+        return Loss(self.shift * (total.detach() if list(batch) == ["a"] else total), terms)
+
+
 class Undefined(Partial):
     def loss(self, batch, progress):
         total, terms = super().loss(batch, progress)
@@ -303,9 +339,10 @@ def test_a_model_of_incomplete_batches_passes_and_others_are_not_asked():
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (Tiny, "^The loss of stage train on 7 items of a alone at progress 0.5 raised KeyError: 'b' .* a batch may lack modalities"),
+        (Tiny, "^The loss of stage train on 7 items of a alone at progress 0.0 raised KeyError: 'b' .* a batch may lack modalities"),
         (ExtraTerm, "^The loss of stage train on a batch of a alone has terms that a complete batch has not: alone"),
-        (TrainsAbsent, "^The loss of stage train on a batch of a alone trains outs.b.bias, of modalities that it does not hold"),
+        (TrainsAbsent, "^The loss of stage train on a batch of a alone trains parameters of b, which it does not hold"),
+        (IgnoresOne, "^The loss of stage train on a batch of a alone trains no parameter of a: let it go over all modalities"),
         (Undefined, "total is (inf|nan)"),
     ],
 )

@@ -49,7 +49,7 @@ def test_numbers_are_those_of_the_tables(runs):
     assert len(lines) == len(found["models"]) * len(found["metrics"])
     for line in lines:
         cell = models[line["model"], line["label"]]["metrics"][line["metric"]]
-        for key in ("mean", "std", "paper", "difference"):
+        for key in ("mean", "std", "paper", "difference", "standard_error"):
             assert line[key] == ("" if cell[key] is None else f"{cell[key]:.10g}")
         values = dict(zip(line["seeds"].split(";"), line["values"].split(";"), strict=True)) if line["seeds"] else {}
         assert {seed: f"{value:.10g}" for seed, value in cell["values"].items()} == values

@@ -16,6 +16,7 @@ from scipy import stats
 
 from mmbench.files import write_json
 from mmbench.report import write_report
+from mmbench.report.charts import data_uri
 from mmbench.report.curves import draw_curves
 from mmbench.report.diagnostics import load_diagnostics
 from mmbench.report.grids import cross_grids
@@ -233,6 +234,19 @@ def test_conditions_stand_above_what_was_made_of_them(made):
         (EVIL, "model-1", ("word 3", "word 4", "word 5")),
     ]
     assert strangers == ["Model 2"]
+
+
+def test_the_charts_are_files_too_for_readers_of_the_markdown(made):
+    """The same pictures, under the titles that the page gives them."""
+    folder, page, _ = made
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    for heading, count in (("## Coherence against quality", 2), ("## Learning curves", 1)):
+        part = text.partition(heading)[2].partition("\n## ")[0]
+        names = re.findall(r"\]\(([a-z0-9-]+\.png)\)", part)
+        assert len(names) >= count
+        for name in names:
+            assert data_uri((folder / name).read_bytes()) in page
+    assert (folder / "joint-coherence-against-fd-clf-street.png").exists()
 
 
 def test_looks_at_validation_data_are_no_terms_of_the_loss(made):

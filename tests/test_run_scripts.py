@@ -59,7 +59,13 @@ def test_the_cross_check_rests_on_seeds_that_both_sides_have(runs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"), [({"model": "multivae-jmvae"}, "There is nothing to check"), ({"training": {"steps": 9}}, "do not share one protocol")]
+    ("changes", "message"),
+    [
+        ({"model": "multivae-jmvae"}, "There is nothing to check"),
+        ({"training": {"steps": 9}}, "do not share one protocol"),
+        ({"settings": {"beta": 1.0}}, "MoPoE and MultiVae's have other settings (beta 2.5 here, 1.0 there)"),
+        ({"settings": {"beta": 2.5, "learn_prior": True}}, "MoPoE and MultiVae's have other settings (learn_prior False here, True there)"),
+    ],
 )
 def test_the_cross_check_refuses_what_is_no_pair(changes, message, runs, tmp_path):
     for seed in range(3):

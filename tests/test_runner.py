@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,10 +18,11 @@ from conftest import SMALL
 
 import mmbench
 from mmbench.files import read_json, write_json
+from mmbench.job import Job
 from mmbench.locks import locked
 from mmbench.report import write_report
 from mmbench.run import Run
-from mmbench.runner import lost
+from mmbench.runner import _costs, leave_out, lost
 from mmbench.store import RunFolder
 from models.mopoe import MoPoE
 from models.registry import MODELS
@@ -274,6 +277,30 @@ def test_workers_leave_with_a_parent_that_is_killed(finished, tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)  # returns once the last worker has closed its output
     assert torch.load(seed_folder(tmp_path) / "checkpoint.pt", weights_only=True)["step"] > 0
+
+
+def test_models_that_nobody_named_are_left_out_where_they_do_not_fit():
+    job, said = Job.from_options("mvae,multivae:all", "digits-text", "smoke"), []
+    fitting = leave_out(job, SimpleNamespace(modalities="abc"), SimpleNamespace(say=said.append))
+    names = [config.entry.name for config in fitting.configs]
+    assert sorted({config.entry.name for config in job.configs} - set(names)) == ["multivae-jnf", "multivae-telbo"]
+    assert [line.partition(" (")[0] for line in said] == [
+        f"{name} is left out: it takes 2 modalities, digits-text has 3" for name in ("multivae-jnf", "multivae-telbo")
+    ]
+    assert f"--models {','.join(names)} --dataset" in fitting.command
+    assert leave_out(job, SimpleNamespace(modalities="ab"), None) == job
+    named = Job.from_options("mvae,multivae:TELBO", "digits-text", "smoke")
+    assert leave_out(named, SimpleNamespace(modalities="abc"), None) == named  # which is refused later
+
+
+def test_the_command_of_a_job_makes_its_looks_too():
+    assert Job.from_options("mvae", "digits", "smoke", looks=3).command.endswith(" --looks 3")
+    assert "--looks" not in Job.from_options("mvae", "digits", "smoke").command
+
+
+def test_settings_that_a_search_chooses_do_not_change_what_a_step_costs():
+    entry = replace(MODELS.get("mmvae"), presets={"cpu": {"likelihood_scale": 0.3}, "paper": {"likelihood_scale": 0.2, "samples": 30}})
+    assert [_costs(entry, preset) for preset in ("quick", "cpu", "paper")] == [{}, {}, {"samples": 30}]
 
 
 def test_the_time_of_the_job_is_estimated(finished):

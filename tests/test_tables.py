@@ -77,6 +77,7 @@ def test_csv_agrees_with_the_statistics_module(values):
     line = next(csv.DictReader(io.StringIO(to_csv(build_tables(runs)[2]))))
     assert float(line["mean"]) == pytest.approx(statistics.fmean(values), rel=1e-8, abs=1e-12)
     assert float(line["std"]) == pytest.approx(statistics.stdev(values), rel=1e-8, abs=1e-12)
+    assert float(line["standard_error"]) == pytest.approx(statistics.stdev(values) / len(values) ** 0.5, rel=1e-8, abs=1e-12)
     assert [float(value) for value in line["values"].split(";")] == pytest.approx(values, rel=1e-8, abs=1e-12)
 
 
@@ -84,7 +85,8 @@ def test_one_seed_has_no_deviation():
     table = build_tables([make_run(metrics={JOINT: 0.5})])[0]
     assert column(to_markdown(table), "Joint") == ["50.00"]
     assert "±" not in to_markdown(table)
-    assert next(csv.DictReader(io.StringIO(to_csv(table))))["std"] == ""
+    line = next(csv.DictReader(io.StringIO(to_csv(table))))
+    assert (line["std"], line["standard_error"]) == ("", "")
 
 
 def test_best_is_bold_by_direction_with_ties_at_the_printed_precision():

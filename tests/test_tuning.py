@@ -80,7 +80,7 @@ def finish(search, number, score, curve, state="done"):
     run.folder.write_history([{"step": step, "stage": "", "loss": 1.0, f"{LOOK}joint_coherence": value} for step, value in curve.items()])
     if state == "done":
         run.folder.write_metrics(run.hash, 0, metrics={"joint_coherence": score}, reasons={}, references={})
-        run.folder.set_status("done")
+        run.folder.set_status("done", train_seconds=3.0, evaluate_seconds=0.5)
     else:
         run.folder.set_status("failed", error="PrunedError: on purpose", traceback=None)
     return run
@@ -133,6 +133,9 @@ def test_tune_from_the_command_line_and_again(invoke, tmp_path):
         ("mopoe", 1, "done"),
     ]
     assert table["objective"].between(0, 1).all()
+    assert (table["seconds"] > 0).all()
+    assert (table["last_look"] == 4).all()
+    assert table["last_objective"].between(0, 1).all()
     assert "--set mopoe.beta=" in first.text
     files = {path: path.read_bytes() for path in tmp_path.rglob("metrics.json")}
     again = invoke(*words)

@@ -7,7 +7,9 @@ with a dash, multivae-mvtcae, which is a file name on every system and is unders
 from mmbench.adapters import multivae
 from models.registry import MODELS, ModelEntry
 
-__all__ = ["find_model", "find_models", "full_key"]
+__all__ = ["find_model", "find_models", "full_key", "is_collective"]
+
+_ALL = f"{multivae.PREFIX}all"
 
 
 def find_model(name: str) -> ModelEntry:
@@ -19,7 +21,12 @@ def find_models(word: str) -> list[ModelEntry]:
     """What a word of --models stands for: all of ours, all of a library's, or one model."""
     if word == "all":
         return list(MODELS)
-    return multivae.find_all() if word.lower() == f"{multivae.PREFIX}all" else [find_model(word)]
+    return multivae.find_all() if word.lower() == _ALL else [find_model(word)]
+
+
+def is_collective(word: str) -> bool:
+    """Whether a word of --models stands for all models of a kind."""
+    return word.strip().lower() in ("all", _ALL)
 
 
 def full_key(key: str) -> str:

@@ -1,9 +1,10 @@
-"""Small charts for the page: coherence against quality, seed spread, learning curves on validation data. Each is as wide as a phone.
+"""Small charts: coherence against quality, seed spread, learning curves on validation data. Each is as wide as a phone.
 
 Models are told apart by colour and by marker; every number is in the page's tables too.
 """
 
 import base64
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from mmbench.report.leaderboard import Leaderboard, Line, name_of
 from mmbench.report.results import Run, read_history
 from mmbench.report.tables import Column
 
-__all__ = ["Picture", "data_uri", "draw_learning", "draw_spread", "draw_trade_off", "figure_png", "plain_style"]
+__all__ = ["Charts", "Picture", "data_uri", "draw_charts", "figure_png", "plain_style"]
 
 WIDTH = 4.0  # inches of a chart
 _HEIGHT, _LINE = 2.6, 0.17  # of a frame, and of a line of a legend
@@ -38,12 +39,41 @@ Styles: TypeAlias = dict[str, tuple[tuple[float, float, float], str]]
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of the page: its title, its PNG as a data URI, what it shows in words, and its size in pixels."""
+    """A picture: its title, its PNG, what it shows in words, and its size in pixels."""
 
     title: str
-    source: str
+    png: bytes
     alt: str
     size: tuple[int, int]
+
+    @property
+    def file_name(self) -> str:
+        return f"{re.sub(r'[^a-z0-9]+', '-', self.title.lower()).strip('-')}.png"
+
+    @property
+    def source(self) -> str:
+        """The picture as a data URI, for a page that needs no other file."""
+        return data_uri(self.png)
+
+
+@dataclass(frozen=True)
+class Charts:
+    """Those of all models of a preset folder; any of them may be missing.
+
+    Attributes:
+        trade_off: joint coherence against the Fréchet distance of each modality: FID where a model has one, FD-clf otherwise.
+        spread: for every metric that is better one way, a point per seed and a bar at the mean; none where no model has two seeds.
+        learning: what was computed on validation data during training, over steps.
+    """
+
+    trade_off: list[Picture]
+    spread: list[Picture]
+    learning: list[Picture]
+
+
+def draw_charts(models: Sequence[Sequence[Run]], board: Leaderboard) -> Charts:
+    """The charts of the runs of each model; bars and bands are standard deviations over seeds."""
+    return Charts(_draw_trade_off(board), _draw_spread(board), _draw_learning(models, board))
 
 
 def data_uri(png: bytes) -> str:
@@ -53,7 +83,7 @@ def data_uri(png: bytes) -> str:
 def figure_png(figure: Figure, title: str, alt: str) -> Picture:
     """The figure as a picture, in a palette: a third of the bytes of true colours."""
     width, height = (round(inches * figure.dpi) for inches in figure.get_size_inches())
-    return Picture(title, data_uri(to_png(figure, colours=128)), alt, (width, height))
+    return Picture(title, to_png(figure, colours=128), alt, (width, height))
 
 
 @contextmanager
@@ -63,8 +93,7 @@ def plain_style() -> Iterator[None]:
         yield
 
 
-def draw_trade_off(board: Leaderboard) -> list[Picture]:
-    """Joint coherence against the Fréchet distance of each modality: FID where a model has one, FD-clf otherwise. Bars are standard deviations."""
+def _draw_trade_off(board: Leaderboard) -> list[Picture]:
     places = {column.metric: place for place, column in enumerate(board.columns)}
     modalities = dict.fromkeys(metric.partition("/")[2] for metric in places if metric.startswith(("fid/", "fd_clf/")))
     pictures = []
@@ -77,8 +106,7 @@ def draw_trade_off(board: Leaderboard) -> list[Picture]:
     return pictures
 
 
-def draw_spread(board: Leaderboard) -> list[Picture]:
-    """For every metric that is better one way, a point per seed and a bar at the mean. Empty where no model has two seeds."""
+def _draw_spread(board: Leaderboard) -> list[Picture]:
     pictures = []
     for place, column in enumerate(board.columns):
         lines = [line for line in board.lines if _has(line, place)]
@@ -106,8 +134,7 @@ def _looks(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.concat(histories, ignore_index=True) if histories else pd.DataFrame()
 
 
-def draw_learning(models: Sequence[Sequence[Run]], board: Leaderboard) -> list[Picture]:
-    """What was computed on validation data during training, over steps: mean and standard deviation of a model's seeds. Empty without any."""
+def _draw_learning(models: Sequence[Sequence[Run]], board: Leaderboard) -> list[Picture]:
     histories = [(runs[0].name, _looks(runs)) for runs in models]
     pictures = []
     for column in board.columns:

@@ -58,6 +58,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "n": len(cell.values),
         "paper": cell.paper,
         "difference": None if mean is None or cell.paper is None else mean - cell.paper,
+        "standard_error": cell.standard_error if len(cell.values) > 1 else None,
         "best": cell.best,
         "note": cell.note,
     }

@@ -14,7 +14,8 @@ _CAPTION = (
     "Shares and errors in per cent. Precision, recall, density and coverage: of draws from the prior among real test data and the other way "
     "round, in the judge's features; real data would have a density of 100, which is no bound. Clusters: accuracy of k-means on the latents of "
     "test data, and its normalised mutual information (NMI) with the classes. MSE and SSIM: test images reconstructed from themselves. "
-    "Log-likelihood: importance-weighted, of tuples of test data, in nats. Diversity: mean distance of cross generations from one condition in "
+    "Log-likelihood: importance-weighted, of tuples of test data, in nats; comparable between models of the same likelihood and scale only, so that "
+    "no best is marked. Diversity: mean distance of cross generations from one condition in "
     "the judge's features, to be read beside their coherence, for what shows no class is diverse too."
 )
 

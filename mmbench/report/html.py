@@ -15,11 +15,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mmbench.console import duration
 from mmbench.report import paper
-from mmbench.report.charts import Picture, data_uri, draw_learning, draw_spread, draw_trade_off
+from mmbench.report.charts import Charts, Picture
 from mmbench.report.curves import draw_curves
 from mmbench.report.diagnostics import draw_confusions, draw_latents, load_diagnostics
 from mmbench.report.grids import Sheet, cross_grids, joint_sheets, owner
-from mmbench.report.leaderboard import LEVEL, Entry, Leaderboard, build_leaderboard, name_of
+from mmbench.report.leaderboard import LEVEL, Entry, Leaderboard, name_of
 from mmbench.report.provenance import spell, spell_value
 from mmbench.report.results import Run
 from mmbench.report.sheets import SampleSet
@@ -54,12 +54,20 @@ class Model:
     without_joint: str
 
 
-def build_html(models: Sequence[Sequence[Run]], tables: Sequence[Table], shown: Sequence[tuple[Run, SampleSet]], files: Mapping[str, bytes]) -> bytes:
+def build_html(
+    models: Sequence[Sequence[Run]],
+    table: Table,
+    board: Leaderboard,
+    charts: Charts,
+    shown: Sequence[tuple[Run, SampleSet]],
+    files: Mapping[str, bytes],
+) -> bytes:
     """The page.
 
     Args:
         models: the runs of each model, in the order of the tables' rows.
-        tables: of `build_all_tables`.
+        table: one of theirs, whose protocol and warning are shown.
+        board, charts: of these models.
         shown: the runs whose samples are shown, one per model at most.
         files: the other files of the report by name; pictures are taken from there.
 
@@ -67,7 +75,6 @@ def build_html(models: Sequence[Sequence[Run]], tables: Sequence[Table], shown: 
         InputError: for damaged histories or diagnostics.
     """
     runs = [run for group in models for run in group]
-    board = build_leaderboard(tables, models)
     samples = {(run.model, run.label): (run, found) for run, found in shown}
     built = [_model(index, group, samples.get((group[0].model, group[0].label)), files) for index, group in enumerate(models)]
     cross, strangers = cross_grids(shown)
@@ -83,9 +90,9 @@ def build_html(models: Sequence[Sequence[Run]], tables: Sequence[Table], shown: 
         css_hash=_policy(css),
         runs=runs,
         first=runs[0],
-        head=_head(runs, tables[0]),
-        protocol=_split(tables[0].lines),
-        warning=tables[0].warning,
+        head=_head(runs, table),
+        protocol=_split(table.lines),
+        warning=table.warning,
         board=board,
         reading=_reading(board, runs),
         notes=_notes(board),
@@ -95,9 +102,7 @@ def build_html(models: Sequence[Sequence[Run]], tables: Sequence[Table], shown: 
         index={owner(model.runs[0]): model.index for model in built},
         cross=cross,
         strangers=strangers,
-        trade_off=draw_trade_off(board),
-        spread=draw_spread(board),
-        learning=draw_learning(models, board),
+        charts=charts,
         failed=[run for run in runs if run.state == "failed"],
         machines=list(dict.fromkeys(spell(run.config["environment"]) for run in runs if run.config.get("environment"))),
         metrics=lambda model: _by_seed(board, model),
@@ -130,7 +135,7 @@ def _picture(png: bytes | None, title: str, alt: str) -> Picture | None:
     if png is None:
         return None
     width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))  # where a PNG says it
-    return Picture(title, data_uri(png), alt, (width, height))
+    return Picture(title, png, alt, (width, height))
 
 
 def _head(runs: Sequence[Run], table: Table) -> dict[str, str]:

@@ -8,9 +8,11 @@ from itertools import groupby
 from typing import TypeAlias
 from urllib.parse import quote
 
+from mmbench.report.charts import Picture, draw_charts
 from mmbench.report.curves import draw_curves
 from mmbench.report.figures import cross_panel, draw_panels, joint_panel
 from mmbench.report.html import build_html
+from mmbench.report.leaderboard import build_leaderboard
 from mmbench.report.provenance import spell, spell_value
 from mmbench.report.render import escape_markdown, to_csv, to_latex, to_markdown
 from mmbench.report.results import Run
@@ -28,7 +30,7 @@ _HEADINGS = {"1": "Coherence", "1b": "Coherence of every direction", "2": "Quali
 
 
 def build_report(runs: Sequence[Run], tables: Sequence[Table]) -> dict[str, bytes]:
-    """The files of a report by name: tables (CSV, Markdown, LaTeX), figure3.png, samples-<model>.png, training.png, README.md, report.html.
+    """The files of a report by name: tables (CSV, Markdown, LaTeX), figure3.png, samples-<model>.png, training.png, charts, README.md, report.html.
 
     Args:
         runs: those of one preset folder, in the order of `find_runs`.
@@ -65,9 +67,29 @@ def build_report(runs: Sequence[Run], tables: Sequence[Table]) -> dict[str, byte
     if curves:
         files["training.png"] = curves
         page += ["## Training", "", "![Training curves](training.png)", ""]
-    files["report.html"] = build_html(models, tables, shown, files)
+    board = build_leaderboard(tables, models)
+    charts = draw_charts(models, board)
+    for title, reading, pictures in (
+        ("Coherence against quality", "Up and left is better; bars are standard deviations over seeds.", charts.trade_off),
+        ("Learning curves", "On validation data, with fewer draws than in the tables; bands are standard deviations over seeds.", charts.learning),
+    ):
+        if pictures:
+            files |= {picture.file_name: picture.png for picture in pictures}
+            page += [f"## {title}", "", reading, "", *_gallery(pictures), ""]
+    files["report.html"] = build_html(models, tables[0], board, charts, shown, files)
     files["README.md"] = "\n".join([*page, *_closing(runs)]).encode()
     return files
+
+
+def _gallery(pictures: Sequence[Picture], across: int = 3) -> list[str]:
+    """Pictures beside each other under their titles."""
+    width, lines = min(across, len(pictures)), []
+    for start in range(0, len(pictures), width):
+        row = pictures[start : start + width]
+        titles = [f"**{escape_markdown(picture.title)}**" for picture in row] + [""] * (width - len(row))
+        images = [f"![{escape_markdown(picture.alt)}]({picture.file_name})" for picture in row] + [""] * (width - len(row))
+        lines += [f"| {' | '.join(titles)} |", *([] if start else [f"|{' :-: |' * width}"]), f"| {' | '.join(images)} |"]
+    return lines
 
 
 def _figure3(shown: Shown) -> tuple[bytes, str]:

@@ -13,6 +13,7 @@ from mmbench.report.tables import Cell, Column, Table
 __all__ = ["escape_latex", "escape_markdown", "to_csv", "to_latex", "to_markdown"]
 
 _EMPTY = "—"
+_HEAD = ["model", "label", "title", "metric", "unit", "mean", "std", "n", "values", "seeds", "paper", "difference", "standard_error", "best", "note"]
 _MINUS, _TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 _LATEX = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -45,24 +46,27 @@ def escape_latex(text: str) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """One line per model and metric, in the units of metrics.json: mean, std (ddof 1), n, values and their seeds, paper, difference. Then floors."""
+    """One line per model and metric, in the units of metrics.json: mean, std (ddof 1), n, values and their seeds, paper, difference
+    and the standard error of mean and difference. Then floors."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["model", "label", "title", "metric", "unit", "mean", "std", "n", "values", "seeds", "paper", "difference", "best", "note"])
+    writer.writerow(
+        ["model", "label", "title", "metric", "unit", "mean", "std", "n", "values", "seeds", "paper", "difference", "standard_error", "best", "note"]
+    )
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
             mean = _number(cell.mean) if cell.values else ""
-            std = _number(cell.std) if len(cell.values) > 1 else ""
+            std, error = (_number(cell.std), _number(cell.standard_error)) if len(cell.values) > 1 else ("", "")
             values, seeds = ";".join(map(_number, cell.values.values())), ";".join(map(str, cell.values))
             reported = "" if cell.paper is None else _number(cell.paper)
             difference = _number(cell.mean - cell.paper) if cell.values and cell.paper is not None else ""
             note = " ".join(dict.fromkeys(filter(None, (cell.note, row.note))))
             head = [row.model, row.label, row.name, column.metric, column.unit]
-            writer.writerow([*head, mean, std, len(cell.values), values, seeds, reported, difference, "yes" if cell.best else "", note])
+            writer.writerow([*head, mean, std, len(cell.values), values, seeds, reported, difference, error, "yes" if cell.best else "", note])
     for column, floors in zip(table.columns, table.floors, strict=False):
         if column.floor:
             mean = _number(floors[0]) if len(floors) == 1 else ""
-            writer.writerow(["", "", "floor", column.floor, column.unit, mean, "", len(floors), ";".join(map(_number, floors)), *[""] * 5])
+            writer.writerow(["", "", "floor", column.floor, column.unit, mean, "", len(floors), ";".join(map(_number, floors)), *[""] * 6])
     return stream.getvalue()
 
 

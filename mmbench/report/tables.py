@@ -8,6 +8,7 @@
 How they are written is in `render.py`.
 """
 
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -80,6 +81,11 @@ class Cell:
     def std(self) -> float:
         """The sample standard deviation (ddof 1); for two values or more."""
         return float(np.std(list(self.values.values()), ddof=1))
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean over seeds, and of its difference to a paper's figure that is taken as exact; for two values or more."""
+        return self.std / math.sqrt(len(self.values))
 
 
 @dataclass(frozen=True)
