@@ -144,7 +144,7 @@ def fitted_coherence(run: Pass) -> None:
     names = coherence_names("fitted_coherence")
     if not isinstance(run.model, SharedLatentModel):
         for name in names:
-            run.lack(name, "Not defined: the model has no latent shared by all modalities, to which a sampler could be fitted.")
+            run.lack(name, "Not defined: the model has no single latent that all modalities are decoded from, to which a sampler could be fitted.")
         return
     try:
         mixture = fit_mixture(_pooled_latents(run, run.model), run.protocol.sampler_components, run.protocol.evaluation_seed)

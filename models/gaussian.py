@@ -1,7 +1,7 @@
 """What models with Gaussian posteriors share: diagonal Gaussians, their products, and base classes with encoders and decoders."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +12,7 @@ from models.likelihoods import make_likelihood
 from models.networks import decode_flat, make_decoder, make_encoder
 from models.settings import setting
 
-__all__ = ["DiagonalGaussian", "GaussianMVAE", "GaussianVAEs", "product_of_experts", "weights_setting"]
+__all__ = ["DiagonalGaussian", "GaussianMVAE", "GaussianVAEs", "importance_weights", "product_of_experts", "weights_setting"]
 
 
 class DiagonalGaussian(NamedTuple):
@@ -61,6 +61,23 @@ def weights_setting() -> Any:
     )
 
 
+def importance_weights(log_joint: Callable[[Tensor], Tensor], proposal: Any, samples: int, generator: torch.Generator) -> Tensor:
+    """(K, B): log_joint(z) - log q(z), in nats, of K draws z (K, B, L) from the mixture q(z) = (1/C) sum_c q_c(z).
+
+    Args:
+        log_joint: (K, B, L) to log p(x, z) (K, B).
+        proposal: a DiagonalGaussian or its like, whose parameters are (C, B, L).
+        samples: K.
+        generator: of all random choices.
+    """
+    count, items = proposal.mean.shape[:2]
+    which = torch.randint(count, (samples, items), generator=generator, device=proposal.mean.device)
+    chosen = (parameter[which, torch.arange(items, device=which.device)] for parameter in proposal)
+    latent = type(proposal)(*chosen).rsample(generator)
+    density = type(proposal)(*(parameter.unsqueeze(1) for parameter in proposal)).log_prob(latent).logsumexp(0) - math.log(count)
+    return log_joint(latent) - density
+
+
 class GaussianVAEs(MultimodalModel):
     """An encoder to a diagonal Gaussian and a decoder per modality; whether they share a latent is for the subclass to say.
 
@@ -106,12 +123,10 @@ class GaussianMVAE(GaussianVAEs, SharedLatentModel):
         return DiagonalGaussian(torch.zeros_like(latent), torch.zeros_like(latent)).log_prob(latent)
 
     def log_weights(self, batch: Batch, samples: int, generator: torch.Generator) -> Tensor:
-        """log p(z) + sum_m log p(x_m given z) - log (1/C) sum_c q_c(z), without weights of modalities."""
-        proposal = self.proposal(batch)
-        count, items = proposal.mean.shape[:2]
-        which = torch.randint(count, (samples, items), generator=generator, device=proposal.mean.device)
-        chosen = (parameter[which, torch.arange(items, device=which.device)] for parameter in proposal)
-        latent = type(proposal)(*chosen).rsample(generator)  # (K, B, L)
-        density = type(proposal)(*(parameter.unsqueeze(1) for parameter in proposal)).log_prob(latent).logsumexp(0) - math.log(count)
-        likelihood = [self.likelihoods[name](batch[name], decode_flat(self.decoders[name], latent)) for name in self.modalities]
-        return self.log_prior(latent) + torch.stack(likelihood).sum(0) - density
+        """log p(z) + sum_m log p(x_m given z) - log q(z), without weights of modalities."""
+
+        def log_joint(latent: Tensor) -> Tensor:
+            likelihood = [self.likelihoods[name](batch[name], decode_flat(self.decoders[name], latent)) for name in self.modalities]
+            return self.log_prior(latent) + torch.stack(likelihood).sum(0)
+
+        return importance_weights(log_joint, self.proposal(batch), samples, generator)

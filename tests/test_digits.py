@@ -104,7 +104,7 @@ def test_a_small_network_reads_street_digits(digits: MultimodalData) -> None:
         *(nn.Flatten(), nn.Linear(64 * 64, 128), nn.ReLU(), nn.Linear(128, 10)),
     )
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
-    for _ in range(500):
+    for _ in range(250):
         chosen = torch.randint(9_000, (128,))
         loss = functional.cross_entropy(network(as_float(digits.train.items["street"][chosen])), digits.train.labels["street"][chosen])
         optimiser.zero_grad()

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from itertools import product
 
 import numpy as np
 import pytest
@@ -48,21 +49,18 @@ def by_trace_norm(a: torch.Tensor, b: torch.Tensor) -> float:
     return float(gap + sum(x.square().sum() for x in centred) - 2 * overlap)
 
 
-@pytest.mark.parametrize("d", [16, 64, 256, 512, pytest.param(2048, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("reference", [by_sqrtm, by_pytorch_fid])
+@pytest.mark.parametrize(
+    ("d", "reference"),
+    [*product((16, 64, 256, 512), (by_sqrtm, by_pytorch_fid)), pytest.param(2048, by_pytorch_fid, marks=pytest.mark.slow)],
+)
 def test_full_rank(d, reference):
     a, b = statistics(make_features(d, 4 * d, 0)), statistics(make_features(d, 5 * d, 1))
     assert frechet_distance(a, b, root(b.covariance)) == pytest.approx(reference(a, b), rel=1e-6)
 
 
 @pytest.mark.parametrize("reference", [by_sqrtm, by_pytorch_fid])
-@pytest.mark.parametrize(
-    ("d", "n_a", "n_b"),
-    [
-        *((d, n_a, n_b) for d in (16, 128, 512) for n_a, n_b in ((0.5, 0.4), (3.0, 0.4), (0.5, 3.0))),
-        pytest.param(2048, 3.0, 0.4, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize(("n_a", "n_b"), [(0.5, 0.4), (3.0, 0.4), (0.5, 3.0)])
+@pytest.mark.parametrize("d", [16, 128, 512])
 def test_rank_deficient(d, n_a, n_b, reference):
     features = make_features(d, int(n_a * d), 0), make_features(d, int(n_b * d), 1)
     a, b = map(statistics, features)

@@ -190,6 +190,39 @@ def test_random_numbers_come_from_the_generator_alone(name):
     assert not any(torch.equal(draws[0], other) for other in draws[2:])
 
 
+@pytest.mark.parametrize("name", ["multivae-mmvae", "multivae-cmvae", "multivae-mmvaeplus"])
+def test_every_item_is_drawn_from_one_expert(name):
+    """Whose posteriors lie around 50, 100 and 150: shared latents from either of two that are given, private ones each from its own."""
+    model = make(name, THREE).double()
+    batch = random_batch(THREE, 64)
+    with torch.no_grad():
+        for place, encoder in zip((50, 100, 150), model.peer.encoders.values(), strict=True):
+            encoder.network[-2].bias[: len(encoder.network[-2].bias) // 2] = place
+        with model._drawing(torch.Generator().manual_seed(0)):
+            found = model.encode({"c": batch["c"], "a": batch["a"]}, sample=True)
+    places = found.z.mean(1)
+    first = (places - 50).abs() < 10
+    assert (first | ((places - 150).abs() < 10)).all()
+    assert 16 < first.sum() < 48  # of 64, four standard deviations around a half
+    if name != "multivae-mmvae":
+        for modality, place in (("a", 50), ("b", 0), ("c", 150)):
+            assert ((found.modalities_z[modality].mean(1) - place).abs() < 10).all()
+
+
+@pytest.mark.parametrize("name", ["multivae-mmvae", "multivae-cmvae", "multivae-mmvaeplus"])
+def test_one_input_is_encoded_by_multivae(name):
+    model = make(name, THREE).double()
+    from multivae.data.datasets import MultimodalBaseDataset
+
+    batch = random_batch(THREE, 3)
+    for sample in (False, True):
+        found = model.translate({"b": batch["b"]}, ["a", "b"], sample, torch.Generator().manual_seed(0))
+        with model._drawing(torch.Generator().manual_seed(0)):
+            theirs = model.peer.encode(MultimodalBaseDataset(batch), ["b"], return_mean=not sample)
+        for modality, means in model.peer.decode(theirs, ["a", "b"]).items():
+            assert torch.equal(found[modality], means)
+
+
 def test_cmvae_averages_its_experts():
     model = make("multivae-cmvae", THREE).double()
     batch = random_batch(THREE, 3)

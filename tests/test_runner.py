@@ -105,13 +105,13 @@ def test_jobs_at_once_give_what_jobs_in_turn_give(finished, invoke, tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(2 * threads)  # each of two jobs gets half of them
     try:
-        result = invoke(*RUN, "--models", "all", "--results", tmp_path, "--jobs", "2")
+        result = invoke(*RUN, "--models", "mopoe,avae,cnf-mvae", "--results", tmp_path, "--jobs", "2")
     finally:
         torch.set_num_threads(threads)
     assert result.code == 0, result.text
-    for entry in MODELS:
+    for model in ("mopoe", "avae", "cnf-mvae"):
         for name in ("metrics.json", "history.csv"):
-            assert (seed_folder(tmp_path, entry.name) / name).read_bytes() == (seed_folder(finished.path, entry.name) / name).read_bytes()
+            assert (seed_folder(tmp_path, model) / name).read_bytes() == (seed_folder(finished.path, model) / name).read_bytes()
 
 
 def test_the_same_seed_gives_the_same_bytes(finished, invoke, tmp_path):

@@ -148,7 +148,9 @@ def test_fitted_coherence_is_the_loop():
 def test_a_model_without_a_shared_latent_has_no_sampler():
     found = evaluate(Oracle(), **make_setup(spaces=()), metrics=["sampler"])
     assert found.metrics == dict.fromkeys(NAMES, None)
-    assert found.reasons == dict.fromkeys(NAMES, "Not defined: the model has no latent shared by all modalities, to which a sampler could be fitted.")
+    assert found.reasons == dict.fromkeys(
+        NAMES, "Not defined: the model has no single latent that all modalities are decoded from, to which a sampler could be fitted."
+    )
 
 
 def test_latents_that_are_not_finite_leave_the_cells_empty_with_a_reason():

@@ -74,7 +74,11 @@ class JMVAESettings(AdaptedSettings):
 
 @dataclass(frozen=True)
 class TELBOSettings(AdaptedSettings):
-    """MultiVae recommends half of training for the first stage."""
+    """MultiVae recommends half of training for the first stage.
+
+    The KL terms of its second stage take the log-variance of the joint encoder, frozen by then, where that of the unimodal one belongs, so that
+    nothing keeps unimodal variances from shrinking towards 0. The objective is MultiVae's all the same.
+    """
 
     warmup: float = _warmup(0.5, STAGED)
 

@@ -17,10 +17,12 @@ from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn.base_architectures import BaseDecoder
 from torch import Tensor, nn
 
-from mmbench.adapters.multivae import AdaptedSettings
-from models.base import Batch, Loss, Modality, MultimodalModel, SharedLatentModel, Stage
+from mmbench.adapters.multivae import DASHED, ENTRIES, AdaptedSettings
+from models.base import Batch, Loss, Modality, MultimodalModel, NotDefinedError, SharedLatentModel, Stage
+from models.gaussian import DiagonalGaussian, importance_weights, product_of_experts
 from models.likelihoods import make_likelihood
-from models.networks import HIDDEN, Float32, make_decoder, make_encoder
+from models.mmvae import DiagonalLaplace
+from models.networks import HIDDEN, Float32, decode_flat, make_decoder, make_encoder
 
 __all__ = ["Adapted", "AdaptedShared", "make_model"]
 
@@ -161,6 +163,10 @@ class Adapted(MultimodalModel):
         unseen = {name: any_input.new_zeros(len(any_input), *m.shape) for name, m in self.modalities.items() if name not in inputs}
         return self.peer.encode(MultimodalBaseDataset({**inputs, **unseen}), list(inputs), return_mean=not sample)
 
+    def log_weights(self, batch: Batch, samples: int, generator: torch.Generator) -> Tensor:
+        title = ENTRIES[f"{DASHED}{self.kind.lower()}"].title
+        raise NotDefinedError(f"{title} has more than one latent: its density over all of them is not computed.")
+
     # --- where tensors and random numbers come from --------------------------------------------------------------------
 
     def _drawn(self, n: int) -> ModelOutput:
@@ -203,11 +209,42 @@ class AdaptedShared(Adapted, SharedLatentModel):
             return self._drawn(n).z[:n]
 
 
-class Joint(AdaptedShared):
+class SingleLatent(AdaptedShared):
+    """That latent is the only one. The posterior given all modalities is a product of experts here: MVAE, MVTCAE, CRMVAE and MoPoE."""
+
+    def log_weights(self, batch: Batch, samples: int, generator: torch.Generator) -> Tensor:
+        """log p(z) + sum_m log p(x_m given z) - log q(z), without weights of modalities."""
+
+        def log_joint(latent: Tensor) -> Tensor:
+            means = {name: decode_flat(self.peer.decoders[name].network, latent) for name in self.modalities}
+            return self.log_prior(latent) + torch.stack([self.likelihoods[name](batch[name], mean) for name, mean in means.items()]).sum(0)
+
+        return importance_weights(log_joint, self.proposal(batch), samples, generator)
+
+    def proposal(self, inputs: Batch) -> DiagonalGaussian | DiagonalLaplace:
+        """Parameters (C, B, L) of C equally probable components of the posterior given all modalities; MoPoE's is that of its full set."""
+        product = product_of_experts(self.experts(inputs), prior_expert=self.kind in {"MVAE", "MoPoE"})
+        return DiagonalGaussian(product.mean.unsqueeze(0), product.logvar.unsqueeze(0))
+
+    def experts(self, inputs: Batch) -> list[DiagonalGaussian]:
+        """The posterior given each modality alone, (B, L)."""
+        found = [self.peer.encoders[name](x) for name, x in inputs.items()]
+        return [DiagonalGaussian(each.embedding, each.log_covariance) for each in found]
+
+    def log_prior(self, latent: Tensor) -> Tensor:
+        """The prior's log-density of (*leading, L), in nats."""
+        return DiagonalGaussian(torch.zeros_like(latent), torch.zeros_like(latent)).log_prob(latent)
+
+
+class Joint(SingleLatent):
     """With an encoder of all modalities together."""
 
     def parts(self) -> dict[str, Any]:
         return {**super().parts(), "joint_encoder": JointEncoder(list(self.modalities.values()), self.settings.latent_size)}
+
+    def proposal(self, inputs: Batch) -> DiagonalGaussian:
+        found = self.peer.joint_encoder(inputs)
+        return DiagonalGaussian(found.embedding.unsqueeze(0), found.log_covariance.unsqueeze(0))
 
 
 class Staged(Joint):
@@ -246,16 +283,42 @@ class PrivateSizes(Adapted):
         return {**found, "modalities_specific_dim": dict.fromkeys(self.modalities, found["modalities_specific_dim"])}
 
 
-class Clusters(Adapted):
-    """CMVAE. The mean of several experts is that of their means, as MultiVae's MMVAE and MMVAE+ have it; its CMVAE takes one expert at random."""
+class Mixture(Adapted):
+    """MMVAE+ and CMVAE (MMVAE below): given several modalities, the mixture of the posteriors given each.
+
+    Every item is drawn from one of them at random, where MultiVae draws the whole batch from one. The mean is that of the experts' means, as
+    MultiVae's MMVAE and MMVAE+ have it; its CMVAE takes one expert at random. Private latents of modalities that are given are their own.
+    """
 
     def encode(self, inputs: Batch, sample: bool) -> ModelOutput:
+        alone = {name: super(Mixture, self).encode({name: x}, sample) for name, x in inputs.items()}
+        first, *others = alone.values()
+        if not others:
+            return first
+        latents = torch.stack([each.z for each in alone.values()])  # (N, B, L)
+        first.z = latents.mean(0)
         if sample:
-            return super().encode(inputs, sample)
-        alone = {name: super(Clusters, self).encode({name: x}, sample) for name, x in inputs.items()}
-        private = next(iter(alone.values())).modalities_z | {name: each.modalities_z[name] for name, each in alone.items()}
-        mean = torch.stack([each.z for each in alone.values()]).mean(0)
-        return ModelOutput(z=mean, one_latent_space=False, modalities_z=private)
+            count, items = latents.shape[:2]
+            which = torch.randint(count, (items,), device=latents.device)
+            first.z = latents[which, torch.arange(items, device=which.device)]
+        if "modalities_z" in first:
+            first.modalities_z |= {name: each.modalities_z[name] for name, each in alone.items()}
+        return first
+
+
+class SharedMixture(Mixture, SingleLatent):
+    """MMVAE, the scales of whose prior may be learned."""
+
+    def family(self, mean: Tensor, spread: Tensor) -> DiagonalGaussian | DiagonalLaplace:
+        """The distribution of which MultiVae calls `spread` the log-variance."""
+        return (DiagonalGaussian if self.settings.prior_and_posterior_dist == "normal" else DiagonalLaplace)(mean, spread)
+
+    def proposal(self, inputs: Batch) -> DiagonalGaussian | DiagonalLaplace:
+        experts = self.experts(inputs)
+        return self.family(torch.stack([each.mean for each in experts]), torch.stack([each.logvar for each in experts]))
+
+    def log_prior(self, latent: Tensor) -> Tensor:
+        return self.family(self.peer.prior_mean, self.peer.prior_log_var).log_prob(latent)
 
 
 class BatchedNexus(multivae.models.Nexus):
@@ -295,20 +358,21 @@ class Hierarchy(AdaptedShared):
 
 
 CLASSES: dict[str, type[Adapted]] = {
-    "CMVAE": Clusters,
+    "CMVAE": Mixture,
     "DMVAE": PrivateSizes,
     "JMVAE": Joint,
     "JNF": Flows,
-    "MMVAEPlus": Adapted,
+    "MMVAE": SharedMixture,
+    "MMVAEPlus": Mixture,
     "Nexus": Hierarchy,
     "TELBO": Staged,
 }
-"""Of those that are not simply AdaptedShared."""
+"""Of those that are not simply SingleLatent."""
 
 
 def make_model(kind: str, modalities: Sequence[Modality], settings: Any) -> Adapted:
     """MultiVae's model `kind` (one of those in `mmbench.adapters.multivae`) under our contract."""
-    return CLASSES.get(kind, AdaptedShared)(modalities, settings, kind)
+    return CLASSES.get(kind, SingleLatent)(modalities, settings, kind)
 
 
 def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
