@@ -10,13 +10,12 @@ from metrics.protocol import Protocol
 from mmbench.adapters import find_model, full_key, multivae
 from mmbench.data.base import DataSettings, MultimodalData
 from mmbench.files import content_hash
+from mmbench.records import OBSERVED
 from models.errors import InputError, suggest
 from models.registry import MODELS, ModelEntry
 from models.settings import describe, resolve, setting
 
 __all__ = ["PRESETS", "Overrides", "Preset", "RunConfig", "Training", "check_observed", "departures", "get_preset", "make_configs", "restore_config"]
-
-OBSERVED = "share_observed"  # in the training section of config.json
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from typing import Any
 from mmbench.files import REMAKE, DamagedError, exists, file_hash, read_json
 from models.errors import InputError
 
-__all__ = ["LOOK", "PRECISIONS", "SEEDS", "STATES", "check_results", "find_folders", "read_config", "read_metrics", "read_status"]
+__all__ = ["LOOK", "OBSERVED", "PRECISIONS", "SEEDS", "STATES", "check_results", "find_folders", "read_config", "read_metrics", "read_status"]
 
+OBSERVED = "share_observed"  # in the training section of a configuration
 LOOK = "validation/"  # before the names of metrics of validation images in a history
 PRECISIONS = ("fp32", "bf16")
 SEEDS = range(2**63)

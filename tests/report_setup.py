@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from metrics.groups import metric_group
 from mmbench.files import write_json
 
 PUBLISHED = Path(__file__).parents[1] / "results" / "published" / "digits" / "quick"
@@ -15,7 +16,7 @@ _SOURCES = ("cnf-mvae", "mopoe", "mmvae", "cada-vae")
 
 
 def copy_runs(root, models=4, seeds=1, failed=(), evil=None, diagnostics=True):
-    """The preset folder under `root`, with so many models of so many seeds whose metrics differ a little from those published.
+    """The preset folder under `root`, with so many models of so many seeds whose metrics, of tables 1-3, differ a little from those published.
 
     Args:
         failed: pairs (model, seed) of runs that failed.
@@ -31,19 +32,22 @@ def copy_runs(root, models=4, seeds=1, failed=(), evil=None, diagnostics=True):
             config, status, metrics = (json.loads((source / f"{name}.json").read_text()) for name in ("config", "status", "metrics"))
             title = EVIL if model == evil else f"Model {model}"
             config |= {"model": f"model-{model}", "title": title, "seed": seed, "hash": f"{model:016x}"}
-            metrics |= {"hash": config["hash"]}
-            metrics["metrics"] = {name: float(value * rng.uniform(0.9, 1)) for name, value in metrics["metrics"].items()}
+            status |= {"hash": config["hash"], "seed": seed}
+            asked = {name: value for name, value in metrics["metrics"].items() if metric_group(name) in ("coherence", "fd_clf", "probe")}
+            metrics |= {"hash": config["hash"], "seed": seed}
+            metrics |= {"metrics": {name: float(value * rng.uniform(0.9, 1)) for name, value in asked.items()}, "reasons": {}}
             history = pd.read_csv(source / "history.csv")[["step", "stage", "learning_rate", "loss"]]
             if (model, seed) in failed:
                 status = {"state": "failed", "error": f"The loss became nan in {EVIL}."}
             elif seed == 0:  # samples of the first seed are all that a report shows
-                shutil.copytree(source / "samples", folder / "samples")
+                shutil.copytree(source / "samples", folder / "samples", ignore=shutil.ignore_patterns("diagnostics.json"))
                 if diagnostics:
                     write_json(folder / "samples" / "diagnostics.json", some_diagnostics(rng))
             if diagnostics:
                 history["validation/joint_coherence"] = np.where(history["step"] % 350 == 0, rng.random(len(history)), np.nan)
             history.to_csv(folder / "history.csv", index=False)
             for name, content in (("config", config), ("status", status), ("metrics", metrics)):
+                content = {key: value for key, value in content.items() if key not in ("format", "files", "checksum")}  # as from before checksums
                 (folder / f"{name}.json").write_text(json.dumps(content))
     return root / "digits" / "quick"
 

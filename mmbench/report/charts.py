@@ -29,7 +29,7 @@ from mmbench.report.tables import Column
 __all__ = ["Charts", "Picture", "data_uri", "draw_charts", "figure_png", "plain_style"]
 
 WIDTH = 4.0  # inches of a chart
-_HEIGHT, _LINE = 2.6, 0.17  # of a frame, and of a line of a legend
+_HEIGHT, _LINE = 2.6, 0.15  # of a frame, and of a line of a legend
 _BESIDE, _BELOW = 1.4, 1.5  # for names beside a frame and in a legend
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*")  # 11, and 10 colours: no pair twice below 110 models
 _UNITS = {"fraction": "per cent, ", "nats": "", "distance": ""}

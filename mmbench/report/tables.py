@@ -18,6 +18,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from metrics.groups import Unit, metric_group
+from mmbench.records import OBSERVED
 from mmbench.report import paper
 from mmbench.report.provenance import disagreements, protocol_lines, reference_values
 from mmbench.report.results import Run
@@ -288,7 +289,7 @@ def _state(run: Run) -> str:
 
 def _paper(run: Run, column: Column) -> float | None:
     """What the paper reports, of training on all items."""
-    return None if (run.config.get("training") or {}).get("share_observed") else paper.reported(run.dataset, run.model, column.metric)
+    return None if (run.config.get("training") or {}).get(OBSERVED) else paper.reported(run.dataset, run.model, column.metric)
 
 
 def _cell(done: list[Run], column: Column, first: Run) -> Cell:
