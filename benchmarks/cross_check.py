@@ -25,8 +25,8 @@ from mmbench.report.results import Run, find_runs, read_history
 from models.errors import InputError
 
 NAMES = {"samples": "K", "annealing": "warmup", "posterior": "prior_and_posterior_dist"}
-"""MultiVae's of our settings, where they differ."""
-FAMILIES = {"gaussian": "normal", "laplace": "laplace_with_softmax"}
+FAMILIES = {"gaussian": "normal", "laplace": "laplace_with_softmax"}  # of posteriors
+"""Our settings as MultiVae calls them."""
 
 
 def pick(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
@@ -50,7 +50,8 @@ def pick(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
 
 def _check_settings(ours: Run, theirs: Run) -> None:
     """InputError where two runs of a model have other settings; MultiVae's MMVAE may learn its prior, ours may not."""
-    asked = {"learn_prior": False} | {NAMES.get(name, name): FAMILIES.get(value, value) for name, value in ours.config["settings"].items()}
+    own = ours.config["settings"]
+    asked = {"learn_prior": False} | {NAMES.get(name, name): FAMILIES[value] if name == "posterior" else value for name, value in own.items()}
     found = {"learn_prior": False} | theirs.config["settings"]
     differ = "; ".join(f"{name} {value} here, {found.get(name)} there" for name, value in asked.items() if found.get(name) != value)
     if differ:

@@ -1,7 +1,9 @@
 """The scripts of benchmarks/ that work on finished runs: the cross-check against MultiVae's models, and what many runs cost."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -12,7 +14,10 @@ from test_report import edit, write_run
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the scripts are no part of the installation
 
 from benchmarks import cross_check, many_runs
+from mmbench.adapters.multivae import ENTRIES
 from mmbench.report.results import find_runs
+from models.errors import InputError
+from models.registry import MODELS
 
 OURS, THEIRS = (0.25, 0.31, 0.28), (0.35, 0.33, 0.42)
 
@@ -74,6 +79,26 @@ def test_the_cross_check_refuses_what_is_no_pair(changes, message, runs, tmp_pat
     assert done.exit_code == 2
     assert message in " ".join(done.output.split())
     assert not list(tmp_path.rglob("cross-check.*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs"),
+    [
+        ("mopoe", {"beta": 1.0}, {}),
+        ("mvae", {"annealing": 0.1}, {}),
+        ("mmvae", {}, {"K": 1, "prior_and_posterior_dist": "normal", "learn_prior": False}),
+    ],
+)
+def test_settings_of_the_cross_check_are_equal_under_either_name(name, ours, theirs):
+    """Those of the command in the script's head; with MultiVae's defaults they are not."""
+    entries = MODELS.get(name), ENTRIES[f"multivae-{name}"]
+
+    def run(entry, **chosen):
+        return SimpleNamespace(title=entry.title, config={"settings": asdict(entry.settings(**chosen))})
+
+    cross_check._check_settings(run(entries[0], **ours), run(entries[1], **theirs))
+    with pytest.raises(InputError, match="have other settings"):
+        cross_check._check_settings(run(entries[0]), run(entries[1]))
 
 
 def test_synthetic_runs_are_runs(tmp_path):
