@@ -54,7 +54,7 @@ PRESETS = {
         Preset("paper", (0, 1, 2), {"steps": 219_016, "learning_rate": 1e-4}, {}),
         # the same protocol, a budget that two cores finish in hours
         Preset("cpu", (0, 1, 2), {"steps": 10_000}, {}),
-        # a quarter of an hour for the paper's four models on two cores
+        # minutes for each model
         Preset("quick", (0,), {"steps": 1_400}, {}, QUICK_METRICS),
         # seconds, to see that everything works; its figures mean nothing
         Preset(

@@ -177,7 +177,7 @@ def test_training_resumes_to_the_bit_with_terms_that_come_and_go(entry, split, t
 
 
 def test_a_run_says_what_was_hidden_and_can_be_made_again(invoke, tmp_path, finished):
-    command = (*RUN, "--models", "mvae,cnf-mvae", "--observe", "street=0.5", "--results", tmp_path)
+    command = (*RUN, "--models", "mvae", "--observe", "street=0.5", "--results", tmp_path)
     result = invoke(*command)
     assert result.code == 0, result.text
     folder = tmp_path / "digits" / "smoke"
@@ -188,7 +188,7 @@ def test_a_run_says_what_was_hidden_and_can_be_made_again(invoke, tmp_path, fini
     history = pd.read_csv(folder / "mvae" / "seed-0" / "history.csv")
     assert set(history["single/street"].isna()) == {True, False}  # a row for every step, of which some have no street
     assert history[["loss", "reconstruction/handwritten"]].notna().all(axis=None)
-    assert "2 of them done" in invoke(*command).text
+    assert "1 of them done" in invoke(*command).text
     assert config["hash"] != read_json(finished.path / "digits" / "smoke" / "mvae" / "seed-0" / "config.json")["hash"]
     other = invoke(*command[:-3], "street=0.25", "--results", tmp_path)
     assert other.code == 2

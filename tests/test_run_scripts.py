@@ -70,6 +70,7 @@ def test_the_cross_check_rests_on_seeds_that_both_sides_have(runs, tmp_path):
         ({"training": {"steps": 9}}, "do not share one protocol"),
         ({"settings": {"beta": 1.0}}, "MoPoE and MultiVae's have other settings (beta 2.5 here, 1.0 there)"),
         ({"settings": {"beta": 2.5, "learn_prior": True}}, "MoPoE and MultiVae's have other settings (learn_prior False here, True there)"),
+        ({"settings": {"beta": 2.5, "loss": "iwae_looser"}}, "have other settings (loss dreg_looser here, iwae_looser there)"),
     ],
 )
 def test_the_cross_check_refuses_what_is_no_pair(changes, message, runs, tmp_path):
@@ -87,6 +88,7 @@ def test_the_cross_check_refuses_what_is_no_pair(changes, message, runs, tmp_pat
         ("mopoe", {"beta": 1.0}, {}),
         ("mvae", {"annealing": 0.1}, {}),
         ("mmvae", {}, {"K": 1, "prior_and_posterior_dist": "normal", "learn_prior": False}),
+        ("mmvae", {"posterior": "laplace"}, {"K": 1}),
     ],
 )
 def test_settings_of_the_cross_check_are_equal_under_either_name(name, ours, theirs):

@@ -134,7 +134,7 @@ def test_tune_from_the_command_line_and_again(invoke, tmp_path):
     ]
     assert table["objective"].between(0, 1).all()
     assert (table["seconds"] > 0).all()
-    assert (table["last_look"] == 4).all()
+    assert (table["last_look"] == 8).all()
     assert table["last_objective"].between(0, 1).all()
     assert "--set mopoe.beta=" in first.text
     files = {path: path.read_bytes() for path in tmp_path.rglob("metrics.json")}

@@ -70,6 +70,12 @@ class Charts:
     spread: list[Picture]
     learning: list[Picture]
 
+    @property
+    def reading(self) -> str:
+        """How `trade_off` is read."""
+        bars = "Bars are standard deviations over seeds, where a model has two or more." if self.spread else "One seed, so there are no error bars."
+        return f"Up and left is better. {bars} Models without one of the two are not drawn."
+
 
 def draw_charts(models: Sequence[Sequence[Run]], board: Leaderboard) -> Charts:
     """The charts of the runs of each model; bars and bands are standard deviations over seeds."""

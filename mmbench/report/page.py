@@ -69,27 +69,27 @@ def build_report(runs: Sequence[Run], tables: Sequence[Table]) -> dict[str, byte
         page += ["## Training", "", "![Training curves](training.png)", ""]
     board = build_leaderboard(tables, models)
     charts = draw_charts(models, board)
-    for title, reading, pictures in (
-        ("Coherence against quality", "Up and left is better; bars are standard deviations over seeds.", charts.trade_off),
-        ("Learning curves", "On validation data, with fewer draws than in the tables; bands are standard deviations over seeds.", charts.learning),
-    ):
-        if pictures:
-            files |= {picture.file_name: picture.png for picture in pictures}
-            page += [f"## {title}", "", reading, "", *_gallery(pictures), ""]
+    files |= {picture.file_name: picture.png for picture in (*charts.trade_off, *charts.learning)}
+    page += _gallery("Coherence against quality", charts.reading, charts.trade_off)
+    bands = "On validation data, with fewer draws than in the tables; bands are standard deviations of two seeds or more."
+    page += _gallery("Learning curves", bands, charts.learning)
     files["report.html"] = build_html(models, tables[0], board, charts, shown, files)
     files["README.md"] = "\n".join([*page, *_closing(runs)]).encode()
     return files
 
 
-def _gallery(pictures: Sequence[Picture], across: int = 3) -> list[str]:
-    """Pictures beside each other under their titles."""
-    width, lines = min(across, len(pictures)), []
+def _gallery(heading: str, reading: str, pictures: Sequence[Picture]) -> list[str]:
+    """A section with pictures beside each other, under their titles; nothing without pictures."""
+    if not pictures:
+        return []
+    width, lines = min(3, len(pictures)), [f"## {heading}", "", reading, ""]
     for start in range(0, len(pictures), width):
         row = pictures[start : start + width]
-        titles = [f"**{escape_markdown(picture.title)}**" for picture in row] + [""] * (width - len(row))
-        images = [f"![{escape_markdown(picture.alt)}]({picture.file_name})" for picture in row] + [""] * (width - len(row))
+        empty = [""] * (width - len(row))
+        titles = [f"**{escape_markdown(picture.title)}**" for picture in row] + empty
+        images = [f"![{escape_markdown(picture.alt)}]({picture.file_name})" for picture in row] + empty
         lines += [f"| {' | '.join(titles)} |", *([] if start else [f"|{' :-: |' * width}"]), f"| {' | '.join(images)} |"]
-    return lines
+    return [*lines, ""]
 
 
 def _figure3(shown: Shown) -> tuple[bytes, str]:

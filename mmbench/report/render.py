@@ -50,9 +50,7 @@ def to_csv(table: Table) -> str:
     and the standard error of mean and difference. Then floors."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(
-        ["model", "label", "title", "metric", "unit", "mean", "std", "n", "values", "seeds", "paper", "difference", "standard_error", "best", "note"]
-    )
+    writer.writerow(_HEAD)
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
             mean = _number(cell.mean) if cell.values else ""
