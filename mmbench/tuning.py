@@ -49,7 +49,8 @@ def tune(job: Job, trials: int) -> int:
     prepare_results(job.results, first.dataset, first.preset)
     check_cache()
     data = load_data(first.dataset, job.data_dir, first.data).held_out()
-    job = replace(leave_out(job, data, console), looks=LOOKS)
+    job = leave_out(job, data, console)
+    job = replace(job, looks=LOOKS, command=_command(job, trials))
     searches = tuple(Search(job, config, data) for config in job.configs)
     for search in searches:
         search.check_begun(trials)
@@ -69,6 +70,12 @@ def tune(job: Job, trials: int) -> int:
     for search in searches:
         console.say(_verdict(search, trials))
     return 1 if any(not was_pruned(run.folder.status) for run in failed) else 0
+
+
+def _command(job: Job, trials: int) -> str:
+    """Of `mmbench tune`, which has neither seeds nor metrics to choose, from that of `mmbench run`."""
+    words = job.command.replace("mmbench run ", "mmbench tune ", 1).replace(f" --seeds {job.seeds[0]} ", " ").replace(f" --metrics {METRICS}", "")
+    return f"{words} --trials {trials}"
 
 
 def _check(job: Job, trials: int) -> None:

@@ -1,12 +1,13 @@
 """The search: what is drawn, what is given up, what test data has to do with it (nothing), and that it goes on where it was."""
 
+import re
 from dataclasses import dataclass, replace
 
 import pandas as pd
 import pytest
 
 from mmbench.data.base import load_data
-from mmbench.files import write_json
+from mmbench.files import read_json, write_json
 from mmbench.job import Job
 from mmbench.records import LOOK
 from mmbench.search import PrunedError, Search, objective
@@ -137,6 +138,9 @@ def test_tune_from_the_command_line_and_again(invoke, tmp_path):
     assert (table["last_look"] == 8).all()
     assert table["last_objective"].between(0, 1).all()
     assert "--set mopoe.beta=" in first.text
+    command = read_json(tmp_path / "digits" / "smoke" / "mopoe+trial-01" / "seed-0" / "config.json")["command"]
+    expected = r"mmbench tune --models cnf-mvae,mopoe --dataset digits --preset smoke --precision \w+( --set \w+=\d+){3} --trials 2"
+    assert re.fullmatch(expected, command)
     files = {path: path.read_bytes() for path in tmp_path.rglob("metrics.json")}
     again = invoke(*words)
     assert again.code == 0
