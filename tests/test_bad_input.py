@@ -14,7 +14,6 @@ import pytest
 import torch
 from conftest import SMALL
 
-from mmbench.adapters.multivae import UNSUPPORTED
 from mmbench.data.base import load_data
 from mmbench.files import check_cache, check_writable, read_json, write_json
 from models.errors import InputError
@@ -384,24 +383,3 @@ def test_an_npz_of_a_data_directory_that_is_damaged(invoke, tmp_path):
     text = answer(invoke, "run", "--dataset", "mnist-svhn", "--models", "mopoe", "--data-dir", tmp_path, "--results", tmp_path / "results")
     assert "mnist_train.npz" in text
     assert not list((tmp_path / "results").rglob("*.json"))
-
-
-def test_models_and_datasets_are_listed_as_text_and_json(invoke):
-    text, rows = invoke("models").text, json.loads(invoke("models", "--json").text)
-    assert {"cnf-mvae", "cada-vae", "mmvae", "mopoe"} <= {row["name"] for row in rows}
-    assert len(text.splitlines()) == len(rows)
-    assert {row["name"]: row["unsupported"] for row in rows if row["unsupported"]} == UNSUPPORTED
-    runnable = {row["name"]: row for row in rows if not row["unsupported"]}
-    assert all(row["source"] and row["settings"] for row in runnable.values())
-    assert runnable["multivae-telbo"]["limit"]["modalities"] == 2
-    assert runnable["mmvae"]["presets"] == {"paper": {"samples": 30}}
-    assert [line.startswith("mmvae ") for line in text.splitlines() if line.endswith("; paper: samples=30]")] == [True]
-    assert {"digits", "mnist-svhn"} <= {row["name"] for row in json.loads(invoke("datasets", "--json").text)}
-    assert len(invoke("datasets").text.splitlines()) >= 2
-
-
-def test_check_says_that_a_model_keeps_the_contract(invoke):
-    result = invoke("check", "mopoe")
-    assert result.code == 0
-    assert "mopoe keeps the contract." in result.text
-    assert "FAIL" not in result.text
