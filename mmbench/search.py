@@ -141,7 +141,10 @@ class Search:
         return found
 
     def check(self, number: int, step: int, metrics: Mapping[str, float | None]) -> None:
-        """PrunedError if trial `number`, which has these `metrics` of validation images after `step`, is to be given up."""
+        """PrunedError if trial `number`, which has these `metrics` of validation images after `step`, is to be given up.
+
+        At half of its steps at the earliest: one that starts slowly can end well.
+        """
         from optuna.pruners import MedianPruner
         from optuna.trial import TrialState, create_trial
 
@@ -149,7 +152,8 @@ class Search:
         if value is None or step == self.config.training.steps:
             return
         others = self._study([trial for trial in self.read(number) if trial.state == "done"])
-        if MedianPruner(n_startup_trials=STARTUP).prune(others, create_trial(state=TrialState.RUNNING, intermediate_values={step: value})):
+        pruner = MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=self.config.training.steps // 2)
+        if pruner.prune(others, create_trial(state=TrialState.RUNNING, intermediate_values={step: value})):
             raise PrunedError(f"at step {step} its objective is {100 * value:.1f} %, below the median of the finished trials before it")
 
     def _folder(self, number: int) -> RunFolder:

@@ -36,7 +36,7 @@ def tune(job: Job, trials: int) -> int:
     """Make `trials` trials of every model of `job`, with its first seed, and write trials.csv.
 
     The first trial has the defaults; the settings of each further one are drawn from what the model declares as their `search`. One that
-    is worse at a look than the median of those before it is given up.
+    is worse at a look, at half of its steps or later, than the median of those before it is given up.
 
     Returns:
         The exit code: 0, 1 if a trial failed, 128 + the signal's number after a signal.

@@ -12,7 +12,7 @@ from conftest import SMALL
 
 from mmbench.files import read_json, write_json
 from models.mopoe import MoPoE
-from models.registry import MODELS, ModelEntry, Registry
+from models.registry import ModelEntry, Registry
 
 sys.path.insert(0, str(Path(__file__).parent / "faults"))
 
@@ -127,12 +127,12 @@ def test_a_run_that_fails_says_why_and_the_table_what_it_rests_on(case, finished
         assert "Rests on" not in (tmp_path / "digits" / "smoke" / "table1.md").read_text()
 
 
-@pytest.mark.parametrize("entry", list(MODELS), ids=lambda entry: entry.name)
-def test_the_run_of_a_config_file_has_the_same_bits(entry, finished, invoke, tmp_path):
-    config = seed_folder(finished.path, entry.name) / "config.json"
+@pytest.mark.parametrize("model", ["cnf-mvae", "avae"])  # of one stage, of two; that draws follow the seed is checked for every model
+def test_the_run_of_a_config_file_has_the_same_bits(model, finished, invoke, tmp_path):
+    config = seed_folder(finished.path, model) / "config.json"
     result = invoke("run", "--config", config, "--results", tmp_path, "--jobs", "1", "--label", "again")
     assert result.code == 0, result.text
-    again = seed_folder(tmp_path, f"{entry.name}+again")
+    again = seed_folder(tmp_path, f"{model}+again")
     assert results_of(again) == results_of(config.parent)
     stored, environment = read_json(again / "config.json"), read_json(config)["environment"]
     assert stored["hash"] == read_json(config)["hash"]

@@ -259,7 +259,6 @@ def start(tmp_path, *options):
         (signal.SIGINT, 1, False),
         (signal.SIGTERM, 1, False),
         (signal.SIGTERM, 2, True),
-        pytest.param(signal.SIGINT, 2, True, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, 2, False, marks=pytest.mark.slow),
     ],
 )

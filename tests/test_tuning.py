@@ -88,7 +88,7 @@ def finish(search, number, score, curve, state="done"):
 
 
 def test_trials_begin_with_the_defaults_stay_in_range_and_can_be_drawn_again(search):
-    runs = [finish(search, number, 0.5 + 0.01 * number, {50: 0.4, 100: 0.5}) for number in range(4)]
+    runs = [finish(search, number, 0.5 + 0.01 * number, {25: 0.4, 50: 0.4, 100: 0.5}) for number in range(4)]
     assert runs[0].config.settings == search.config.settings
     space = search_space(type(search.config.settings))
     for run in runs[1:]:
@@ -107,6 +107,7 @@ def test_a_trial_below_the_median_at_the_same_step_is_given_up(search):
     with pytest.raises(PrunedError, match="at step 50 its objective is 39"):
         search.check(4, 50, {"joint_coherence": 0.39})
     search.check(4, 100, {"joint_coherence": 0.01})  # the end: nothing is saved any more
+    search.check(4, 25, {"joint_coherence": 0.01})  # too early: some that start slowly end well
     search.check(3, 50, {"joint_coherence": 0.39})  # too few before it
     finish(search, 4, 0.0, {50: 0.1}, state="pruned")
     assert [trial.state for trial in search.read(9)] == ["done"] * 4 + ["pruned"]
