@@ -188,11 +188,16 @@ class Search:
         return study
 
     def _draw(self, number: int) -> dict[str, Any]:
-        """The settings of trial `number`: nothing but the defaults at first, then from a tree-structured Parzen estimator (Bergstra et al. 2011)."""
+        """The searched settings of trial `number`.
+
+        Those of trial 0 are the model's defaults, whatever the preset has; the others come from a tree-structured Parzen estimator
+        (Bergstra et al. 2011).
+        """
         from optuna.samplers import TPESampler
 
         if number == 0:
-            return {}
+            defaults = self.config.entry.settings()
+            return {name: getattr(defaults, name) for name in self.space}
         study = self._study(self.read(number))
         study.sampler = TPESampler(seed=number, n_startup_trials=STARTUP)  # by the number: a search that is taken up goes on as it would have
         return study.ask(self.space).params

@@ -25,7 +25,14 @@ class MoPoESettings:
     modality_weights: str = weights_setting()
 
 
-@register("mopoe", settings=MoPoESettings, source="Sutter et al. 2021, arXiv 2105.02470", title="MoPoE", incomplete=True)
+@register(
+    "mopoe",
+    settings=MoPoESettings,
+    source="Sutter et al. 2021, arXiv 2105.02470",
+    title="MoPoE",
+    presets={"cpu": {"beta": 1.249, "likelihood_scale": 0.1062}},  # chosen on MNIST-SVHN, results/published/tuning
+    incomplete=True,
+)
 class MoPoE(GaussianMVAE):
     """The posterior is the uniform mixture of the products q_S of all non-empty subsets S of modalities.
 

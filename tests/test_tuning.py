@@ -12,6 +12,7 @@ from mmbench.job import Job
 from mmbench.records import LOOK
 from mmbench.search import PrunedError, Search, objective
 from models.errors import InputError
+from models.mmvae import MMVAESettings
 from models.settings import check_class, search_space, setting
 
 optuna = pytest.importorskip("optuna", reason="the extra 'tune' is not installed")
@@ -99,6 +100,13 @@ def test_trials_begin_with_the_defaults_stay_in_range_and_can_be_drawn_again(sea
         assert replace(run.config.settings, **{name: getattr(runs[0].config.settings, name) for name in space}) == runs[0].config.settings
     assert search.run(4).config == search.run(4).config  # drawn from what is on disk: another sitting draws the same
     assert search.run(2).config == runs[2].config  # as it was begun
+
+
+def test_the_first_trial_has_the_defaults_where_the_preset_has_what_a_search_chose(tmp_path):
+    job = Job.from_options("mmvae", "digits", "cpu", "0", ["steps=100", "samples=2"], results=tmp_path)
+    (config,) = job.configs
+    assert config.settings.likelihood_scale != MMVAESettings().likelihood_scale
+    assert Search(job, config, load_data("digits").held_out()).run(0).config.settings == MMVAESettings(samples=2)
 
 
 def test_a_trial_below_the_median_at_the_same_step_is_given_up(search):
