@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from functools import cache
 from types import SimpleNamespace
 
 import pytest
@@ -26,6 +27,16 @@ def own_cache(tmp_path_factory):
             del os.environ[key]
         else:
             os.environ[key] = value
+
+
+@pytest.fixture(scope="session", autouse=True)
+def street_digits():
+    """Every run on the embedded data set has the same images: the process renders them once."""
+    from mmbench.data import digits
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digits, "_street", cache(digits._street))
+        yield
 
 
 @pytest.fixture(scope="session")
