@@ -129,7 +129,7 @@ class MakeRun:
         )
 
     def looked(self, run: Run, step: int, metrics: dict[str, float]) -> None:
-        """Called with what a look after `step` found; what it raises makes the run a failed one."""
+        """Called with what a look after `step` found, once the history has it; what it raises makes the run a failed one."""
 
     def _train(self, run: Run, model: MultimodalModel, board: Board, console: Console, stop: Stop) -> Trainer:
         config = run.config
@@ -141,6 +141,8 @@ class MakeRun:
                 task.update(step, f"loss {row['loss']:.1f}")
                 board.add_row(row)
                 notes.note(step)
+                if metrics := {name.removeprefix(LOOK): value for name, value in row.items() if name.startswith(LOOK)}:
+                    self.looked(run, step, metrics)
 
             def stopped() -> bool:
                 return stop.signal is not None
@@ -149,9 +151,7 @@ class MakeRun:
 
             def look(step: int) -> dict[str, float]:
                 found = evaluate_run(model, looking[1], self.references, looking[0], LOOKED, console, stop).metrics
-                known = {name: value for name, value in found.items() if value is not None}
-                self.looked(run, step, known)
-                return {f"{LOOK}{name}": value for name, value in known.items()}
+                return {f"{LOOK}{name}": value for name, value in found.items() if value is not None}
 
             where = run.folder.checkpoint, run.hash, config.precision
             trainer = Trainer(model, batches, config.training, *where, report, stopped, console.say, look, self.job.looks)

@@ -157,6 +157,18 @@ def test_tune_from_the_command_line_and_again(invoke, tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.rglob("metrics.json")} == files
 
 
+def test_a_trial_that_is_given_up_keeps_the_look_that_ended_it(invoke, tmp_path, monkeypatch):
+    def check(search, number, step, metrics):
+        if step == 4:
+            raise PrunedError("on purpose")
+
+    monkeypatch.setattr(Search, "check", check)
+    assert invoke("tune", "--models", "mopoe", *SMOKE, "--trials", "1", "--results", tmp_path).code == 0
+    (row,) = pd.read_csv(tmp_path / "digits" / "smoke" / "trials.csv").to_dict("records")
+    assert (row["state"], row["last_look"]) == ("pruned", 4)
+    assert 0 <= row["last_objective"] <= 1
+
+
 def test_what_cannot_be_searched_is_said(invoke, tmp_path):
     result = invoke("tune", "--models", "mdae", *SMOKE, "--results", str(tmp_path))
     assert result.code == 2
