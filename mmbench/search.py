@@ -190,14 +190,15 @@ class Search:
     def _draw(self, number: int) -> dict[str, Any]:
         """The searched settings of trial `number`.
 
-        Those of trial 0 are the model's defaults, whatever the preset has; the others come from a tree-structured Parzen estimator
-        (Bergstra et al. 2011).
+        Those of trial 0 are the model's defaults, whatever the preset has, but for what --set says; the others come from a
+        tree-structured Parzen estimator (Bergstra et al. 2011).
         """
         from optuna.samplers import TPESampler
 
         if number == 0:
-            defaults = self.config.entry.settings()
-            return {name: getattr(defaults, name) for name in self.space}
+            defaults, chosen = self.config.entry.settings(), self.config.entry.presets.get(self.config.preset, {})
+            replaced = [name for name, value in chosen.items() if name in self.space and getattr(self.config.settings, name) == value]  # not by --set
+            return {name: getattr(defaults, name) for name in replaced}
         study = self._study(self.read(number))
         study.sampler = TPESampler(seed=number, n_startup_trials=STARTUP)  # by the number: a search that is taken up goes on as it would have
         return study.ask(self.space).params

@@ -107,6 +107,8 @@ def test_the_first_trial_has_the_defaults_where_the_preset_has_what_a_search_cho
     (config,) = job.configs
     assert config.settings.likelihood_scale != MMVAESettings().likelihood_scale
     assert Search(job, config, load_data("digits").held_out()).run(0).config.settings == MMVAESettings(samples=2)
+    job = Job.from_options("mmvae", "digits", "cpu", "0", ["steps=100", "likelihood_scale=0.3"], results=tmp_path / "set")
+    assert Search(job, job.configs[0], load_data("digits").held_out()).run(0).config.settings == MMVAESettings(likelihood_scale=0.3)
 
 
 def test_a_trial_below_the_median_at_the_same_step_is_given_up(search):
