@@ -30,7 +30,7 @@ from models.registry import load_model_file
 
 DIAGNOSTICS = Path("samples/diagnostics.json")  # in the run's folder
 
-__all__ = ["anchor_tuples", "evaluate_folders", "evaluate_run", "write_evaluation"]
+__all__ = ["FinishedRun", "anchor_tuples", "evaluate_folders", "evaluate_run", "finished_runs", "write_evaluation"]
 
 
 def evaluate_run(
@@ -158,7 +158,7 @@ def evaluate_folders(
     check_cache()
     with Stop() as stop:
         try:
-            runs = _finished_runs(paths, data_dir)
+            runs = finished_runs(paths, data_dir)
             wanted = {run.config.preset: pick_metrics(metrics, get_preset(run.config.preset), inception_weights) for run in runs}
             references: dict[Hashable, References] = {}
             for run in runs:
@@ -180,7 +180,7 @@ def evaluate_folders(
 
 
 @dataclass(frozen=True)
-class _Finished:
+class FinishedRun:
     """A finished run with the data that it was trained on."""
 
     folder: RunFolder
@@ -203,8 +203,12 @@ class _Finished:
         return model
 
 
-def _finished_runs(paths: Sequence[Path], data_dir: Path | None) -> list[_Finished]:
-    """The runs in `paths`, every one of them checked: its configuration, data and checkpoint, and that metrics can be written to it."""
+def finished_runs(paths: Sequence[Path], data_dir: Path | None) -> list[FinishedRun]:
+    """The runs in `paths`, every one of them checked: its configuration, data and checkpoint, and that metrics can be written to it.
+
+    Raises:
+        InputError: for a folder without a finished run and its checkpoint, or data or code other than the run's.
+    """
     folders = [RunFolder(Path(os.path.realpath(path))) for path in dict.fromkeys(paths)]
     configs = [_stored_config(folder) for folder in folders]
     data = {key: load_data(key[0], data_dir, key[1]) for key in dict.fromkeys((config.dataset, config.data) for config in configs)}
@@ -215,7 +219,7 @@ def _finished_runs(paths: Sequence[Path], data_dir: Path | None) -> list[_Finish
     return runs
 
 
-def _finished_run(folder: RunFolder, config: RunConfig, data: MultimodalData) -> _Finished:
+def _finished_run(folder: RunFolder, config: RunConfig, data: MultimodalData) -> FinishedRun:
     """The run, if `data` are the data that it was trained on."""
     stored, decisive, hash = folder.config, config.decisive(data), config.hash(data)
     assert stored is not None
@@ -227,7 +231,7 @@ def _finished_run(folder: RunFolder, config: RunConfig, data: MultimodalData) ->
         elif stored.get("code") != decisive.get("code"):
             remedy = "Give its model's file, as it was, with --model-file."
         raise InputError(f"The run in {folder.path} was made with other data, code or settings: {'; '.join(keys) or 'its hash'}. {remedy}")
-    return _Finished(folder, config, data, hash, stored["seed"])
+    return FinishedRun(folder, config, data, hash, stored["seed"])
 
 
 def _stored_config(folder: RunFolder) -> RunConfig:

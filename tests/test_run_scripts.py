@@ -1,5 +1,7 @@
 """The scripts of benchmarks/ that work on finished runs: the cross-check against MultiVae's models, and what many runs cost."""
 
+import json
+import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -7,13 +9,14 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 from scipy import stats
 from test_report import edit, write_run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the scripts are no part of the installation
 
-from benchmarks import cross_check, many_runs
+from benchmarks import class_averages, cross_check, many_runs
 from mmbench.adapters.multivae import ENTRIES
 from mmbench.report.results import find_runs
 from models.errors import InputError
@@ -112,3 +115,44 @@ def test_synthetic_runs_are_runs(tmp_path):
 def test_what_runs_hold_in_memory_grows_with_their_number(tmp_path):
     few, many = (many_runs.measure_plan(tmp_path / str(runs), runs) for runs in (4, 40))
     assert 0 < few["MiB"] < many["MiB"] < 20 * few["MiB"]
+
+
+def test_averages_of_a_class_by_hand():
+    images = torch.zeros(30, 1, 2, 2, dtype=torch.uint8)
+    labels = torch.arange(10).repeat(3)
+    images[labels == 4, 0, 0, 0] = torch.tensor([0, 51, 255], dtype=torch.uint8)
+    mean, median = (class_averages.class_averages(images, labels, how) for how in ("mean", "median"))
+    assert mean[4, 0, 0, 0].item() == pytest.approx(0.4)
+    assert median[4, 0, 0, 0].item() == pytest.approx(0.2)
+    assert mean.sum().item() == pytest.approx(0.4)
+    found = class_averages.describe(mean, torch.tensor([1, 1, 1, 2]), torch.tensor([1, 2, 3, 2]), median)
+    # one pixel of four, 0.4 in one of ten classes and 0 in the others: 0.4 sqrt(0.1 - 0.01) = 0.12
+    assert found == pytest.approx({"accuracy": 0.5, "commonest": 0.75, "spread": 0.03, "correlation": 1.0})
+    flipped = class_averages.describe(1 - mean, torch.tensor([1]), torch.tensor([1]), median)
+    assert flipped["correlation"] == pytest.approx(-1.0)
+
+
+def test_averages_of_finished_runs_stand_beside_real_ones(finished, tmp_path):
+    folder = tmp_path / "digits" / "smoke"
+    for name in ("cnf-mvae", "mopoe"):
+        shutil.copytree(finished.path / "digits" / "smoke" / name, folder / name)
+    done = CliRunner().invoke(class_averages.main, [str(folder)])
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv(folder / "class-averages.csv")
+    real = table[table["seed"].isna()]
+    assert list(real["images"]) == ["real, median", "real, mean"] * 2
+    assert list(real["correlation"][::2]) == pytest.approx([1.0, 1.0])
+    models = table.dropna()
+    assert list(models["images"]) == ["mopoe"] * 2 + ["cnf-mvae"] * 2
+    assert list(models["target"]) == ["street", "handwritten"] * 2
+    for name, rows in models.groupby("images"):  # with the mean of the latent: what the run's own metrics say
+        metrics = json.loads((folder / name / "seed-0" / "metrics.json").read_text())["metrics"]
+        said = [metrics[f"cross_coherence/{row.source}->{row.target}/mean"] for row in rows.itertuples()]
+        assert list(rows["accuracy"]) == pytest.approx(said, abs=1e-5)
+
+
+def test_averages_take_runs_with_checkpoints(tmp_path):
+    write_run(tmp_path, "mopoe", 0)
+    done = CliRunner().invoke(class_averages.main, [str(tmp_path)])
+    assert done.exit_code == 2
+    assert "no finished run with its checkpoint" in " ".join(done.output.split())

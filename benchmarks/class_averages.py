@@ -1,0 +1,106 @@
+"""Why cross coherence can stay at chance: what generated images keep of the class of their condition, beside averages of real images.
+
+python benchmarks/class_averages.py RESULTS/mnist-svhn/cpu --data-dir DATA    # writes class-averages.csv there
+
+Partners share the class and nothing else, so what minimises an expected error over them is an average of a class: its pixelwise median
+(Laplace likelihood) or mean (Gaussian). Ten images, the averages of real train images or of what a model makes of the latent means of
+test images, are compared in what tells them apart:
+
+accuracy     share of single outputs in which the judge finds the class of the condition (real: of the ten averages themselves)
+commonest    share of the class that the judge finds most often among them
+spread       standard deviation over the ten class means of a pixel, averaged over pixels; pixels are in [0, 1]
+correlation  of the ten class means with the ten real medians, over classes and pixels, both without their mean over classes
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import permutations
+from pathlib import Path
+
+import click
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from metrics import judges
+from metrics.images import as_float
+from mmbench.data.base import MultimodalData
+from mmbench.evaluation import FinishedRun, finished_runs
+from mmbench.references import make_references
+from mmbench.report.results import find_runs
+from models.errors import InputError
+
+BATCH = 500
+
+
+def class_averages(images: Tensor, labels: Tensor, how: str) -> Tensor:
+    """(10, C, H, W) float pixelwise "mean" or "median" of the (N, C, H, W) images of each class; of an even number the lower of two medians."""
+    groups = [as_float(images[labels == digit]) for digit in range(judges.CLASSES)]
+    return torch.stack([group.mean(0) if how == "mean" else group.median(0).values for group in groups])
+
+
+def describe(averages: Tensor, found: Tensor, labels: Tensor, medians: Tensor) -> dict[str, float]:
+    """The columns above.
+
+    Args:
+        averages, medians: (10, C, H, W), of what is described and of real images.
+        found, labels: (N,) the judge's classes of single images and those of their conditions.
+    """
+    apart, real = ((ten - ten.mean(0)).flatten() for ten in (averages, medians))
+    return {
+        "accuracy": (found == labels).float().mean().item(),
+        "commonest": found.bincount().max().item() / len(found),
+        "spread": averages.std(0, correction=0).mean().item(),
+        "correlation": torch.corrcoef(torch.stack([apart, real]))[0, 1].item(),
+    }
+
+
+def real_rows(data: MultimodalData, networks: Mapping[str, nn.Module]) -> Iterator[dict[str, object]]:
+    """The averages of the train images of every modality."""
+    for name in _images(data):
+        images, labels = data.train.labelled[name]
+        medians = class_averages(images, labels, "median")
+        for how in ("median", "mean"):
+            averages = class_averages(images, labels, how)
+            found = judges.predict(networks[name], averages)
+            yield {"images": f"real, {how}", "target": name, **describe(averages, found, torch.arange(judges.CLASSES), medians)}
+
+
+@torch.inference_mode()
+def model_rows(run: FinishedRun, networks: Mapping[str, nn.Module]) -> Iterator[dict[str, object]]:
+    """What a run makes of the latent mean of every test image, for every ordered pair of modalities."""
+    model = run.model().eval()
+    for source, target in permutations(_images(run.data), 2):
+        conditions, labels = run.data.test.labelled[source]
+        outputs = torch.cat([model.translate({source: as_float(part)}, [target])[target] for part in conditions.split(BATCH)])
+        found = judges.predict(networks[target], outputs)
+        real = class_averages(*run.data.train.labelled[target], "median")
+        row = {"images": run.folder.path.parent.name, "seed": run.seed, "source": source, "target": target}
+        yield {**row, **describe(class_averages(outputs, labels, "mean"), found, labels, real)}
+
+
+def _images(data: MultimodalData) -> list[str]:
+    """Its modalities but texts, which have no averages."""
+    return [m.name for m in data.modalities if not m.symbols]
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True))
+@click.option("--data-dir", type=click.Path(path_type=Path), envvar="MMBENCH_DATA", help="Where the images are.")
+def main(folder: Path, data_dir: Path | None) -> None:
+    """Write class-averages.csv of the finished runs in FOLDER, a <dataset>/<preset> of results with checkpoints, into it."""
+    try:
+        runs = finished_runs([run.folder for run in find_runs(folder) if run.state == "done" and (run.folder / "checkpoint.pt").exists()], data_dir)
+        if not runs:
+            raise InputError(f"{folder} holds no finished run with its checkpoint. Checkpoints are not published: make the runs first.")
+        data, protocol = runs[0].data, runs[0].config.protocol
+        networks = make_references(data, protocol, ["coherence"]).judges
+    except InputError as error:
+        raise click.UsageError(str(error)) from None
+    rows = [*real_rows(data, networks), *(row for run in runs for row in model_rows(run, networks))]
+    table = pd.DataFrame(rows, columns=["images", "seed", "source", "target", "accuracy", "commonest", "spread", "correlation"])
+    table.astype({"seed": "Int64"}).to_csv(folder / "class-averages.csv", index=False, float_format="%.6g", lineterminator="\n")
+    click.echo(table.to_string(index=False, na_rep=""))
+
+
+if __name__ == "__main__":
+    main()
