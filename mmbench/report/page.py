@@ -9,6 +9,7 @@ from typing import TypeAlias
 from urllib.parse import quote
 
 from mmbench.report.charts import Picture, draw_charts
+from mmbench.report.claims import claims_csv, claims_markdown, find_claims
 from mmbench.report.curves import draw_curves
 from mmbench.report.figures import cross_panel, draw_panels, joint_panel
 from mmbench.report.html import build_html
@@ -30,7 +31,7 @@ _HEADINGS = {"1": "Coherence", "1b": "Coherence of every direction", "2": "Quali
 
 
 def build_report(runs: Sequence[Run], tables: Sequence[Table]) -> dict[str, bytes]:
-    """The files of a report by name: tables (CSV, Markdown, LaTeX), figure3.png, samples-<model>.png, training.png, charts, README.md, report.html.
+    """The files of a report by name: tables, the paper's claims, figure3.png, samples-<model>.png, training.png, charts, README.md, report.html.
 
     Args:
         runs: those of one preset folder, in the order of `find_runs`.
@@ -52,6 +53,11 @@ def build_report(runs: Sequence[Run], tables: Sequence[Table]) -> dict[str, byte
         text = to_markdown(table)
         files |= {f"{name}.csv": to_csv(table).encode(), f"{name}.md": text.encode(), f"{name}.tex": to_latex(table).encode()}
         page += [f"## {_HEADINGS[table.number]}", "", text, f"As [CSV]({name}.csv) (raw numbers) and [LaTeX]({name}.tex).", ""]
+    claims = find_claims(tables)
+    if claims:
+        text = claims_markdown(claims)
+        files |= {"claims.csv": claims_csv(claims).encode(), "claims.md": text.encode()}
+        page += ["## The paper's claim", "", text, "As [CSV](claims.csv) (raw numbers).", ""]
     page += ["## Figure 3", ""]
     if shown:
         files["figure3.png"], caption = _figure3(shown)
