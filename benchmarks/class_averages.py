@@ -8,8 +8,9 @@ test images, are compared in what tells them apart:
 
 accuracy     share of single outputs in which the judge finds the class of the condition (real: of the ten averages themselves)
 commonest    share of the class that the judge finds most often among them
-spread       standard deviation over the ten class means of a pixel, averaged over pixels; pixels are in [0, 1]
-correlation  of the ten class means with the ten real medians, over classes and pixels, both without their mean over classes
+spread       standard deviation of a pixel over the ten averages, averaged over pixels, which are in [0, 1]
+correlation  of the ten averages with the ten real medians, over classes and pixels, each side without its mean over classes; of outputs that
+             ignore their condition it is that of rounding, beside a spread of some 1e-8
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,18 +24,17 @@ from torch import Tensor, nn
 
 from metrics import judges
 from metrics.images import as_float
+from metrics.one_pass import BATCH
 from mmbench.data.base import MultimodalData
 from mmbench.evaluation import FinishedRun, finished_runs
 from mmbench.references import make_references
 from mmbench.report.results import find_runs
 from models.errors import InputError
 
-BATCH = 500
-
 
 def class_averages(images: Tensor, labels: Tensor, how: str) -> Tensor:
     """(10, C, H, W) float pixelwise "mean" or "median" of the (N, C, H, W) images of each class; of an even number the lower of two medians."""
-    groups = [as_float(images[labels == digit]) for digit in range(judges.CLASSES)]
+    groups = (as_float(images[labels == digit]) for digit in range(judges.CLASSES))
     return torch.stack([group.mean(0) if how == "mean" else group.median(0).values for group in groups])
 
 
@@ -54,33 +54,26 @@ def describe(averages: Tensor, found: Tensor, labels: Tensor, medians: Tensor) -
     }
 
 
-def real_rows(data: MultimodalData, networks: Mapping[str, nn.Module]) -> Iterator[dict[str, object]]:
+def real_rows(data: MultimodalData, networks: Mapping[str, nn.Module], medians: Mapping[str, Tensor]) -> Iterator[dict[str, object]]:
     """The averages of the train images of every modality."""
-    for name in _images(data):
-        images, labels = data.train.labelled[name]
-        medians = class_averages(images, labels, "median")
-        for how in ("median", "mean"):
-            averages = class_averages(images, labels, how)
+    for name, median in medians.items():
+        for how, averages in (("median", median), ("mean", class_averages(*data.train.labelled[name], "mean"))):
             found = judges.predict(networks[name], averages)
-            yield {"images": f"real, {how}", "target": name, **describe(averages, found, torch.arange(judges.CLASSES), medians)}
+            yield {"of": f"real, {how}", "target": name, **describe(averages, found, torch.arange(judges.CLASSES), median)}
 
 
 @torch.inference_mode()
-def model_rows(run: FinishedRun, networks: Mapping[str, nn.Module]) -> Iterator[dict[str, object]]:
+def model_rows(run: FinishedRun, networks: Mapping[str, nn.Module], medians: Mapping[str, Tensor]) -> Iterator[dict[str, object]]:
     """What a run makes of the latent mean of every test image, for every ordered pair of modalities."""
     model = run.model().eval()
-    for source, target in permutations(_images(run.data), 2):
+    for source, target in permutations(medians, 2):
         conditions, labels = run.data.test.labelled[source]
         outputs = torch.cat([model.translate({source: as_float(part)}, [target])[target] for part in conditions.split(BATCH)])
         found = judges.predict(networks[target], outputs)
-        real = class_averages(*run.data.train.labelled[target], "median")
-        row = {"images": run.folder.path.parent.name, "seed": run.seed, "source": source, "target": target}
-        yield {**row, **describe(class_averages(outputs, labels, "mean"), found, labels, real)}
-
-
-def _images(data: MultimodalData) -> list[str]:
-    """Its modalities but texts, which have no averages."""
-    return [m.name for m in data.modalities if not m.symbols]
+        if not outputs.isfinite().all():
+            raise InputError(f"The model of {run.folder.path} generates {target} that is not finite: train it again.")
+        row = {"of": run.folder.path.parent.name, "seed": run.seed, "source": source, "target": target}
+        yield {**row, **describe(class_averages(outputs, labels, "mean"), found, labels, medians[target])}
 
 
 @click.command()
@@ -92,13 +85,17 @@ def main(folder: Path, data_dir: Path | None) -> None:
         runs = finished_runs([run.folder for run in find_runs(folder) if run.state == "done" and (run.folder / "checkpoint.pt").exists()], data_dir)
         if not runs:
             raise InputError(f"{folder} holds no finished run with its checkpoint. Checkpoints are not published: make the runs first.")
+        if len({run.shared for run in runs}) > 1:
+            raise InputError(f"The runs in {folder} have different data or judges: name one <dataset>/<preset> of results.")
         data, protocol = runs[0].data, runs[0].config.protocol
         networks = make_references(data, protocol, ["coherence"]).judges
+        images = [m.name for m in data.modalities if not m.symbols]  # texts have no averages
+        medians = {name: class_averages(*data.train.labelled[name], "median") for name in images}
+        rows = [*real_rows(data, networks, medians), *(row for run in runs for row in model_rows(run, networks, medians))]
     except InputError as error:
         raise click.UsageError(str(error)) from None
-    rows = [*real_rows(data, networks), *(row for run in runs for row in model_rows(run, networks))]
-    table = pd.DataFrame(rows, columns=["images", "seed", "source", "target", "accuracy", "commonest", "spread", "correlation"])
-    table.astype({"seed": "Int64"}).to_csv(folder / "class-averages.csv", index=False, float_format="%.6g", lineterminator="\n")
+    table = pd.DataFrame(rows, columns=["of", "seed", "source", "target", "accuracy", "commonest", "spread", "correlation"]).astype({"seed": "Int64"})
+    table.to_csv(folder / "class-averages.csv", index=False, float_format="%.6g", lineterminator="\n")
     click.echo(table.to_string(index=False, na_rep=""))
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 
 from mmbench.adapters.multivae import DASHED
 from mmbench.report.compare import differences
-from mmbench.report.leaderboard import LEVEL, welch
+from mmbench.report.leaderboard import LEVEL
 from mmbench.report.provenance import disagreements
 from mmbench.report.results import Run, find_runs, read_history
 from models.errors import InputError
@@ -70,8 +70,7 @@ def cross_check(ours: Sequence[Run], theirs: Sequence[Run]) -> pd.DataFrame:
     rows = [_first_losses(*([run for run in side if run.model == name] for side in (ours, theirs))) for name in names]
     for row in (row for table in differences(ours, theirs).values() for row in table if row.column.better and row.value is not None):
         found = {"model": row.title, "quantity": f"{row.column.group} {row.column.part}".strip(), "unit": row.column.unit}
-        p = None if row.error is None else welch(list(row.a.values.values()), list(row.b.values.values()))
-        rows.append(found | {"ours": row.a.mean, "theirs": row.b.mean, "difference": row.value, "error": row.error, "p": p})
+        rows.append(found | {"ours": row.a.mean, "theirs": row.b.mean, "difference": row.value, "error": row.error, "p": row.p})
     return pd.DataFrame(rows).sort_values("model", kind="stable", ignore_index=True)
 
 

@@ -1,4 +1,4 @@
-"""The scripts of benchmarks/ that work on finished runs: the cross-check against MultiVae's models, and what many runs cost."""
+"""The scripts of benchmarks/ that work on finished runs: the cross-check against MultiVae's models, averages of classes, and what many runs cost."""
 
 import json
 import shutil
@@ -140,12 +140,13 @@ def test_averages_of_finished_runs_stand_beside_real_ones(finished, tmp_path):
     assert done.exit_code == 0, done.output
     table = pd.read_csv(folder / "class-averages.csv")
     real = table[table["seed"].isna()]
-    assert list(real["images"]) == ["real, median", "real, mean"] * 2
-    assert list(real["correlation"][::2]) == pytest.approx([1.0, 1.0])
+    assert list(real["of"]) == ["real, median", "real, mean"] * 2
+    assert (real["spread"] > 0.005).all()
+    assert (real["correlation"][1::2] > 0.5).all()  # of means with medians
     models = table.dropna()
-    assert list(models["images"]) == ["mopoe"] * 2 + ["cnf-mvae"] * 2
+    assert list(models["of"]) == ["mopoe"] * 2 + ["cnf-mvae"] * 2
     assert list(models["target"]) == ["street", "handwritten"] * 2
-    for name, rows in models.groupby("images"):  # with the mean of the latent: what the run's own metrics say
+    for name, rows in models.groupby("of"):  # with the mean of the latent: what the run's own metrics say
         metrics = json.loads((folder / name / "seed-0" / "metrics.json").read_text())["metrics"]
         said = [metrics[f"cross_coherence/{row.source}->{row.target}/mean"] for row in rows.itertuples()]
         assert list(rows["accuracy"]) == pytest.approx(said, abs=1e-5)

@@ -1,7 +1,6 @@
-"""The paper's claim, column by column: by how much its model leads the best of its baselines there and here, and whether that is chance.
+"""The paper's claims: in every column of its tables its model leads each baseline. By how much it does so here, in how many standard errors.
 
-A lead is positive where the paper's model is the better one, whichever direction is better. The best of the paper's baselines is chosen per
-column, in the paper among those that were run here, and here among those with a value: being chosen flatters it a little in the test.
+A lead is positive where the paper's model is the better one, whichever direction is better. Runs under a --label are variants, and no part of this.
 """
 
 import csv
@@ -11,155 +10,151 @@ from dataclasses import dataclass
 
 from mmbench.report import paper
 from mmbench.report.compare import Difference
-from mmbench.report.leaderboard import LEVEL, name_of, welch
-from mmbench.report.render import escape_markdown
-from mmbench.report.tables import Column, Row, Table
+from mmbench.report.leaderboard import LEVEL, name_of
+from mmbench.report.render import decimal, escape_markdown
+from mmbench.report.tables import Cell, Column, Table
 
 __all__ = ["Claim", "claims_csv", "claims_markdown", "find_claims"]
 
 *BASELINES, PROPOSED = paper.MODELS
 _HEAD = (
-    *("metric", "unit", "paper", "paper_rival", "paper_rival_value", "paper_lead"),
-    *("mean", "rival", "rival_mean", "lead", "standard_error", "p", "verdict"),
+    "metric",
+    "unit",
+    "baseline",
+    "paper",
+    "paper_baseline",
+    "paper_lead",
+    "mean",
+    "n",
+    "baseline_mean",
+    "baseline_n",
+    "lead",
+    "standard_error",
+    "p",
 )
+_ABSENT = Cell({}, note="there is no such run.")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One column in which the paper says that its model leads.
+    """One column.
 
     Attributes:
         column: the metric.
-        proposed: the row of the paper's model.
-        index: of the column in its table, and so of its cell in a row.
-        paper_rival: the best baseline in the paper.
-        rival: the best baseline here; None where no baseline or not the paper's model has a value.
+        paper: model name -> what the paper reports, for its model and each baseline.
+        against: baseline -> the paper's model minus it, here; either side may lack values.
     """
 
     column: Column
-    proposed: Row
-    index: int
-    paper_rival: Row
-    rival: Row | None
+    paper: dict[str, float]
+    against: dict[str, Difference]
 
     @property
-    def _sign(self) -> int:
+    def sign(self) -> int:
+        """Of a difference that is a lead."""
         return -1 if self.column.better == "lower" else 1
 
     @property
-    def paper_lead(self) -> float:
-        return self._sign * (_reported(self.proposed, self.index) - _reported(self.paper_rival, self.index))
+    def rival(self) -> str:
+        """The best baseline in the paper."""
+        return max(BASELINES, key=lambda name: self.sign * self.paper[name])
 
-    @property
-    def difference(self) -> Difference | None:
-        """The paper's model against the best baseline here."""
-        if self.rival is None:
-            return None
-        row = self.proposed
-        return Difference(row.model, row.label, row.name, self.column, row.cells[self.index], self.rival.cells[self.index])
+    def lead(self, name: str) -> float | None:
+        """Over a baseline, here; None where one of the two has no value."""
+        value = self.against[name].value
+        return None if value is None else self.sign * value
 
-    @property
-    def lead(self) -> float | None:
-        found = self.difference
-        return None if found is None or found.value is None else self._sign * found.value
-
-    @property
-    def p(self) -> float | None:
-        """Of Welch's two-sided test over seeds; None where one side has fewer than two."""
-        found = self.difference
-        if found is None or found.error is None:
-            return None
-        return welch(list(found.a.values.values()), list(found.b.values.values()))
+    def paper_lead(self, name: str) -> float:
+        return self.sign * (self.paper[PROPOSED] - self.paper[name])
 
     @property
     def verdict(self) -> str:
-        if self.lead is None:
+        """Ahead of all baselines with p <= LEVEL each, behind some, or what else is the case."""
+        behind, near, untested, absent = [], [], [], []
+        for name, found in self.against.items():
+            title, lead = paper.MODELS[name], self.lead(name)
+            if lead is None:
+                absent.append(title)
+            elif found.p is None:
+                untested.append(title)
+            elif found.p > LEVEL:
+                near.append(title)
+            elif lead < 0:
+                behind.append(title)
+        if len(absent) == len(self.against):
             return "no value"
-        if self.p is None:
-            return "not tested: one seed"
-        if self.p > LEVEL:
-            return "undecided"
-        return "holds" if self.lead > 0 else "does not hold"
+        parts = [("behind", behind), ("undecided against", near), ("not tested against", untested), ("without", absent)]
+        said = [f"{word} {', '.join(titles)}" for word, titles in parts if titles]
+        if not (behind or near or untested):
+            said.insert(0, "ahead")
+        return "; ".join(said)
 
 
-def find_claims(tables: Sequence[Table]) -> list[Claim]:
-    """The paper's claims on the models in these tables: none where its model or all of its baselines are absent, or the data are others."""
-    return [claim for table in tables for claim in _claims(table)]
+def find_claims(tables: Sequence[Table], dataset: str) -> list[Claim]:
+    """The paper's claims on the models in these tables: none where its model or every baseline is absent, or the data are others."""
+    return [claim for table in tables for claim in _claims(table, dataset)]
 
 
-def _claims(table: Table) -> Iterator[Claim]:
+def _claims(table: Table, dataset: str) -> Iterator[Claim]:
     rows = {row.model: row for row in table.rows if not row.label}
-    if PROPOSED not in rows:
+    if PROPOSED not in rows or not any(name in rows for name in BASELINES):
         return
-    proposed = rows[PROPOSED]
+    ours = rows[PROPOSED]
     for index, column in enumerate(table.columns):
-        baselines = [rows[name] for name in BASELINES if name in rows and rows[name].cells[index].paper is not None]
-        if proposed.cells[index].paper is None or not baselines:
+        reported = {name: value for name in paper.MODELS if (value := paper.reported(dataset, name, column.metric)) is not None}
+        if ours.cells[index].paper is None or len(reported) < len(paper.MODELS):  # training on part of the items has no figure in the paper
             continue
-        best = max if column.better == "higher" else min
-        with_value = [row for row in baselines if row.cells[index].values] if proposed.cells[index].values else []
-        yield Claim(
-            column,
-            proposed,
-            index,
-            best(baselines, key=lambda row: _reported(row, index)),
-            best(with_value, key=lambda row: row.cells[index].mean) if with_value else None,
-        )
+        cells = {name: rows[name].cells[index] if name in rows else _ABSENT for name in BASELINES}
+        yield Claim(column, reported, {name: Difference(PROPOSED, "", ours.name, column, ours.cells[index], cell) for name, cell in cells.items()})
 
 
-def _reported(row: Row, index: int) -> float:
-    found = row.cells[index].paper
-    assert found is not None  # rows without a figure were left out
-    return found
-
-
-def claims_markdown(claims: Sequence[Claim]) -> str:
-    """A table of the claims, a row per column of tables 1-3, and how it is read."""
-    name = escape_markdown(claims[0].proposed.name)
+def claims_markdown(claims: Sequence[Claim], table: Table) -> str:
+    """The claims, a row per column, how they are read, and what they rest on: the protocol and any warning of `table`, one of theirs."""
+    ours = paper.MODELS[PROPOSED]
+    heads = ["Column", f"Paper: lead of {ours} over the best", *(f"Here: over {paper.MODELS[name]}" for name in BASELINES), f"Here {ours} is"]
+    notes = dict.fromkeys(cell.note for claim in claims for found in claim.against.values() for cell in (found.a, found.b) if not cell.values)
     lines = [
-        f"{name} against the best of the paper's baselines that were run here. Lead: {name} minus that baseline, the other way round where lower is "
-        f"better; ± its standard error over seeds, and how many of those it is. p: Welch's two-sided test, without a correction for the number "
-        f"of columns; holds: a lead with p ≤ {LEVEL:g}; undecided: p > {LEVEL:g}. Shares in per cent.",
+        f"Leads of {ours}: its figure minus the baseline's, the other way round where lower is better; shares in per cent. Here: difference of means "
+        "± its standard error over training seeds, and in parentheses how many of those it is; the paper gives no uncertainty. Ahead: of every "
+        f"baseline, each with p ≤ {LEVEL:g} in Welch's two-sided test over seeds; behind: the other way round; undecided: p > {LEVEL:g}; not tested: "
+        "fewer than two seeds on a side. No correction for the number of columns. All of this budget, not of the paper's where they differ.",
         "",
-        f"| Column | Paper: {name} | best baseline | lead | Here: {name} | best baseline | lead | in standard errors | p | The paper's claim |",
-        f"| :-- |{' --: |' * 8} :-- |",
+        f"| {' | '.join(heads)} |",
+        f"| :-- |{' --: |' * (len(heads) - 2)} :-- |",
+        *(f"| {' | '.join(map(escape_markdown, _fields(claim)))} |" for claim in claims),
+        "",
     ]
-    return "\n".join([*lines, *(f"| {' | '.join(map(escape_markdown, _fields(claim)))} |" for claim in claims)]) + "\n"
+    below = [f"No value: {escape_markdown(note)}" for note in notes if note]
+    below += [f"**Warning.** {escape_markdown(table.warning)}"] if table.warning else []
+    below += [f"Protocol. {escape_markdown(' '.join(table.lines))}"]
+    return "\n".join([*lines, "<br>\n".join(below)]) + "\n"
 
 
 def _fields(claim: Claim) -> list[str]:
     def show(value: float, sign: str = "") -> str:
-        return f"{claim.column.shown(value):{sign}.2f}".replace("-", "\N{MINUS SIGN}")
+        return decimal(claim.column.shown(value), sign)
 
-    fields = [
-        name_of(claim.column),
-        show(_reported(claim.proposed, claim.index)),
-        f"{show(_reported(claim.paper_rival, claim.index))} ({claim.paper_rival.name})",
-        show(claim.paper_lead, "+"),
-    ]
-    found, lead = claim.difference, claim.lead
-    if found is None or lead is None or claim.rival is None:
-        return [*fields, *["—"] * 5, claim.verdict]
-    error = found.error
-    spread = "" if error is None else f" ± {show(error)}"
-    in_errors = "—" if not error else f"{lead / error:+.1f}".replace("-", "\N{MINUS SIGN}")
-    p = "—" if claim.p is None else "< 0.001" if claim.p < 0.001 else f"{claim.p:.3f}"
-    here = [show(found.a.mean), f"{show(found.b.mean)} ({claim.rival.name})", show(lead, "+") + spread, in_errors, p]
-    return [*fields, *here, claim.verdict]
+    fields = [name_of(claim.column), f"{show(claim.paper_lead(claim.rival), '+')} ({paper.MODELS[claim.rival]})"]
+    for name, found in claim.against.items():
+        lead = claim.lead(name)
+        if lead is None:
+            fields.append("—")
+        elif found.error is None or found.error < 1e-12:  # one seed, or seeds without any spread but of rounding
+            fields.append(show(lead, "+"))
+        else:
+            fields.append(f"{show(lead, '+')} ± {show(found.error)} ({decimal(lead / found.error, '+')})")
+    return [*fields, claim.verdict]
 
 
 def claims_csv(claims: Sequence[Claim]) -> str:
-    """One line per column, in the units of metrics.json; models by their registered names."""
+    """One line per column and baseline, in the units of metrics.json; models by their registered names."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(_HEAD)
     for claim in claims:
-        there, found = claim.paper_rival, claim.difference
-        ours, rival = (found.a.mean, found.b.mean) if found else (None, None)
-        fields = [
-            *(claim.column.metric, claim.column.unit),
-            *(_reported(claim.proposed, claim.index), there.model, _reported(there, claim.index), claim.paper_lead),
-            *(ours, claim.rival and claim.rival.model, rival, claim.lead, found and found.error, claim.p, claim.verdict),
-        ]
-        writer.writerow([f"{field:.10g}" if isinstance(field, float) else field for field in fields])
+        for name, found in claim.against.items():
+            sides = [field for cell in (found.a, found.b) for field in (cell.mean if cell.values else None, len(cell.values))]
+            reported = [claim.paper[PROPOSED], claim.paper[name], claim.paper_lead(name)]
+            fields = [claim.column.metric, claim.column.unit, name, *reported, *sides, claim.lead(name), found.error, found.p]
+            writer.writerow([f"{field:.10g}" if isinstance(field, float) else field for field in fields])
     return stream.getvalue()

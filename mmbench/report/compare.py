@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from mmbench.report.leaderboard import welch
 from mmbench.report.provenance import disagreements, spell_value
 from mmbench.report.render import escape_markdown
 from mmbench.report.results import Run
@@ -24,12 +25,12 @@ _ABSENT = Cell({}, note="there is no such run.")
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of one model in two results folders, A and B.
+    """One metric on two sides, A and B: of a model in two results folders, or of two models.
 
     Attributes:
-        model, label, title: of the row.
+        model, label, title: of the row; of A where B is another model.
         column: the metric.
-        a, b: what each holds; at least one of them has values.
+        a, b: what each side holds.
     """
 
     model: str
@@ -46,9 +47,14 @@ class Difference:
 
     @property
     def error(self) -> float | None:
-        """Standard error of the difference of the two means over seeds, sqrt(s_a^2 / n_a + s_b^2 / n_b); None with one seed on a side."""
+        """Standard error of the difference of the two means over seeds, sqrt(s_a^2 / n_a + s_b^2 / n_b); None with fewer than two seeds on a side."""
         counts = len(self.a.values), len(self.b.values)
         return (self.a.std**2 / counts[0] + self.b.std**2 / counts[1]) ** 0.5 if min(counts) > 1 else None
+
+    @property
+    def p(self) -> float | None:
+        """Of Welch's two-sided test over seeds; None with fewer than two seeds on a side."""
+        return None if self.error is None else welch(list(self.a.values.values()), list(self.b.values.values()))
 
     @property
     def note(self) -> str:

@@ -21,6 +21,7 @@ from mmbench.report.diagnostics import draw_confusions, draw_latents, load_diagn
 from mmbench.report.grids import Sheet, cross_grids, joint_sheets, owner
 from mmbench.report.leaderboard import LEVEL, Entry, Leaderboard, name_of
 from mmbench.report.provenance import spell, spell_value
+from mmbench.report.render import decimal
 from mmbench.report.results import Run
 from mmbench.report.sheets import SampleSet
 from mmbench.report.tables import Column, Table
@@ -80,7 +81,7 @@ def build_html(
     cross, strangers = cross_grids(shown)
     loader = PackageLoader("mmbench.report")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"decimal": _decimal, "figures": _figures, "spell_value": spell_value, "duration": duration}
+    environment.filters |= {"decimal": decimal, "figures": _figures, "spell_value": spell_value, "duration": duration}
     environment.globals |= {"name_of": name_of, "owner": owner, "direction": _direction, "arrow": lambda column: _ARROWS[column.better]}
     css, script = (loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
     page = environment.get_template("report.html.j2").render(
@@ -197,19 +198,15 @@ def _figures(entry: Entry) -> dict[str, Any]:
     known = bool(cell.values)
     return {
         "sort": f"{cell.mean:.10g}" if known else "",
-        "mean": _decimal(show(cell.mean)) if known else "",
-        "std": _decimal(show(cell.std)) if len(cell.values) > 1 else "",
-        "paper": "" if cell.paper is None else _decimal(show(cell.paper)),
-        "difference": _decimal(show(cell.mean - cell.paper), "+") if known and cell.paper is not None else "",
+        "mean": decimal(show(cell.mean)) if known else "",
+        "std": decimal(show(cell.std)) if len(cell.values) > 1 else "",
+        "paper": "" if cell.paper is None else decimal(show(cell.paper)),
+        "difference": decimal(show(cell.mean - cell.paper), "+") if known and cell.paper is not None else "",
     }
 
 
 def _direction(column: Column) -> str:
     return f"{column.better} is better" if column.better else "neither direction is better"
-
-
-def _decimal(value: float, sign: str = "") -> str:
-    return f"{value:{sign}.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _split(lines: Sequence[str]) -> dict[str, str]:

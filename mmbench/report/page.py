@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import TypeAlias
 from urllib.parse import quote
 
+from mmbench.report import paper
 from mmbench.report.charts import Picture, draw_charts
 from mmbench.report.claims import claims_csv, claims_markdown, find_claims
 from mmbench.report.curves import draw_curves
@@ -25,7 +26,7 @@ __all__ = ["build_report"]
 
 Shown: TypeAlias = list[tuple[Run, SampleSet]]
 
-_COMPARED = {"mopoe": "MoPoE", "cnf-mvae": "CNF-MVAE"}  # left and right in figure 3
+_COMPARED = ("mopoe", "cnf-mvae")  # left and right in figure 3
 _JOINT, _CROSS = "Joint: same place, same prior draw.", "Cross: conditions above, outputs below."
 _HEADINGS = {"1": "Coherence", "1b": "Coherence of every direction", "2": "Quality of generated samples", "3": "Linear probe"}
 
@@ -53,11 +54,11 @@ def build_report(runs: Sequence[Run], tables: Sequence[Table]) -> dict[str, byte
         text = to_markdown(table)
         files |= {f"{name}.csv": to_csv(table).encode(), f"{name}.md": text.encode(), f"{name}.tex": to_latex(table).encode()}
         page += [f"## {_HEADINGS[table.number]}", "", text, f"As [CSV]({name}.csv) (raw numbers) and [LaTeX]({name}.tex).", ""]
-    claims = find_claims(tables)
+    claims = find_claims(tables, runs[0].dataset)
     if claims:
-        text = claims_markdown(claims)
+        text = claims_markdown(claims, tables[0])
         files |= {"claims.csv": claims_csv(claims).encode(), "claims.md": text.encode()}
-        page += ["## The paper's claim", "", text, "As [CSV](claims.csv) (raw numbers).", ""]
+        page += ["## The paper's claims", "", text, "As [CSV](claims.csv) (raw numbers).", ""]
     page += ["## Figure 3", ""]
     if shown:
         files["figure3.png"], caption = _figure3(shown)
@@ -108,7 +109,7 @@ def _figure3(shown: Shown) -> tuple[bytes, str]:
         if stand_in:
             chosen.append(stand_in)
         if not item:
-            remarks.append(f"{_COMPARED[name]} has no finished run here" + (f": {stand_in[0].name} stands in its place." if stand_in else "."))
+            remarks.append(f"{paper.MODELS[name]} has no finished run here" + (f": {stand_in[0].name} stands in its place." if stand_in else "."))
     grid = [
         [joint_panel(f"{run.name}: joint", samples) for run, samples in chosen],
         [cross_panel(f"{run.name}: cross", samples) for run, samples in chosen],

@@ -29,8 +29,8 @@ _FIGURES = {  # as printed: per cent, and FID
     "cnf-mvae": (33.45, 75.67, 83.22, 50.76, 68.11, 96.25, 77.53),
 }
 
-MODELS = tuple(_FIGURES)
-"""The paper's models in the paper's order."""
+MODELS = dict(zip(_FIGURES, ("CADA-VAE", "MMVAE", "MoPoE", "CNF-MVAE"), strict=True))
+"""Registered name -> title of the paper's models, in the paper's order: three baselines, then the one that it proposes."""
 
 _REPORTED = {
     ("mnist-svhn", model, metric): figure if metric.startswith("fid/") else figure / 100

@@ -10,7 +10,7 @@ from itertools import groupby
 
 from mmbench.report.tables import Cell, Column, Table
 
-__all__ = ["escape_latex", "escape_markdown", "to_csv", "to_latex", "to_markdown"]
+__all__ = ["decimal", "escape_latex", "escape_markdown", "to_csv", "to_latex", "to_markdown"]
 
 _EMPTY = "—"
 _HEAD = ["model", "label", "title", "metric", "unit", "mean", "std", "n", "values", "seeds", "paper", "difference", "standard_error", "best", "note"]
@@ -169,7 +169,7 @@ def _lay_out(table: Table) -> _Grid:
         for i, (column, values) in enumerate(zip(table.columns, table.floors, strict=True)):
             empty = [row.cells[i] for row in table.rows if not row.cells[i].values]  # a metric that no run has lacks its floor for the same reason
             note = empty[0].note if len(empty) == len(table.rows) else "No run holds this floor."
-            text = " or ".join(_decimal(column.shown(value)) for value in values)
+            text = " or ".join(decimal(column.shown(value)) for value in values)
             fields += [_Field(text) if values else _Field(_EMPTY, mark=grid.mark(note)), *[_Field("")] * (2 * compared[i])]
         grid.foot.append(fields)
     return grid
@@ -187,21 +187,22 @@ def _lay_out_upright(table: Table) -> _Grid:
 def _entry(grid: _Grid, column: Column, cell: Cell) -> _Field:
     if not cell.values:
         return _Field("not defined" if cell.undefined else _EMPTY, mark=grid.mark(cell.note))
-    spread = f" ± {_decimal(column.shown(cell.std))}" if len(cell.values) > 1 else ""
-    return _Field(_decimal(column.shown(cell.mean)) + spread, cell.best, grid.mark(cell.note))
+    spread = f" ± {decimal(column.shown(cell.std))}" if len(cell.values) > 1 else ""
+    return _Field(decimal(column.shown(cell.mean)) + spread, cell.best, grid.mark(cell.note))
 
 
 def _comparison(grid: _Grid, column: Column, cell: Cell) -> list[_Field]:
     """What the paper reports, and ours minus that."""
     if cell.paper is None:
         return [_Field(_EMPTY, mark=grid.mark("The paper does not report this model."))] * 2
-    reported = _Field(_decimal(column.shown(cell.paper)))
+    reported = _Field(decimal(column.shown(cell.paper)))
     if not cell.values:
         return [reported, _Field(_EMPTY, mark=grid.mark(cell.note))]
-    return [reported, _Field(_decimal(column.shown(cell.mean - cell.paper), sign="+"))]
+    return [reported, _Field(decimal(column.shown(cell.mean - cell.paper), sign="+"))]
 
 
-def _decimal(value: float, sign: str = "") -> str:
+def decimal(value: float, sign: str = "") -> str:
+    """With two decimals and a minus sign; `sign` "+" asks for the plus sign too."""
     return f"{value:{sign}.2f}".replace("-", _MINUS)
 
 

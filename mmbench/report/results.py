@@ -126,7 +126,7 @@ def _rows(run: Run) -> list[dict[str, Any]]:
 
 
 def _order(run: Run) -> tuple[Any, ...]:
-    rank = paper.MODELS.index(run.model) if run.model in paper.MODELS else len(paper.MODELS)
+    rank = list(paper.MODELS).index(run.model) if run.model in paper.MODELS else len(paper.MODELS)
     return run.dataset, run.preset, rank, run.model, run.label, run.seed, str(run.folder)
 
 
