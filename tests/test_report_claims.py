@@ -78,7 +78,7 @@ def test_leads_errors_and_tests(tmp_path):
     text = claims_markdown([claim], build_tables(find_runs(tmp_path))[0])
     said = f"| Joint | +2.03 (MoPoE) | \N{MINUS SIGN}19.00 ± 5.80 (\N{MINUS SIGN}3.27) | +8.50 ± 2.57 ({expected.statistic:+.2f}) | — | "
     assert f"{said}undecided against CADA-VAE, MMVAE; without MoPoE |" in text
-    assert "No value: there is no such run." in text
+    assert "— there is no such run." in text
 
 
 def test_a_smaller_distance_leads(tmp_path):

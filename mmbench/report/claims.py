@@ -124,7 +124,7 @@ def claims_markdown(claims: Sequence[Claim], table: Table) -> str:
         *(f"| {' | '.join(map(escape_markdown, _fields(claim)))} |" for claim in claims),
         "",
     ]
-    below = [f"No value: {escape_markdown(note)}" for note in notes if note]
+    below = [f"— {escape_markdown(note)}" for note in notes if note]
     below += [f"**Warning.** {escape_markdown(table.warning)}"] if table.warning else []
     below += [f"Protocol. {escape_markdown(' '.join(table.lines))}"]
     return "\n".join([*lines, "<br>\n".join(below)]) + "\n"
