@@ -87,7 +87,7 @@ def paper_folder(tmp_path_factory):
 
     from mmbench.report import write_report
 
-    folder = tmp_path_factory.mktemp("paper") / "mnist-svhn" / "quick"
-    shutil.copytree(PUBLISHED.parents[1] / "mnist-svhn" / "quick" / "cnf-mvae", folder / "cnf-mvae")
+    folder = tmp_path_factory.mktemp("paper") / "mnist-svhn" / "cpu"
+    shutil.copytree(PUBLISHED.parents[1] / "mnist-svhn" / "cpu" / "cnf-mvae" / "seed-0", folder / "cnf-mvae" / "seed-0")
     write_report(folder)
     return folder
