@@ -69,9 +69,9 @@ def model_rows(run: FinishedRun, networks: Mapping[str, nn.Module], medians: Map
     for source, target in permutations(medians, 2):
         conditions, labels = run.data.test.labelled[source]
         outputs = torch.cat([model.translate({source: as_float(part)}, [target])[target] for part in conditions.split(BATCH)])
-        found = judges.predict(networks[target], outputs)
         if not outputs.isfinite().all():
             raise InputError(f"The model of {run.folder.path} generates {target} that is not finite: train it again.")
+        found = judges.predict(networks[target], outputs)
         row = {"of": run.folder.path.parent.name, "seed": run.seed, "source": source, "target": target}
         yield {**row, **describe(class_averages(outputs, labels, "mean"), found, labels, medians[target])}
 

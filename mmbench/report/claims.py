@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mmbench.report import paper
-from mmbench.report.compare import Difference
+from mmbench.report.compare import ABSENT, Difference
 from mmbench.report.leaderboard import LEVEL, name_of
 from mmbench.report.render import decimal, escape_markdown
-from mmbench.report.tables import Cell, Column, Table
+from mmbench.report.tables import Column, Table
 
 __all__ = ["Claim", "claims_csv", "claims_markdown", "find_claims"]
 
@@ -32,7 +32,6 @@ _HEAD = (
     "standard_error",
     "p",
 )
-_ABSENT = Cell({}, note="there is no such run.")
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def _claims(table: Table, dataset: str) -> Iterator[Claim]:
         reported = {name: value for name in paper.MODELS if (value := paper.reported(dataset, name, column.metric)) is not None}
         if ours.cells[index].paper is None or len(reported) < len(paper.MODELS):  # training on part of the items has no figure in the paper
             continue
-        cells = {name: rows[name].cells[index] if name in rows else _ABSENT for name in BASELINES}
+        cells = {name: rows[name].cells[index] if name in rows else ABSENT for name in BASELINES}
         yield Claim(column, reported, {name: Difference(PROPOSED, "", ours.name, column, ours.cells[index], cell) for name, cell in cells.items()})
 
 

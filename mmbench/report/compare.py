@@ -13,14 +13,14 @@ from mmbench.report.results import Run
 from mmbench.report.tables import Cell, Column, Table, build_tables
 from models.errors import InputError
 
-__all__ = ["Difference", "compare", "differences", "match"]
+__all__ = ["ABSENT", "Difference", "compare", "differences", "match"]
 
 Key: TypeAlias = tuple[str, str]
 """Model and label."""
 
 _HEAD = ("model", "label", "title", "metric", "unit")
 _MINUS = "\N{MINUS SIGN}"
-_ABSENT = Cell({}, note="there is no such run.")
+ABSENT = Cell({}, note="there is no such run.")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _compare_tables(ours: Table, theirs: Table) -> list[Difference]:
     sides = [_cells(table) for table in (ours, theirs)]
     keys = dict.fromkeys(key for side in sides for key in side)
     pairs = (
-        Difference(*key, titles[key], column, *(side.get(key, {}).get(metric, _ABSENT) for side in sides))
+        Difference(*key, titles[key], column, *(side.get(key, {}).get(metric, ABSENT) for side in sides))
         for key in keys
         for metric, column in columns.items()
     )
