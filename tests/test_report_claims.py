@@ -1,6 +1,8 @@
 """The paper's claims against runs: leads, their errors and verdicts, on synthetic runs with known figures."""
 
 import math
+import re
+from html import unescape
 
 import pandas as pd
 import pytest
@@ -117,13 +119,19 @@ def test_no_claim_without_its_model_a_baseline_and_the_data(models, config, tmp_
     assert not claims(tmp_path)
 
 
-def test_claims_are_on_the_page_and_in_a_file(tmp_path):
+def test_claims_are_on_both_pages_and_in_a_file(tmp_path):
     write(tmp_path, "cnf-mvae", OURS)
     write(tmp_path, "mopoe", FAR)
     write_report(tmp_path)
     folder = tmp_path / "mnist-svhn" / "quick"
     assert "## The paper's claims\n" in (folder / "README.md").read_text()
     assert (folder / "claims.md").read_text() in (folder / "README.md").read_text()
+    html = (folder / "report.html").read_text()
+    rows = re.findall("<tr>(.*?)</tr>", html.partition('id="claims"')[2].partition("</table>")[0])
+    shown = [[unescape(field) for field in re.findall("<t[hd][^>]*>(.*?)</t[hd]>", row)] for row in rows]
+    lines = [line for line in (folder / "claims.md").read_text().splitlines() if line.startswith("| ")]
+    assert [f"| {' | '.join(row)} |" for row in shown[1:]] == lines[2:]
+    assert "— there is no such run.</p>" in html
     table = pd.read_csv(folder / "claims.csv").set_index(["metric", "baseline"])
     assert len(table) == 7 * 3
     joint = table.loc[("joint_coherence", "mopoe")]

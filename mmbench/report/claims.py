@@ -14,9 +14,17 @@ from mmbench.report.leaderboard import LEVEL, name_of
 from mmbench.report.render import decimal, escape_markdown
 from mmbench.report.tables import Column, Table
 
-__all__ = ["Claim", "claims_csv", "claims_markdown", "find_claims"]
+__all__ = ["HEADS", "READING", "Claim", "absences", "claims_csv", "claims_markdown", "fields", "find_claims"]
 
 *BASELINES, PROPOSED = paper.MODELS
+_OURS = paper.MODELS[PROPOSED]
+HEADS = ("Column", f"Paper: lead of {_OURS} over the best", *(f"Here: over {paper.MODELS[name]}" for name in BASELINES), f"Here {_OURS} is")
+READING = (
+    f"Leads of {_OURS}: its figure minus the baseline's, the other way round where lower is better; shares in per cent. Here: difference of means "
+    "± its standard error over training seeds, and in parentheses how many of those it is; the paper gives no uncertainty. Ahead: of every "
+    f"baseline, each with p ≤ {LEVEL:g} in Welch's two-sided test over seeds; behind: the other way round; undecided: p > {LEVEL:g}; not tested: "
+    "fewer than two seeds on a side. No correction for the number of columns. All of this budget, not of the paper's where they differ."
+)
 _HEAD = (
     "metric",
     "unit",
@@ -109,40 +117,42 @@ def _claims(table: Table, dataset: str) -> Iterator[Claim]:
 
 def claims_markdown(claims: Sequence[Claim], table: Table) -> str:
     """The claims, a row per column, how they are read, and what they rest on: the protocol and any warning of `table`, one of theirs."""
-    ours = paper.MODELS[PROPOSED]
-    heads = ["Column", f"Paper: lead of {ours} over the best", *(f"Here: over {paper.MODELS[name]}" for name in BASELINES), f"Here {ours} is"]
-    notes = dict.fromkeys(cell.note for claim in claims for found in claim.against.values() for cell in (found.a, found.b) if not cell.values)
     lines = [
-        f"Leads of {ours}: its figure minus the baseline's, the other way round where lower is better; shares in per cent. Here: difference of means "
-        "± its standard error over training seeds, and in parentheses how many of those it is; the paper gives no uncertainty. Ahead: of every "
-        f"baseline, each with p ≤ {LEVEL:g} in Welch's two-sided test over seeds; behind: the other way round; undecided: p > {LEVEL:g}; not tested: "
-        "fewer than two seeds on a side. No correction for the number of columns. All of this budget, not of the paper's where they differ.",
+        READING,
         "",
-        f"| {' | '.join(heads)} |",
-        f"| :-- |{' --: |' * (len(heads) - 2)} :-- |",
-        *(f"| {' | '.join(map(escape_markdown, _fields(claim)))} |" for claim in claims),
+        f"| {' | '.join(HEADS)} |",
+        f"| :-- |{' --: |' * (len(HEADS) - 2)} :-- |",
+        *(f"| {' | '.join(map(escape_markdown, fields(claim)))} |" for claim in claims),
         "",
     ]
-    below = [f"— {escape_markdown(note)}" for note in notes if note]
+    below = [f"— {escape_markdown(note)}" for note in absences(claims)]
     below += [f"**Warning.** {escape_markdown(table.warning)}"] if table.warning else []
     below += [f"Protocol. {escape_markdown(' '.join(table.lines))}"]
     return "\n".join([*lines, "<br>\n".join(below)]) + "\n"
 
 
-def _fields(claim: Claim) -> list[str]:
+def absences(claims: Sequence[Claim]) -> list[str]:
+    """Why figures have no value, each reason once."""
+    cells = (cell for claim in claims for found in claim.against.values() for cell in (found.a, found.b))
+    return list(dict.fromkeys(cell.note for cell in cells if cell.note and not cell.values))
+
+
+def fields(claim: Claim) -> list[str]:
+    """The texts of its row, under HEADS."""
+
     def show(value: float, sign: str = "") -> str:
         return decimal(claim.column.shown(value), sign)
 
-    fields = [name_of(claim.column), f"{show(claim.paper_lead(claim.rival), '+')} ({paper.MODELS[claim.rival]})"]
+    row = [name_of(claim.column), f"{show(claim.paper_lead(claim.rival), '+')} ({paper.MODELS[claim.rival]})"]
     for name, found in claim.against.items():
         lead = claim.lead(name)
         if lead is None:
-            fields.append("—")
+            row.append("—")
         elif found.error is None or found.error < 1e-12:  # one seed, or seeds without any spread but of rounding
-            fields.append(show(lead, "+"))
+            row.append(show(lead, "+"))
         else:
-            fields.append(f"{show(lead, '+')} ± {show(found.error)} ({decimal(lead / found.error, '+')})")
-    return [*fields, claim.verdict]
+            row.append(f"{show(lead, '+')} ± {show(found.error)} ({decimal(lead / found.error, '+')})")
+    return [*row, claim.verdict]
 
 
 def claims_csv(claims: Sequence[Claim]) -> str:
@@ -154,6 +164,6 @@ def claims_csv(claims: Sequence[Claim]) -> str:
         for name, found in claim.against.items():
             sides = [field for cell in (found.a, found.b) for field in (cell.mean if cell.values else None, len(cell.values))]
             reported = [claim.paper[PROPOSED], claim.paper[name], claim.paper_lead(name)]
-            fields = [claim.column.metric, claim.column.unit, name, *reported, *sides, claim.lead(name), found.error, found.p]
-            writer.writerow([f"{field:.10g}" if isinstance(field, float) else field for field in fields])
+            row = [claim.column.metric, claim.column.unit, name, *reported, *sides, claim.lead(name), found.error, found.p]
+            writer.writerow([f"{field:.10g}" if isinstance(field, float) else field for field in row])
     return stream.getvalue()

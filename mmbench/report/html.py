@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: leaderboard, pictures, models and their runs. All of it is text and data URIs.
+"""The report as one HTML file that needs nothing else: leaderboard, claims, pictures, models and their runs. All of it is text and data URIs.
 
 Everything from outside reaches the page through Jinja2's autoescape; the script is a constant that reads no data but attributes of the page,
 and the page's own policy allows that script alone.
@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mmbench.console import duration
 from mmbench.report import paper
 from mmbench.report.charts import Charts, Picture
+from mmbench.report.claims import HEADS, READING, Claim, absences, fields
 from mmbench.report.curves import draw_curves
 from mmbench.report.diagnostics import draw_confusions, draw_latents, load_diagnostics
 from mmbench.report.grids import Sheet, cross_grids, joint_sheets, owner
@@ -59,6 +60,7 @@ def build_html(
     models: Sequence[Sequence[Run]],
     table: Table,
     board: Leaderboard,
+    claims: Sequence[Claim],
     charts: Charts,
     shown: Sequence[tuple[Run, SampleSet]],
     files: Mapping[str, bytes],
@@ -68,7 +70,7 @@ def build_html(
     Args:
         models: the runs of each model, in the order of the tables' rows.
         table: one of theirs, whose protocol and warning are shown.
-        board, charts: of these models.
+        board, claims, charts: of these models.
         shown: the runs whose samples are shown, one per model at most.
         files: the other files of the report by name; pictures are taken from there.
 
@@ -81,7 +83,7 @@ def build_html(
     cross, strangers = cross_grids(shown)
     loader = PackageLoader("mmbench.report")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"decimal": decimal, "figures": _figures, "spell_value": spell_value, "duration": duration}
+    environment.filters |= {"decimal": decimal, "figures": _figures, "fields": fields, "spell_value": spell_value, "duration": duration}
     environment.globals |= {"name_of": name_of, "owner": owner, "direction": _direction, "arrow": lambda column: _ARROWS[column.better]}
     css, script = (loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
     page = environment.get_template("report.html.j2").render(
@@ -98,6 +100,10 @@ def build_html(
         reading=_reading(board, runs),
         notes=_notes(board),
         level=LEVEL,
+        claims=claims,
+        claims_heads=HEADS,
+        claims_reading=READING,
+        claims_notes=absences(claims),
         paper=paper.SHORT_CITATION,
         models=built,
         index={owner(model.runs[0]): model.index for model in built},

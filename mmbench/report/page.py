@@ -80,7 +80,7 @@ def build_report(runs: Sequence[Run], tables: Sequence[Table]) -> dict[str, byte
     page += _gallery("Coherence against quality", charts.reading, charts.trade_off)
     bands = "On validation data, with fewer draws than in the tables; bands are standard deviations of two seeds or more."
     page += _gallery("Learning curves", bands, charts.learning)
-    files["report.html"] = build_html(models, tables[0], board, charts, shown, files)
+    files["report.html"] = build_html(models, tables[0], board, claims, charts, shown, files)
     files["README.md"] = "\n".join([*page, *_closing(runs)]).encode()
     return files
 
