@@ -95,18 +95,23 @@ def to_markdown(table: pd.DataFrame, runs: Sequence[Run]) -> str:
         p = "" if pd.isna(row.p) else f"{row.p:.2f}"
         lines.append(f"| {row.model} | {row.quantity} | {scale * row.ours:.2f} | {scale * row.theirs:.2f} | {gap} | {p} |")
     tested = table["p"].dropna().astype(float)
-    seeds = ", ".join(map(str, sorted({run.seed for run in runs})))
+    seeds = sorted({run.seed for run in runs})
+    over = f"Means over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"Seed {seeds[0]}"
+    if len(tested):
+        foot = f"{(tested < LEVEL).sum()} of {len(tested)} tests have p < {LEVEL:g}; of equal models {LEVEL * len(tested):.1f} would on average."
+    else:
+        foot = "Nothing is tested: that needs two seeds or more. Compare the differences with the deviations over seeds of the same models elsewhere."
     commands = "\n".join(dict.fromkeys(str(run.config["command"]) for run in runs))
     return "\n".join(
         [
             "# Our models and MultiVae's: the same data, budget and metrics, and of each seed the same first weights",
             "",
-            f"Means over seeds {seeds}; a difference of metrics ± its standard error, and p of Welch's test; shares in per cent. Of losses, the "
+            f"{over}; a difference of metrics ± its standard error, and p of Welch's test; shares in per cent. Of losses, the "
             "largest relative difference over seeds.",
             "",
             *lines,
             "",
-            f"{(tested < LEVEL).sum()} of {len(tested)} tests have p < {LEVEL:g}; of equal models {LEVEL * len(tested):.1f} would on average.",
+            foot,
             "",
             f"```sh\n{commands}\n```",
             "",

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
@@ -132,8 +133,9 @@ def judge_identity(shape: tuple[int, ...], protocol: Protocol) -> dict[str, obje
 
 @cache
 def _architecture(shape: tuple[int, ...]) -> str:
+    """As torch prints it. Older releases leave out the bias of a batch norm: the same judge has one identity in all of them."""
     with torch.device("meta"):
-        return repr(make_judge(shape))
+        return re.sub("affine=True, (?!bias=)", "affine=True, bias=True, ", repr(make_judge(shape)))
 
 
 def _shift(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:

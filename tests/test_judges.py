@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from report_setup import PUBLISHED
 from sklearn.datasets import load_digits
 
+from metrics import judges
 from metrics.judges import FEATURES, Judge, _shift, accuracy, can_judge, features, judge_identity, predict, train_judge, weights_hash
 from metrics.protocol import Protocol
+from mmbench.files import content_hash
 from models.base import Modality
 
 
@@ -116,6 +119,16 @@ def test_identity_changes_with_all_that_decides_a_judge():
     assert identity == judge_identity((1, 28, 28), Protocol(draws=10_000, evaluation_seed=5))
     others = [judge_identity((3, 32, 32), Protocol()), judge_identity((1, 28, 28), Protocol(judge_steps=7))]
     assert all(identity != other for other in others)
+
+
+@pytest.mark.parametrize("bias", ["", "bias=True, "], ids=["before torch printed the bias", "since"])
+def test_identity_is_that_of_the_published_runs_with_every_release_of_torch(bias, monkeypatch):
+    """Runs and caches outlive an upgrade: what torch prints of a module is no part of what decides a judge."""
+    text = "{num_features}, eps={eps}, momentum={momentum}, affine={affine}, " + bias + "track_running_stats={track_running_stats}"
+    monkeypatch.setattr(torch.nn.BatchNorm2d, "extra_repr", lambda module: text.format(**vars(module)))
+    judges._architecture.cache_clear()
+    published = json.loads((PUBLISHED / "mvae" / "seed-0" / "config.json").read_text(encoding="utf-8"))
+    assert content_hash([judge_identity((1, 8, 8), Protocol(**published["protocol"]))]) == published["judge"]
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")

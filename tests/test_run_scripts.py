@@ -61,7 +61,8 @@ def test_the_cross_check_rests_on_seeds_that_both_sides_have(runs, tmp_path):
     done = CliRunner().invoke(cross_check.main, [str(folder)])
     assert done.exit_code == 0, done.output
     assert "| MoPoE | Joint | 25.00 | 35.00 | -10.00 |  |" in done.output
-    assert "Means over seeds 0;" in done.output
+    assert "Seed 0;" in done.output
+    assert "Nothing is tested" in done.output
     assert (folder / "cross-check.md").read_text() in done.output
     assert len(pd.read_csv(folder / "cross-check.csv")) == 2
 
