@@ -110,6 +110,15 @@ class References:
     feature_spaces: tuple[FeatureSpace, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
 
+    def to(self, device: torch.device | str) -> None:
+        """Move judges, and the networks of the feature spaces, to `device`."""
+        for judge in self.judges.values():
+            judge.to(device)
+        for space in self.feature_spaces:
+            for extractor in space.extractors.values():
+                assert isinstance(extractor, partial)  # of a function and its network
+                extractor.args[0].to(device)
+
     def space(self, name: str) -> FeatureSpace | None:
         """The feature space called `name`, where there is one."""
         return next((space for space in self.feature_spaces if space.name == name), None)

@@ -70,6 +70,11 @@ class MakeRun:
     data: MultimodalData
     references: References
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Networks go to other processes through a CPU's memory: not every system can share a GPU's (Windows cannot, nor can two machines)."""
+        self.references.to("cpu")
+        return vars(self)
+
     def __call__(self, run: Run, console: Console, stop: Stop) -> bool:
         """Train and evaluate `run`; False if it failed, with the reason in its folder. StoppedError goes through."""
         stop.check()
@@ -104,7 +109,7 @@ class MakeRun:
         """Train and evaluate; what goes wrong is raised."""
         if self.job.cluster:
             _note_environment(run, self.job.device)
-            _move(self.references, self.job.device)
+        self.references.to(self.job.device)
         run.folder.set_status("running")
         torch.manual_seed(run.seed)  # initial weights; the same generator then gives the noise of training
         model = run.config.entry.model(self.data.modalities, run.config.settings).to(self.job.device)
@@ -174,16 +179,6 @@ def _note_environment(run: Run, device: torch.device) -> None:
     assert config is not None
     if run.folder.status["state"] == "pending":
         write_json(run.folder.config_file, config | {"environment": config["environment"] | describe_environment(device)})
-
-
-def _move(references: References, device: torch.device) -> None:
-    """The networks of `references`, which were made on another machine, go to `device`."""
-    for judge in references.judges.values():
-        judge.to(device)
-    for space in references.feature_spaces:
-        for extractor in space.extractors.values():
-            assert isinstance(extractor, partial)  # of a function and its network
-            extractor.args[0].to(device)
 
 
 class _Notes:

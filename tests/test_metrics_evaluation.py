@@ -4,6 +4,7 @@ import io
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from itertools import permutations
 
 import numpy as np
@@ -12,7 +13,7 @@ import scipy.linalg
 import torch
 from evaluation_setup import PROTOCOL, THREE, TWO, Oracle, Reader, TinyVAE, make_setup, read, templates
 
-from metrics.evaluation import FeatureSpace, evaluate
+from metrics.evaluation import FeatureSpace, References, evaluate
 from metrics.groups import METRICS, metric_group
 from metrics.images import as_float
 from metrics.probe import linear_probe, probe_indices
@@ -308,3 +309,10 @@ def test_feature_spaces_survive_npz():
     for name in "ab":
         assert torch.equal(before.roots[name], after.roots[name])
         assert torch.equal(before.real[name].covariance, after.real[name].covariance)
+
+
+def test_networks_of_the_references_move():
+    judge, inception = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    spaces = tuple(FeatureSpace(name, {"a": partial(print, network)}, {}, {}, {}, {}) for name, network in (("fd_clf", judge), ("fid", inception)))
+    References({"a": judge}, {}, spaces).to("meta")
+    assert {p.device.type for network in (judge, inception) for p in network.parameters()} == {"meta"}

@@ -8,7 +8,6 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,13 +18,12 @@ from conftest import SMALL
 from filelock import FileLock
 from test_faults import results_of, seed_folder
 
-from metrics.evaluation import FeatureSpace, References
 from mmbench.adapters import find_model
 from mmbench.cluster import Cluster, pick_cluster
 from mmbench.console import Console
 from mmbench.executors import pick_executor
 from mmbench.remote import Session
-from mmbench.run import Run, _move
+from mmbench.run import Run
 from mmbench.signals import Stop
 from mmbench.store import RunFolder
 from models.errors import InputError
@@ -181,13 +179,6 @@ def test_the_device_of_a_cluster():
     assert Cluster("auto", 1, 0.5).device("auto") == torch.device("cuda")
     with pytest.raises(InputError, match="--device cuda is not what runs get on the cluster"):
         Cluster("auto", 1, 0.0).device("cuda")
-
-
-def test_networks_of_the_references_move():
-    judge, inception = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
-    spaces = tuple(FeatureSpace(name, {"a": partial(print, network)}, {}, {}, {}, {}) for name, network in (("fd_clf", judge), ("fid", inception)))
-    _move(References({"a": judge}, {}, spaces), torch.device("meta"))
-    assert {p.device.type for network in (judge, inception) for p in network.parameters()} == {"meta"}
 
 
 @pytest.fixture(scope="module")

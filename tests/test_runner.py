@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -17,11 +18,12 @@ import torch
 from conftest import SMALL
 
 import mmbench
+from metrics.evaluation import References
 from mmbench.files import read_json, write_json
 from mmbench.job import Job
 from mmbench.locks import locked
 from mmbench.report import write_report
-from mmbench.run import Run
+from mmbench.run import MakeRun, Run
 from mmbench.runner import _costs, leave_out, lost
 from mmbench.store import RunFolder
 from models.mopoe import MoPoE
@@ -119,6 +121,15 @@ def test_jobs_at_once_give_what_jobs_in_turn_give(finished, invoke, tmp_path):
     for model in ("mopoe", "avae", "cnf-mvae"):
         for name in ("metrics.json", "history.csv"):
             assert (seed_folder(tmp_path, model) / name).read_bytes() == (seed_folder(finished.path, model) / name).read_bytes()
+
+
+def test_the_networks_of_the_references_reach_another_process_through_a_cpu(monkeypatch):
+    """A GPU's memory cannot be shared between processes everywhere."""
+    moves = []
+    monkeypatch.setattr(References, "to", lambda references, device: moves.append(device))
+    sent = pickle.loads(pickle.dumps(MakeRun(None, None, References({}, {"judge/a": 0.5}))))
+    assert moves == ["cpu"]
+    assert sent.references.judge_accuracy == {"judge/a": 0.5}
 
 
 def test_the_same_seed_gives_the_same_bytes(finished, invoke, tmp_path):
