@@ -19,6 +19,7 @@ from filelock import FileLock
 from test_faults import results_of, seed_folder
 
 from mmbench.adapters import find_model
+from mmbench.checkpoints import previous_path
 from mmbench.cluster import Cluster, pick_cluster
 from mmbench.console import Console
 from mmbench.executors import pick_executor
@@ -320,14 +321,18 @@ class Driver:
     def wait_for_checkpoint(self):
         """Until there is another one than now."""
         before, end = self._written(), time.monotonic() + 180
-        while self._written() == before:
+        while self._written() in (None, before):  # None also while the next one is put into its place
             assert self.process.poll() is None, self.process.communicate()[0]
             assert time.monotonic() < end
             time.sleep(0.1)
 
     def step(self):
         """That of the checkpoint that has arrived last."""
-        return torch.load(self.folder / "checkpoint.pt", weights_only=True)["step"]
+        newest = self.folder / "checkpoint.pt"
+        try:
+            return torch.load(newest, weights_only=True)["step"]
+        except FileNotFoundError:  # the next one is being put into its place
+            return torch.load(previous_path(newest), weights_only=True)["step"]
 
     def _written(self):
         with suppress(FileNotFoundError):
