@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
@@ -131,11 +130,38 @@ def judge_identity(shape: tuple[int, ...], protocol: Protocol) -> dict[str, obje
     return {"architecture": _architecture(shape), "recipe": dict(RECIPE), **settings}
 
 
+_LAYERS: Mapping[type[nn.Module], str] = MappingProxyType(
+    {
+        nn.PixelUnshuffle: "downscale_factor={downscale_factor}",
+        **dict.fromkeys(
+            (nn.Conv1d, nn.Conv2d), "{in_channels}, {out_channels}, kernel_size={kernel_size}, stride={stride}, padding={padding}, bias={bias}"
+        ),
+        **dict.fromkeys(
+            (nn.BatchNorm1d, nn.BatchNorm2d),
+            "{num_features}, eps={eps}, momentum={momentum}, affine={affine}, bias={bias}, track_running_stats={track_running_stats}",
+        ),
+        nn.ReLU: "",
+        nn.MaxPool2d: "kernel_size={kernel_size}, stride={stride}, padding={padding}, dilation={dilation}, ceil_mode={ceil_mode}",
+        nn.Flatten: "start_dim={start_dim}, end_dim={end_dim}",
+        nn.Linear: "in_features={in_features}, out_features={out_features}, bias={bias}",
+    }
+)
+"""What decides a layer. Runs and caches keep the hash of this text: torch's own print of a module is other in other releases."""
+
+
 @cache
 def _architecture(shape: tuple[int, ...]) -> str:
-    """As torch prints it. Older releases leave out the bias of a batch norm: the same judge has one identity in all of them."""
     with torch.device("meta"):
-        return re.sub("affine=True, (?!bias=)", "affine=True, bias=True, ", repr(make_judge(shape)))
+        return _spelled(make_judge(shape))
+
+
+def _spelled(module: nn.Module) -> str:
+    """A module with all of its layers, indented as torch 2.14 prints it; KeyError for a layer that _LAYERS lacks."""
+    name, children = type(module).__name__, list(module.named_children())
+    if not children:
+        return f"{name}({_LAYERS[type(module)].format(**vars(module) | {'bias': getattr(module, 'bias', None) is not None})})"
+    lines = (f"({key}): {_spelled(child)}".replace("\n", "\n  ") for key, child in children)
+    return f"{name}(\n  " + "\n  ".join(lines) + "\n)"
 
 
 def _shift(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:

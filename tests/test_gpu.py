@@ -4,13 +4,9 @@ import os
 
 import pytest
 import torch
+from test_training import make_batches, make_model, make_trainer
 
-from mmbench.config import Training
-from mmbench.data.base import Split
-from mmbench.data.batches import Batches
 from mmbench.records import read_config
-from mmbench.training import Trainer
-from models.conformance import TWO
 from models.registry import MODELS
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic products of matrices need, read when the first is computed
@@ -31,27 +27,15 @@ def exact():
     torch.backends.cudnn.allow_tf32 = before
 
 
-def make_batches(device="cuda"):
-    generator = torch.Generator().manual_seed(0)
-    items = {m.name: torch.randint(256, (40, *m.shape), dtype=torch.uint8, generator=generator) for m in TWO}
-    split = Split(items, {name: torch.zeros(40) for name in items}, torch.randint(40, (100, 2), generator=generator))
-    return Batches(split, TWO, 8, seed=3, device=device)
+@pytest.fixture
+def batches():
+    return make_batches("cuda")
 
 
-def make_model(entry):
-    torch.manual_seed(1)
-    return entry.model(TWO, entry.settings())
-
-
-def make_trainer(entry, folder, precision="fp32", stop=lambda: False, steps=30):
-    model, config = make_model(entry).cuda(), Training(steps=steps, learning_rate=1e-2)
-    return Trainer(model, make_batches(), config, folder / "checkpoint.pt", "h", precision, stop=stop)
-
-
-def test_batches_are_those_of_a_cpu():
-    here, there = make_batches("cpu"), make_batches()
+def test_batches_are_those_of_a_cpu(batches):
+    here = make_batches()
     for step in (0, 5, 13, 40):  # over several epochs
-        for name, x in there.batch(step).items():
+        for name, x in batches.batch(step).items():
             assert x.is_cuda
             torch.testing.assert_close(x.cpu(), here.batch(step)[name], rtol=1e-6, atol=0)  # a GPU divides by 255 with a rounding of its own
 
@@ -59,7 +43,7 @@ def test_batches_are_those_of_a_cpu():
 @every_model
 def test_a_model_computes_what_it_computes_on_a_cpu(entry):
     here, there = make_model(entry).eval(), make_model(entry).cuda().eval()
-    batch = make_batches("cpu").batch(0)
+    batch = make_batches().batch(0)
     moved = {name: x.cuda() for name, x in batch.items()}
     for name in batch:
         alone, moved_alone = {name: batch[name]}, {name: moved[name]}
@@ -75,9 +59,9 @@ def test_a_model_computes_what_it_computes_on_a_cpu(entry):
 
 @every_model
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_step_does_not_wait_for_the_host(entry, precision, tmp_path):
+def test_a_step_does_not_wait_for_the_host(entry, precision, batches, tmp_path):
     """Batch, loss, gradients, optimiser and record: torch raises where one of them makes the host wait."""
-    trainer = make_trainer(entry, tmp_path, precision, steps=4000)  # a row of history only every 50 steps
+    trainer = make_trainer(make_model(entry).cuda(), batches, tmp_path, steps=4000, precision=precision)  # a row of history only every 50 steps
 
     def stop():
         torch.cuda.set_sync_debug_mode("error" if 2 <= trainer.step < 12 else "default")  # kernels are loaded in the first steps
@@ -92,14 +76,14 @@ def test_a_step_does_not_wait_for_the_host(entry, precision, tmp_path):
 
 
 @every_model
-def test_resume_is_exact(entry, tmp_path):
-    whole = make_trainer(entry, tmp_path / "whole")
+def test_resume_is_exact(entry, batches, tmp_path):
+    whole = make_trainer(make_model(entry).cuda(), batches, tmp_path / "whole")
     assert whole.run()
-    broken = make_trainer(entry, tmp_path / "broken")
+    broken = make_trainer(make_model(entry).cuda(), batches, tmp_path / "broken")
     broken.stop = lambda: broken.step == 13
     assert not broken.run()
     torch.randn(17, device="cuda")  # whatever happens in between
-    last = make_trainer(entry, tmp_path / "broken")
+    last = make_trainer(make_model(entry).cuda(), batches, tmp_path / "broken")
     assert last.run()
     assert last.history == whole.history
     for name, value in whole.model.state_dict().items():

@@ -21,12 +21,16 @@ from models.registry import MODELS
 from models.settings import setting
 
 
-@pytest.fixture
-def batches():
+def make_batches(device="cpu"):
     generator = torch.Generator().manual_seed(0)
     items = {m.name: torch.randint(256, (40, *m.shape), dtype=torch.uint8, generator=generator) for m in TWO}
     pairs = torch.randint(40, (100, 2), generator=generator)
-    return Batches(Split(items, {name: torch.zeros(40) for name in items}, pairs), TWO, 8, seed=3)
+    return Batches(Split(items, {name: torch.zeros(40) for name in items}, pairs), TWO, 8, seed=3, device=device)
+
+
+@pytest.fixture
+def batches():
+    return make_batches()
 
 
 def make_trainer(model, batches, folder, steps=30, stop=lambda: False, hash="h", precision="fp32", report=lambda step, row: None):
