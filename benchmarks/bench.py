@@ -19,10 +19,16 @@ class Work:
 
     batch: int = setting(256, "pairs per training step", low=2)
     latent: int = setting(40, "dimensions of the latent", low=1)
-    steps: int = setting(40, "training steps between two looks at the clock; fewer where one step holds the work of several", low=1)
+    steps: int = setting(
+        40,
+        "training steps between two looks at the clock; fewer where one step holds the work of several",
+        low=1,
+    )
     job_steps: int = setting(40, "training steps of each of the four runs of the row on --jobs", low=1)
     draws: int = setting(10_000, "prior draws for joint coherence", low=2)
-    conditions: int = setting(2_000, "test items for cross coherence, each the condition of two images per direction", low=2)
+    conditions: int = setting(
+        2_000, "test items for cross coherence, each the condition of two images per direction", low=2
+    )
     features: int = setting(2048, "dimensions of the Frechet distance", low=2)
     feature_rows: int = setting(5_000, "feature vectors of either half of the Frechet distance", low=2)
     images: int = setting(100, "images for Inception features", low=2)

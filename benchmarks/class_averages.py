@@ -54,23 +54,38 @@ def describe(averages: Tensor, found: Tensor, labels: Tensor, medians: Tensor) -
     }
 
 
-def real_rows(data: MultimodalData, networks: Mapping[str, nn.Module], medians: Mapping[str, Tensor]) -> Iterator[dict[str, object]]:
+def real_rows(
+    data: MultimodalData, networks: Mapping[str, nn.Module], medians: Mapping[str, Tensor]
+) -> Iterator[dict[str, object]]:
     """The averages of the train images of every modality."""
     for name, median in medians.items():
-        for how, averages in (("median", median), ("mean", class_averages(*data.train.labelled[name], "mean"))):
+        for how, averages in (
+            ("median", median),
+            ("mean", class_averages(*data.train.labelled[name], "mean")),
+        ):
             found = judges.predict(networks[name], averages)
-            yield {"of": f"real, {how}", "target": name, **describe(averages, found, torch.arange(judges.CLASSES), median)}
+            yield {
+                "of": f"real, {how}",
+                "target": name,
+                **describe(averages, found, torch.arange(judges.CLASSES), median),
+            }
 
 
 @torch.inference_mode()
-def model_rows(run: FinishedRun, networks: Mapping[str, nn.Module], medians: Mapping[str, Tensor]) -> Iterator[dict[str, object]]:
+def model_rows(
+    run: FinishedRun, networks: Mapping[str, nn.Module], medians: Mapping[str, Tensor]
+) -> Iterator[dict[str, object]]:
     """What a run makes of the latent mean of every test image, for every ordered pair of modalities."""
     model = run.model().eval()
     for source, target in permutations(medians, 2):
         conditions, labels = run.data.test.labelled[source]
-        outputs = torch.cat([model.translate({source: as_float(part)}, [target])[target] for part in conditions.split(BATCH)])
+        outputs = torch.cat(
+            [model.translate({source: as_float(part)}, [target])[target] for part in conditions.split(BATCH)]
+        )
         if not outputs.isfinite().all():
-            raise InputError(f"The model of {run.folder.path} generates {target} that is not finite: train it again.")
+            raise InputError(
+                f"The model of {run.folder.path} generates {target} that is not finite: train it again."
+            )
         found = judges.predict(networks[target], outputs)
         row = {"of": run.folder.path.parent.name, "seed": run.seed, "source": source, "target": target}
         yield {**row, **describe(class_averages(outputs, labels, "mean"), found, labels, medians[target])}
@@ -78,23 +93,41 @@ def model_rows(run: FinishedRun, networks: Mapping[str, nn.Module], medians: Map
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
-@click.option("--data-dir", type=click.Path(path_type=Path), envvar="MMBENCH_DATA", help="Where the images are.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), envvar="MMBENCH_DATA", help="Where the images are."
+)
 def main(folder: Path, data_dir: Path | None) -> None:
     """Write class-averages.csv of the finished runs in FOLDER, a <dataset>/<preset> of results with checkpoints, into it."""
     try:
-        runs = finished_runs([run.folder for run in find_runs(folder) if run.state == "done" and (run.folder / "checkpoint.pt").exists()], data_dir)
+        runs = finished_runs(
+            [
+                run.folder
+                for run in find_runs(folder)
+                if run.state == "done" and (run.folder / "checkpoint.pt").exists()
+            ],
+            data_dir,
+        )
         if not runs:
-            raise InputError(f"{folder} holds no finished run with its checkpoint. Checkpoints are not published: make the runs first.")
+            raise InputError(
+                f"{folder} holds no finished run with its checkpoint. Checkpoints are not published: make the runs first."
+            )
         if len({run.shared for run in runs}) > 1:
-            raise InputError(f"The runs in {folder} have different data or judges: name one <dataset>/<preset> of results.")
+            raise InputError(
+                f"The runs in {folder} have different data or judges: name one <dataset>/<preset> of results."
+            )
         data, protocol = runs[0].data, runs[0].config.protocol
         networks = make_references(data, protocol, ["coherence"]).judges
         images = [m.name for m in data.modalities if not m.symbols]  # texts have no averages
         medians = {name: class_averages(*data.train.labelled[name], "median") for name in images}
-        rows = [*real_rows(data, networks, medians), *(row for run in runs for row in model_rows(run, networks, medians))]
+        rows = [
+            *real_rows(data, networks, medians),
+            *(row for run in runs for row in model_rows(run, networks, medians)),
+        ]
     except InputError as error:
         raise click.UsageError(str(error)) from None
-    table = pd.DataFrame(rows, columns=["of", "seed", "source", "target", "accuracy", "commonest", "spread", "correlation"]).astype({"seed": "Int64"})
+    table = pd.DataFrame(
+        rows, columns=["of", "seed", "source", "target", "accuracy", "commonest", "spread", "correlation"]
+    ).astype({"seed": "Int64"})
     table.to_csv(folder / "class-averages.csv", index=False, float_format="%.6g", lineterminator="\n")
     click.echo(table.to_string(index=False, na_rep=""))
 

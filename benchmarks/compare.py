@@ -17,13 +17,40 @@ BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--rows", default=",".join(GROUPS), show_default=True, help="Groups of rows, separated by commas.")
-@click.option("--repeats", default=5, show_default=True, type=click.IntRange(1), help="Rounds A B of a quick row; slow ones take about half.")
-@click.option("--threads", default=2, show_default=True, type=click.IntRange(1), help="Threads of either side.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of MNIST and SVHN; without it on the embedded digits, and no memory.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change how much is measured, for example steps=4.")
-@click.option("--out", type=click.Path(path_type=Path), default=HERE / "results", help="Folder of the tables (default: benchmarks/results).")
-def main(rows: str, repeats: int, threads: int, data_dir: Path | None, overrides: tuple[str, ...], out: Path) -> None:
+@click.option(
+    "--rows", default=",".join(GROUPS), show_default=True, help="Groups of rows, separated by commas."
+)
+@click.option(
+    "--repeats",
+    default=5,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Rounds A B of a quick row; slow ones take about half.",
+)
+@click.option(
+    "--threads", default=2, show_default=True, type=click.IntRange(1), help="Threads of either side."
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Folder of MNIST and SVHN; without it on the embedded digits, and no memory.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change how much is measured, for example steps=4.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=HERE / "results",
+    help="Folder of the tables (default: benchmarks/results).",
+)
+def main(
+    rows: str, repeats: int, threads: int, data_dir: Path | None, overrides: tuple[str, ...], out: Path
+) -> None:
     """Measure rows of the comparison and merge them into compare.csv and compare.md; growth into growth.csv and growth.png."""
     from mmbench.signals import StoppedError
     from models.errors import InputError
@@ -54,7 +81,14 @@ def _pick(text: str, data_dir: Path | None) -> list[str]:
     return [name for name in GROUPS if name in chosen]
 
 
-def _measure(groups: list[str], repeats: int, threads: int, data_dir: Path | None, overrides: tuple[str, ...], out: Path) -> None:
+def _measure(
+    groups: list[str],
+    repeats: int,
+    threads: int,
+    data_dir: Path | None,
+    overrides: tuple[str, ...],
+    out: Path,
+) -> None:
     import torch
 
     from benchmarks import evaluating, processes, training
@@ -78,8 +112,19 @@ def _measure(groups: list[str], repeats: int, threads: int, data_dir: Path | Non
         "memory": processes.memory,
         "start": processes.start,
     }
-    words = ["python", "benchmarks/compare.py", "--rows", ",".join(groups), "--repeats", str(repeats), "--threads", str(threads)]
-    words += (["--data-dir", "DATA"] if data_dir else []) + [word for pair in overrides for word in ("--set", pair)]
+    words = [
+        "python",
+        "benchmarks/compare.py",
+        "--rows",
+        ",".join(groups),
+        "--repeats",
+        str(repeats),
+        "--threads",
+        str(threads),
+    ]
+    words += (["--data-dir", "DATA"] if data_dir else []) + [
+        word for pair in overrides for word in ("--set", pair)
+    ]
     where = sitting(join(words), threads)
     out.mkdir(parents=True, exist_ok=True)
     for group in groups:
@@ -107,10 +152,15 @@ def _grow(bench: "Bench", out: Path, where: dict[str, str]) -> None:
     curves = []
     for curve in growth(bench):
         curves.append(curve)
-        click.echo(f"growth over {curve.axis}, {curve.model}: slope {curve.slope:.2f}{f' ({curve.flag})' if curve.flag else ''}")
+        click.echo(
+            f"growth over {curve.axis}, {curve.model}: slope {curve.slope:.2f}{f' ({curve.flag})' if curve.flag else ''}"
+        )
     write_growth(curves, out, where)
     if steep := worse_than_linear(curves):
-        click.echo("WORSE THAN LINEAR: " + "; ".join(f"{curve.model} over {curve.axis}, slope {curve.slope:.2f}" for curve in steep))
+        click.echo(
+            "WORSE THAN LINEAR: "
+            + "; ".join(f"{curve.model} over {curve.axis}, slope {curve.slope:.2f}" for curve in steep)
+        )
 
 
 def _show(readme: Path, table: str) -> None:

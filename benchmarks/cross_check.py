@@ -36,14 +36,21 @@ def pick(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
         InputError: where there are none, and for runs that differ in data, budget, protocol or settings.
     """
     done = [run for run in runs if run.state == "done" and not run.label]
-    sides = [run for run in done if not run.model.startswith(DASHED)], [_as_native(run) for run in done if run.model.startswith(DASHED)]
+    sides = (
+        [run for run in done if not run.model.startswith(DASHED)],
+        [_as_native(run) for run in done if run.model.startswith(DASHED)],
+    )
     keys = set.intersection(*({(run.model, run.seed) for run in side} for side in sides))
     if not keys:
-        raise InputError("There is nothing to check: expected finished runs of mopoe, mvae or mmvae, and of the MultiVae model of that name.")
+        raise InputError(
+            "There is nothing to check: expected finished runs of mopoe, mvae or mmvae, and of the MultiVae model of that name."
+        )
     if warning := disagreements([run for run in done if (run.model.removeprefix(DASHED), run.seed) in keys]):
         raise InputError(warning)
     ours, theirs = ([run for run in side if (run.model, run.seed) in keys] for side in sides)
-    for a, b in zip(*(sorted(side, key=lambda run: (run.model, run.seed)) for side in (ours, theirs)), strict=True):
+    for a, b in zip(
+        *(sorted(side, key=lambda run: (run.model, run.seed)) for side in (ours, theirs)), strict=True
+    ):
         _check_settings(a, b)
     return ours, theirs
 
@@ -52,11 +59,20 @@ def _check_settings(ours: Run, theirs: Run) -> None:
     """InputError where two runs of a model have other settings. Our MMVAE learns its prior where that is Laplace, and has one objective."""
     own = ours.config["settings"]
     fixed = {"learn_prior": own.get("posterior") == "laplace", "loss": "dreg_looser"}
-    asked = fixed | {NAMES.get(name, name): FAMILIES[value] if name == "posterior" else value for name, value in own.items()}
+    asked = fixed | {
+        NAMES.get(name, name): FAMILIES[value] if name == "posterior" else value
+        for name, value in own.items()
+    }
     found = fixed | theirs.config["settings"]
-    differ = "; ".join(f"{name} {value} here, {found.get(name)} there" for name, value in asked.items() if found.get(name) != value)
+    differ = "; ".join(
+        f"{name} {value} here, {found.get(name)} there"
+        for name, value in asked.items()
+        if found.get(name) != value
+    )
     if differ:
-        raise InputError(f"{ours.title} and MultiVae's have other settings ({differ}): the head of this script has the command for equal ones.")
+        raise InputError(
+            f"{ours.title} and MultiVae's have other settings ({differ}): the head of this script has the command for equal ones."
+        )
 
 
 def cross_check(ours: Sequence[Run], theirs: Sequence[Run]) -> pd.DataFrame:
@@ -67,33 +83,70 @@ def cross_check(ours: Sequence[Run], theirs: Sequence[Run]) -> pd.DataFrame:
     noise, so no more than rounding separates them at first.
     """
     names = sorted({run.model for run in ours})
-    rows = [_first_losses(*([run for run in side if run.model == name] for side in (ours, theirs))) for name in names]
-    for row in (row for table in differences(ours, theirs).values() for row in table if row.column.better and row.value is not None):
-        found = {"model": row.title, "quantity": f"{row.column.group} {row.column.part}".strip(), "unit": row.column.unit}
-        rows.append(found | {"ours": row.a.mean, "theirs": row.b.mean, "difference": row.value, "error": row.error, "p": row.p})
+    rows = [
+        _first_losses(*([run for run in side if run.model == name] for side in (ours, theirs)))
+        for name in names
+    ]
+    for row in (
+        row
+        for table in differences(ours, theirs).values()
+        for row in table
+        if row.column.better and row.value is not None
+    ):
+        found = {
+            "model": row.title,
+            "quantity": f"{row.column.group} {row.column.part}".strip(),
+            "unit": row.column.unit,
+        }
+        rows.append(
+            found
+            | {
+                "ours": row.a.mean,
+                "theirs": row.b.mean,
+                "difference": row.value,
+                "error": row.error,
+                "p": row.p,
+            }
+        )
     return pd.DataFrame(rows).sort_values("model", kind="stable", ignore_index=True)
 
 
 def _as_native(run: Run) -> Run:
     """The run under the name of our model."""
-    return replace(run, config={**run.config, "model": run.model.removeprefix(DASHED), "title": run.title.partition(" (")[0]})
+    return replace(
+        run,
+        config={**run.config, "model": run.model.removeprefix(DASHED), "title": run.title.partition(" (")[0]},
+    )
 
 
 def _first_losses(ours: Sequence[Run], theirs: Sequence[Run]) -> dict[str, object]:
-    mine, other = (pd.Series({run.seed: read_history(run)["loss"].iloc[0] for run in side}) for side in (ours, theirs))
-    found = {"model": ours[0].title, "quantity": f"loss, steps 1-{read_history(ours[0])['step'].iloc[0]}", "unit": "nats"}
+    mine, other = (
+        pd.Series({run.seed: read_history(run)["loss"].iloc[0] for run in side}) for side in (ours, theirs)
+    )
+    found = {
+        "model": ours[0].title,
+        "quantity": f"loss, steps 1-{read_history(ours[0])['step'].iloc[0]}",
+        "unit": "nats",
+    }
     return found | {"ours": mine.mean(), "theirs": other.mean(), "difference": (mine / other - 1).abs().max()}
 
 
 def to_markdown(table: pd.DataFrame, runs: Sequence[Run]) -> str:
     """The table that rests on `runs`, and how many of its tests one would expect to fail of equal models."""
-    lines = ["| Model | Quantity | ours | MultiVae's | difference | p |", "| :-- | :-- | --: | --: | --: | --: |"]
+    lines = [
+        "| Model | Quantity | ours | MultiVae's | difference | p |",
+        "| :-- | :-- | --: | --: | --: | --: |",
+    ]
     for row in table.itertuples():
         scale = 100 if row.unit == "fraction" else 1
         spread = "" if pd.isna(row.error) else f" ± {scale * row.error:.2f}"
-        gap = f"{row.difference:.1e} of it" if row.unit == "nats" else f"{scale * row.difference:+.2f}{spread}"
+        gap = (
+            f"{row.difference:.1e} of it" if row.unit == "nats" else f"{scale * row.difference:+.2f}{spread}"
+        )
         p = "" if pd.isna(row.p) else f"{row.p:.2f}"
-        lines.append(f"| {row.model} | {row.quantity} | {scale * row.ours:.2f} | {scale * row.theirs:.2f} | {gap} | {p} |")
+        lines.append(
+            f"| {row.model} | {row.quantity} | {scale * row.ours:.2f} | {scale * row.theirs:.2f} | {gap} | {p} |"
+        )
     tested = table["p"].dropna().astype(float)
     seeds = sorted({run.seed for run in runs})
     over = f"Means over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"Seed {seeds[0]}"

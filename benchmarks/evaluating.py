@@ -35,18 +35,39 @@ def coherence(bench: Bench) -> list[Row]:
     data, work = bench.data, bench.work
     model = ours.make_model("mopoe", data.modalities, latent_size=work.latent)
     twin = peer.make_peer("MoPoE", model, beta=2.5)
-    judges: dict[str, nn.Module] = {m.name: Judge(m.shape).eval().requires_grad_(False) for m in data.modalities}
-    columns = zip(data.modalities, data.test.pairs[torch.randperm(len(data.test.pairs))[: work.conditions]].T, strict=True)
+    judges: dict[str, nn.Module] = {
+        m.name: Judge(m.shape).eval().requires_grad_(False) for m in data.modalities
+    }
+    columns = zip(
+        data.modalities,
+        data.test.pairs[torch.randperm(len(data.test.pairs))[: work.conditions]].T,
+        strict=True,
+    )
     rows = {m.name: column for m, column in columns}
-    test = {name: (data.test.items[name][index], data.test.labels[name][index]) for name, index in rows.items()}
-    other = peer.paired({name: as_float(images) for name, (images, _) in test.items()}, next(iter(test.values()))[1])
+    test = {
+        name: (data.test.items[name][index], data.test.labels[name][index]) for name, index in rows.items()
+    }
+    other = peer.paired(
+        {name: as_float(images) for name, (images, _) in test.items()}, next(iter(test.values()))[1]
+    )
     references = References(judges, dict.fromkeys(judges, 1.0))
     protocol = Protocol(draws=work.draws, joint_draws=work.draws)
 
     def mine() -> object:
-        return evaluate(model, test=test, train=data.train.labelled, references=references, protocol=protocol, metrics=["coherence"], progress=None)
+        return evaluate(
+            model,
+            test=test,
+            train=data.train.labelled,
+            references=references,
+            protocol=protocol,
+            metrics=["coherence"],
+            progress=None,
+        )
 
-    sides = {"ours": partial(seconds, mine), "theirs": partial(seconds, partial(peer.coherence, twin, judges, other, work.draws))}
+    sides = {
+        "ours": partial(seconds, mine),
+        "theirs": partial(seconds, partial(peer.coherence, twin, judges, other, work.draws)),
+    }
     found = alternate(sides, bench.repeats)
     conditions = len(other)
     text = f"{work.draws} prior draws, {conditions} conditions per direction, two images of each; MoPoE, one judge per modality"
@@ -56,7 +77,9 @@ def coherence(bench: Bench) -> list[Row]:
 def _features(rows: int, width: int, seed: int) -> Tensor:
     """(rows, width) not negative and correlated, as pooled activations are."""
     generator = torch.Generator().manual_seed(seed)
-    common = torch.randn(rows, 64, generator=generator) @ torch.randn(64, width, generator=torch.Generator().manual_seed(0))
+    common = torch.randn(rows, 64, generator=generator) @ torch.randn(
+        64, width, generator=torch.Generator().manual_seed(0)
+    )
     return torch.relu(0.1 * common + torch.randn(rows, width, generator=generator))
 
 
@@ -88,7 +111,9 @@ def _numpy(half: Statistics) -> tuple[np.ndarray, np.ndarray]:
 
 def _check_equal(what: str, ours: float, theirs: float) -> None:
     if abs(ours - theirs) > 1e-4 * abs(theirs):
-        raise RuntimeError(f"the {what} differ, ours is {ours} and theirs {theirs}: their times are not to be compared")
+        raise RuntimeError(
+            f"the {what} differ, ours is {ours} and theirs {theirs}: their times are not to be compared"
+        )
 
 
 def inception_features(bench: Bench) -> list[Row]:
@@ -120,9 +145,7 @@ def inception_features(bench: Bench) -> list[Row]:
         found = alternate({"ours": partial(seconds, mine), "theirs": partial(seconds, other)}, bench.few)
     gap = float(np.abs(values["ours"] - values["theirs"]).max() / np.abs(values["theirs"]).max())
     rates = {side: [len(images) / taken for taken in found[side]] for side in found}
-    text = (
-        f"{len(images)} images of {name}, random weights, batches of 50; largest difference {gap:.1e} of the largest feature; theirs is pytorch-fid's"
-    )
+    text = f"{len(images)} images of {name}, random weights, batches of 50; largest difference {gap:.1e} of the largest feature; theirs is pytorch-fid's"
     return [Row("FID features", "images/s", rates["ours"], rates["theirs"], "rate", 1.3, 2.0, text)]
 
 

@@ -58,16 +58,24 @@ class Curve:
         """Why the slope is worth a look, empty where it is not."""
         if self.slope <= STEEPEST:
             return ""
-        return "its subsets are 2^M" if (self.axis, self.model) == ("modalities", "mopoe") else "worse than linear"
+        return (
+            "its subsets are 2^M"
+            if (self.axis, self.model) == ("modalities", "mopoe")
+            else "worse than linear"
+        )
 
 
-def _point(model: str, axis: Axis, value: int, bench: Bench) -> tuple[MultimodalModel, dict[str, torch.Tensor]]:
+def _point(
+    model: str, axis: Axis, value: int, bench: Bench
+) -> tuple[MultimodalModel, dict[str, torch.Tensor]]:
     """The model and a batch of noise where `axis` has this value and all else is as everywhere."""
     # as many modalities of one shape as are asked for, so that each adds the same work
     modalities = [Modality(f"m{i}", (3, 32, 32)) for i in range(value if axis.name == "modalities" else 2)]
     settings = {"latent_size": bench.work.latent, **({axis.setting: value} if axis.setting else {})}
     items = value if axis.name == "batch" else bench.work.growth_batch
-    return ours.make_model(model, modalities, **settings), {m.name: torch.rand(items, *m.shape) for m in modalities}
+    return ours.make_model(model, modalities, **settings), {
+        m.name: torch.rand(items, *m.shape) for m in modalities
+    }
 
 
 def _step(model: MultimodalModel, batch: Mapping[str, torch.Tensor]) -> None:
@@ -92,8 +100,12 @@ def growth(bench: Bench, axes: Sequence[Axis] = AXES) -> Iterator[Curve]:
                 _step(*point)
             for _ in range(bench.few):
                 for value, point in points.items():
-                    taken[value] += [_processor_seconds(partial(_step, *point)) for _ in range(bench.work.growth_steps)]
-            yield Curve(axis.name, entry.name, axis.values, tuple(1e3 * min(taken[value]) for value in axis.values))
+                    taken[value] += [
+                        _processor_seconds(partial(_step, *point)) for _ in range(bench.work.growth_steps)
+                    ]
+            yield Curve(
+                axis.name, entry.name, axis.values, tuple(1e3 * min(taken[value]) for value in axis.values)
+            )
 
 
 def _processor_seconds(function: Callable[[], object]) -> float:
@@ -134,13 +146,25 @@ def _plot(curves: Sequence[Curve], path: Path) -> None:
     from matplotlib import pyplot
 
     names = list(dict.fromkeys(curve.axis for curve in curves))
-    colours = dict(zip(dict.fromkeys(curve.model for curve in curves), pyplot.get_cmap("tab10").colors, strict=False))  # type: ignore[attr-defined]
-    figure, axes = pyplot.subplots(1, len(names), figsize=(3.6 * len(names), 3.6), squeeze=False, layout="constrained")
+    colours = dict(
+        zip(dict.fromkeys(curve.model for curve in curves), pyplot.get_cmap("tab10").colors, strict=False)
+    )  # type: ignore[attr-defined]
+    figure, axes = pyplot.subplots(
+        1, len(names), figsize=(3.6 * len(names), 3.6), squeeze=False, layout="constrained"
+    )
     for panel, name in zip(axes[0], names, strict=True):
         for curve in (c for c in curves if c.axis == name):
             style = "--" if curve.flag else "-"
             label = f"{curve.model} {curve.slope:.2f}"
-            panel.plot(curve.values, curve.milliseconds, style, marker="o", markersize=3, color=colours[curve.model], label=label)
+            panel.plot(
+                curve.values,
+                curve.milliseconds,
+                style,
+                marker="o",
+                markersize=3,
+                color=colours[curve.model],
+                label=label,
+            )
         values = next(c.values for c in curves if c.axis == name)
         panel.set(xscale="log", yscale="log", xlabel=name, ylabel="ms per step", title=f"{name} (slope)")
         panel.set_xticks(values, [str(v) for v in values])

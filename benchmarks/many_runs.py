@@ -47,24 +47,39 @@ def make_runs(root: Path, runs: int, models: int) -> Path:
 
 def _make_run(folder: Path, source: Path, model: int, seed: int, rng: np.random.Generator) -> None:
     (folder / "samples").mkdir(parents=True)
-    files = {path.relative_to(source).as_posix(): path for path in (source / "history.csv", *sorted((source / "samples").iterdir()))}
+    files = {
+        path.relative_to(source).as_posix(): path
+        for path in (source / "history.csv", *sorted((source / "samples").iterdir()))
+    }
     for name, path in files.items():
         os.link(path, folder / name)
-    config, status, metrics = (json.loads((source / f"{name}.json").read_text()) for name in ("config", "status", "metrics"))
+    config, status, metrics = (
+        json.loads((source / f"{name}.json").read_text()) for name in ("config", "status", "metrics")
+    )
     config |= {"model": f"model-{model}", "title": f"Model {model}", "seed": seed, "hash": f"{model:016x}"}
     status |= {"hash": config["hash"], "seed": seed}
-    metrics |= {"hash": config["hash"], "seed": seed, "files": {name: file_hash(path) for name, path in files.items()}}
+    metrics |= {
+        "hash": config["hash"],
+        "seed": seed,
+        "files": {name: file_hash(path) for name, path in files.items()},
+    }
     asked = {name: value for name, value in metrics["metrics"].items() if metric_group(name) in METRICS}
-    metrics["metrics"] = {name: None if value is None else float(value * rng.uniform(0.9, 1)) for name, value in asked.items()}
+    metrics["metrics"] = {
+        name: None if value is None else float(value * rng.uniform(0.9, 1)) for name, value in asked.items()
+    }
     for name, content in (("config", config), ("status", status), ("metrics", metrics)):
         content = {key: value for key, value in content.items() if key != "checksum"} | {"format": FORMAT}
-        (folder / f"{name}.json").write_text(json.dumps(content | {"checksum": content_hash(content)}, indent=1))
+        (folder / f"{name}.json").write_text(
+            json.dumps(content | {"checksum": content_hash(content)}, indent=1)
+        )
 
 
 def measure_plan(results: Path, runs: int) -> dict[str, float]:
     """Seconds of processor time until `runs` runs of four models are planned and their configurations written, and MiB that they hold."""
     seeds = ",".join(map(str, range(-(-runs // len(SOURCES)))))
-    job = Job.from_options(",".join(SOURCES), "digits", "quick", seeds, results=results, precision="fp32", device="cpu")
+    job = Job.from_options(
+        ",".join(SOURCES), "digits", "quick", seeds, results=results, precision="fp32", device="cpu"
+    )
     data = load_data("digits", None, job.configs[0].data)
     began = time.process_time()
     planned = plan(job, data)
@@ -99,9 +114,21 @@ def _processor_seconds() -> float:
 
 
 @click.command()
-@click.option("--runs", "counts", type=int, multiple=True, default=(10, 1000), show_default=True, help="How many; may be repeated.")
+@click.option(
+    "--runs",
+    "counts",
+    type=int,
+    multiple=True,
+    default=(10, 1000),
+    show_default=True,
+    help="How many; may be repeated.",
+)
 @click.option("--models", default=4, show_default=True, help="Models that reported runs are of.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Where to make them for a while (default: where temporary folders are).")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    help="Where to make them for a while (default: where temporary folders are).",
+)
 def main(counts: tuple[int, ...], models: int, folder: Path | None) -> None:
     """Measure and print a line for each number of runs."""
     for count in counts:

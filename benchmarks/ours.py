@@ -35,7 +35,9 @@ def train(model: MultimodalModel, batches: Batches, steps: int, precision: str) 
     """Seconds of the whole loop over `steps` steps: batches, losses, gradients, updates, history, and the checkpoint at the end."""
     budget = Training(steps=steps, batch_size=batches.batch_size, learning_rate=LEARNING_RATE)
     with TemporaryDirectory() as folder:
-        return seconds(Trainer(model, batches, budget, Path(folder) / "checkpoint.pt", precision=precision).run)
+        return seconds(
+            Trainer(model, batches, budget, Path(folder) / "checkpoint.pt", precision=precision).run
+        )
 
 
 def step_flops(model: MultimodalModel, batch: Batch) -> float:

@@ -65,7 +65,13 @@ class Decoder(BaseDecoder):
                 layers += [nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1), nn.ReLU()]
             layers[-1] = nn.Sigmoid()
         else:
-            layers = [nn.Linear(latent, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, numel), nn.Unflatten(1, shape), nn.Sigmoid()]
+            layers = [
+                nn.Linear(latent, HIDDEN),
+                nn.ReLU(),
+                nn.Linear(HIDDEN, numel),
+                nn.Unflatten(1, shape),
+                nn.Sigmoid(),
+            ]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> ModelOutput:
@@ -111,7 +117,12 @@ def train(peer: Any, data: MultimodalBaseDataset, batch: int) -> float:
     """
     with TemporaryDirectory() as folder, quiet():
         config = BaseTrainerConfig(
-            output_dir=folder, per_device_train_batch_size=batch, num_epochs=1, learning_rate=LEARNING_RATE, no_cuda=True, drop_last=True
+            output_dir=folder,
+            per_device_train_batch_size=batch,
+            num_epochs=1,
+            learning_rate=LEARNING_RATE,
+            no_cuda=True,
+            drop_last=True,
         )
         return seconds(BaseTrainer(peer, data, training_config=config).train)
 

@@ -33,7 +33,9 @@ print(int(peak.split()[1]) * 1024)
 def run_peak(arguments: list[str], cache: Path, threads: int) -> int:
     """Peak resident bytes of `mmbench` with these arguments, in a process of its own."""
     environment = {**os.environ, "MMBENCH_CACHE": str(cache), "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run([sys.executable, "-c", RUN, *arguments], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(f"`mmbench {' '.join(arguments)}` failed:\n{done.stdout}{done.stderr}")
     return int(done.stdout.split()[-1])
@@ -42,19 +44,47 @@ def run_peak(arguments: list[str], cache: Path, threads: int) -> int:
 def memory(bench: Bench) -> list[Row]:
     """A whole run on mnist-svhn, training, judges, evaluation and report, with few training steps: memory does not grow with them."""
     if bench.data_dir is None:
-        raise InputError("The row on memory is about mnist-svhn: name the folder of its images with --data-dir.")
+        raise InputError(
+            "The row on memory is about mnist-svhn: name the folder of its images with --data-dir."
+        )
     if not Path("/proc/self/status").exists():
         raise InputError("The row on memory reads /proc, which only Linux has: leave it out of --rows.")
     splits = (bench.data.train, bench.data.validation, bench.data.test)
     images = sum(items.nbytes for split in splits for items in split.items.values()) / GIB
     steps = bench.work.steps
-    sizes = ["--set", f"steps={steps}", "--set", f"batch_size={bench.work.batch}", "--set", f"latent_size={bench.work.latent}"]
-    sizes += ["--set", f"judge_steps={steps}", "--set", f"draws={2 * bench.work.draws}", "--set", f"joint_draws={bench.work.draws}"]
+    sizes = [
+        "--set",
+        f"steps={steps}",
+        "--set",
+        f"batch_size={bench.work.batch}",
+        "--set",
+        f"latent_size={bench.work.latent}",
+    ]
+    sizes += [
+        "--set",
+        f"judge_steps={steps}",
+        "--set",
+        f"draws={2 * bench.work.draws}",
+        "--set",
+        f"joint_draws={bench.work.draws}",
+    ]
 
     def peak() -> float:
         with TemporaryDirectory() as folder:
             where = ["--results", folder, "--data-dir", str(bench.data_dir)]
-            arguments = ["run", "--models", "mopoe", "--dataset", "mnist-svhn", "--preset", "quick", "--jobs", "1", *where, *sizes]
+            arguments = [
+                "run",
+                "--models",
+                "mopoe",
+                "--dataset",
+                "mnist-svhn",
+                "--preset",
+                "quick",
+                "--jobs",
+                "1",
+                *where,
+                *sizes,
+            ]
             return run_peak(arguments, Path(folder) / "cache", bench.threads) / GIB
 
     found = [peak() for _ in range(min(2, bench.repeats))]
@@ -66,7 +96,9 @@ def start(bench: Bench) -> list[Row]:
     """`mmbench models`, which reads the registry, against what any program with PyTorch waits for."""
 
     def call(*arguments: str) -> float:
-        return seconds(partial(subprocess.run, [sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL))
+        return seconds(
+            partial(subprocess.run, [sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+        )
 
     sides = {"ours": partial(call, "-m", "mmbench", "models"), "theirs": partial(call, "-c", "import torch")}
     alternate(sides, 1)  # files come from the disk once

@@ -17,8 +17,35 @@ from mmbench.files import write_atomically
 
 __all__ = ["FIELDS", "Row", "markdown", "merge", "read_csv", "sitting", "write_csv"]
 
-SITTING = ("date", "command", "commit", "mmbench", "torch", "multivae", "pytorch-fid", "processor", "cores", "threads")
-FIELDS = ("group", "row", "unit", "ours", "theirs", "compared", "median", "low", "high", "must", "aim", "reached", "repeats", "work", *SITTING)
+SITTING = (
+    "date",
+    "command",
+    "commit",
+    "mmbench",
+    "torch",
+    "multivae",
+    "pytorch-fid",
+    "processor",
+    "cores",
+    "threads",
+)
+FIELDS = (
+    "group",
+    "row",
+    "unit",
+    "ours",
+    "theirs",
+    "compared",
+    "median",
+    "low",
+    "high",
+    "must",
+    "aim",
+    "reached",
+    "repeats",
+    "work",
+    *SITTING,
+)
 COMPARED = {"rate": "ours / theirs", "time": "theirs / ours", "excess": "ours - theirs"}
 
 
@@ -62,12 +89,21 @@ class Row:
         median = self.quartiles()[1]
         if self.compared == "excess":
             return "must" if median <= self.must else "no"
-        return "aim" if self.aim is not None and median >= self.aim else "must" if median >= self.must else "no"
+        return (
+            "aim" if self.aim is not None and median >= self.aim else "must" if median >= self.must else "no"
+        )
 
     def record(self, group: str, sitting: Mapping[str, str]) -> dict[str, str]:
         """The row of the CSV file."""
         low, middle, high = self.quartiles()
-        numbers = {"ours": np.median(self.ours), "theirs": np.median(self.theirs), "median": middle, "low": low, "high": high, "must": self.must}
+        numbers = {
+            "ours": np.median(self.ours),
+            "theirs": np.median(self.theirs),
+            "median": middle,
+            "low": low,
+            "high": high,
+            "must": self.must,
+        }
         values = {
             **{name: digits(value) for name, value in numbers.items()},
             "group": group,
@@ -117,7 +153,9 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     write_atomically(path, lambda file: file.write(text.getvalue().encode()))
 
 
-def merge(old: Sequence[dict[str, str]], new: Sequence[dict[str, str]], groups: Sequence[str]) -> list[dict[str, str]]:
+def merge(
+    old: Sequence[dict[str, str]], new: Sequence[dict[str, str]], groups: Sequence[str]
+) -> list[dict[str, str]]:
     """`new` rows in the place of all old ones of their groups; sorted as `groups` are."""
     measured = {row["group"] for row in new}
     kept = [row for row in old if row["group"] not in measured and row["group"] in groups]
@@ -136,13 +174,17 @@ def markdown(rows: Sequence[Mapping[str, str]]) -> str:
         limit = f"at most {row['must']}" if excess else f"{row['must']}x"
         aim = f"{row['aim']}x" if row["aim"] else "-"
         found = f"{row['median']}{times} ({row['low']} to {row['high']})"
-        lines.append(f"| {row['row']} | {row['ours']} {row['unit']} | {row['theirs']} {row['unit']} | {found} | {limit} | {aim} | {row['reached']} |")
+        lines.append(
+            f"| {row['row']} | {row['ours']} {row['unit']} | {row['theirs']} {row['unit']} | {found} | {limit} | {aim} | {row['reached']} |"
+        )
     lines += ["", "What each row measures:", ""]
     lines += [f"- {row['row']}: {row['work']}; {row['compared']}, {row['repeats']} rounds." for row in rows]
     lines += ["", "Measured:", ""]
     sittings = {tuple(row[name] for name in SITTING): dict(row) for row in rows}
     for key, first in sittings.items():
-        names = "; ".join(dict.fromkeys(row["group"] for row in rows if tuple(row[name] for name in SITTING) == key))
+        names = "; ".join(
+            dict.fromkeys(row["group"] for row in rows if tuple(row[name] for name in SITTING) == key)
+        )
         lines.append(
             f"- {names}: `{first['command']}`, {first['date']}, commit {first['commit'] or 'unknown'}, mmbench {first['mmbench']}, "
             f"MultiVae {first['multivae']}, torch {first['torch']}, pytorch-fid {first['pytorch-fid']}, {first['processor']}, "

@@ -47,10 +47,23 @@ class Contest:
 
 def _mmvae(samples: int) -> Contest:
     config = {"K": samples, "prior_and_posterior_dist": "normal", "learn_prior": False, "loss": "dreg_looser"}
-    return Contest(f"MMVAE, K={samples}", "mmvae", "MMVAE", 2 * samples, (1.4, 1.8), (2.0, 2.5), {"samples": samples}, config)
+    return Contest(
+        f"MMVAE, K={samples}",
+        "mmvae",
+        "MMVAE",
+        2 * samples,
+        (1.4, 1.8),
+        (2.0, 2.5),
+        {"samples": samples},
+        config,
+    )
 
 
-CONTESTS = (Contest("MoPoE", "mopoe", "MoPoE", 1, (1.0, 1.4), (1.3, 2.0), config={"beta": 2.5}), _mmvae(1), _mmvae(10))
+CONTESTS = (
+    Contest("MoPoE", "mopoe", "MoPoE", 1, (1.0, 1.4), (1.3, 2.0), config={"beta": 2.5}),
+    _mmvae(1),
+    _mmvae(10),
+)
 
 
 def _batches(bench: Bench) -> Batches:
@@ -66,7 +79,18 @@ def one_run(bench: Bench) -> list[Row]:
         for index, (side, precision) in enumerate((("fp32", "fp32"), ("auto", bench.auto))):
             name = f"one run, {'float32' if side == 'fp32' else '--precision auto'}: {contest.title}"
             work = f"{steps} steps of {bench.work.batch} pairs through either trainer, data included; ours {precision}, theirs fp32"
-            rows.append(Row(name, "pairs/s", rates[side], rates["theirs"], "rate", contest.must[index], contest.aim[index], work))
+            rows.append(
+                Row(
+                    name,
+                    "pairs/s",
+                    rates[side],
+                    rates["theirs"],
+                    "rate",
+                    contest.must[index],
+                    contest.aim[index],
+                    work,
+                )
+            )
     return sorted(rows, key=lambda row: "auto" in row.row)
 
 
@@ -111,8 +135,12 @@ def four_runs(bench: Bench) -> list[Row]:
         total = 0.0
         for _ in (0, 1):
             for contest in contests:
-                model = ours.make_model(contest.ours, bench.data.modalities, latent_size=bench.work.latent, **contest.settings)
-                total += peer.train(peer.make_peer(contest.theirs, model, **contest.config), pairs, bench.work.batch)
+                model = ours.make_model(
+                    contest.ours, bench.data.modalities, latent_size=bench.work.latent, **contest.settings
+                )
+                total += peer.train(
+                    peer.make_peer(contest.theirs, model, **contest.config), pairs, bench.work.batch
+                )
         return total * target / steps
 
     found = alternate({"ours": mine, "theirs": theirs}, bench.few)
@@ -120,14 +148,27 @@ def four_runs(bench: Bench) -> list[Row]:
         f"MoPoE and MMVAE (K=1) with two seeds each, {bench.auto} in 2 processes of {max(1, bench.threads // 2)} threads against fp32 "
         f"one after another; {steps} steps measured, scaled to {target}; starting the processes, {median(starts):.1f} s, is counted in ours"
     )
-    return [Row("four runs, --jobs 2, --precision auto", "s", found["ours"], found["theirs"], "time", 1.8, 2.5, work)]
+    return [
+        Row(
+            "four runs, --jobs 2, --precision auto",
+            "s",
+            found["ours"],
+            found["theirs"],
+            "time",
+            1.8,
+            2.5,
+            work,
+        )
+    ]
 
 
 def _jobs(bench: Bench, runs: list[tuple[str, int]]) -> tuple[float, list[float]]:
     """Wall time of all runs, two at a time, and the seconds that each trained."""
     with TemporaryDirectory() as name, Stop() as stop:
         folder = Path(name)
-        work = ours.TrainOnly(bench.data, bench.work.job_steps, bench.work.batch, bench.work.latent, bench.auto, folder)
+        work = ours.TrainOnly(
+            bench.data, bench.work.job_steps, bench.work.batch, bench.work.latent, bench.auto, folder
+        )
         wall = seconds(lambda: execute(runs, work, 2, Console(), stop, lambda run, how: None))
         lost = [run for run in runs if not (folder / "{}-{}".format(*run)).exists()]
         if lost:

@@ -47,7 +47,9 @@ def cluster(features: np.ndarray, labels: np.ndarray, seed: int) -> Clustering:
     Fewer distinct features than clusters leave clusters empty.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of empty clusters; the measures below say what comes of them
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # of empty clusters; the measures below say what comes of them
         found = KMeans(CLASSES, n_init=STARTS, random_state=seed % 2**32).fit_predict(features)
     return Clustering(cluster_accuracy(found, labels), float(normalized_mutual_info_score(labels, found)))
 
@@ -59,7 +61,9 @@ def clusterings(run: Pass) -> None:
         if not features.isfinite().all():
             reason = "The representation holds values that are not finite."
         elif len(features) < CLASSES:
-            reason = f"{CLASSES} clusters take as many test items or more; of {name} there are {len(features)}."
+            reason = (
+                f"{CLASSES} clusters take as many test items or more; of {name} there are {len(features)}."
+            )
         else:
             found = cluster(features.double().numpy(), labels.numpy(), run.protocol.evaluation_seed)
             run.metrics |= {f"cluster_accuracy/{name}": found.accuracy, f"cluster_nmi/{name}": found.nmi}

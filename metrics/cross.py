@@ -55,7 +55,9 @@ def _from_sources(run: Pass, sources: Sequence[str], targets: Sequence[str], mod
     for start in range(0, len(labels), BATCH):
         for name, x in translate(run, rows, targets, start, generator).items():
             if name in run.references.judges:
-                votes[name].append(predict(run.references.judges[name], finite.read(run.model.modalities[name], x)).cpu())
+                votes[name].append(
+                    predict(run.references.judges[name], finite.read(run.model.modalities[name], x)).cpu()
+                )
         run.progress(f"{joined} to others, {mode}", min(start + BATCH, len(labels)), len(labels))
     metrics = {name: f"cross_coherence/{joined}->{name}/{mode}" for name in targets}
     for name, metric in metrics.items():
@@ -78,7 +80,9 @@ def _conditions(run: Pass, sources: Sequence[str]) -> dict[str, Tensor]:
     return {name: run.tuples[first][:, columns.index(name)] for name in sources}
 
 
-def translate(run: Pass, rows: dict[str, Tensor], targets: Sequence[str], start: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+def translate(
+    run: Pass, rows: dict[str, Tensor], targets: Sequence[str], start: int, generator: torch.Generator | None
+) -> dict[str, Tensor]:
     """The model's `translate` of the BATCH conditions from `start` on: with latents drawn from `generator`, or their means where it is None.
 
     Where the contract derives both from `infer`, the mean latents of single modalities are their representations, which the probe
@@ -89,13 +93,18 @@ def translate(run: Pass, rows: dict[str, Tensor], targets: Sequence[str], start:
         (source,) = rows
         latent = run.represent(source)[start : start + BATCH]
         return {name: model.decode(name, latent) for name in targets}
-    inputs = {name: as_float(run.test[name][0][items[start : start + BATCH]].to(run.device)) for name, items in rows.items()}
+    inputs = {
+        name: as_float(run.test[name][0][items[start : start + BATCH]].to(run.device))
+        for name, items in rows.items()
+    }
     return model.translate(inputs, targets, generator is not None, generator)
 
 
 def _derives_all(model: SharedLatentModel) -> bool:
     """Whether `translate` and `embed` are the contract's, not the model's own."""
-    return type(model).translate is SharedLatentModel.translate and type(model).embed is SharedLatentModel.embed
+    return (
+        type(model).translate is SharedLatentModel.translate and type(model).embed is SharedLatentModel.embed
+    )
 
 
 def _mean(run: Pass, name: str, metrics: Sequence[str]) -> None:

@@ -27,7 +27,9 @@ SAMPLES = 10  # of the latent, of each condition
 
 def mean_pairwise_distance(features: Tensor) -> Tensor:
     """(C,): the mean Euclidean distance between two of the S features (C, S, d) of each condition, S two or more."""
-    distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")  # (C, S, S), 0 on the diagonal
+    distances = torch.cdist(
+        features, features, compute_mode="donot_use_mm_for_euclid_dist"
+    )  # (C, S, S), 0 on the diagonal
     samples = features.shape[1]
     return distances.sum((1, 2)) / (samples * (samples - 1))
 
@@ -45,7 +47,11 @@ def diversities(run: Pass) -> None:
         for start in range(0, len(rows[source]), BATCH):
             for name, x in translate(run, rows, targets, start, generator).items():
                 drawn[name].append(eight_bits(finite.read(run.model.modalities[name], x)))
-            run.progress(f"{source} to others, {SAMPLES} samples", min(start + BATCH, len(rows[source])), len(rows[source]))
+            run.progress(
+                f"{source} to others, {SAMPLES} samples",
+                min(start + BATCH, len(rows[source])),
+                len(rows[source]),
+            )
         for name in targets:
             metric = f"diversity/{source}->{name}"
             if space is None or name not in space.extractors:
@@ -53,5 +59,9 @@ def diversities(run: Pass) -> None:
             elif reason := finite.reason(name):
                 run.lack(metric, reason)
             else:
-                features = space.extractors[name](torch.cat(drawn[name]), partial(run.progress, f"features of {name} from {source}"))
-                run.metrics[metric] = float(mean_pairwise_distance(features.unflatten(0, (-1, SAMPLES)).double()).mean())
+                features = space.extractors[name](
+                    torch.cat(drawn[name]), partial(run.progress, f"features of {name} from {source}")
+                )
+                run.metrics[metric] = float(
+                    mean_pairwise_distance(features.unflatten(0, (-1, SAMPLES)).double()).mean()
+                )

@@ -113,10 +113,23 @@ def evaluate(
         if name not in METRICS + FURTHER:
             raise InputError(f"Unknown metric {name!r}: {suggest(name, METRICS + FURTHER)}")
     if "coherence" in wanted and len(model.modalities) > 2 and not tuples:
-        raise InputError("Cross coherence from several modalities needs tuples of test images of one class: give `tuples` to evaluate.")
+        raise InputError(
+            "Cross coherence from several modalities needs tuples of test images of one class: give `tuples` to evaluate."
+        )
     if "log_likelihood" in wanted and not tuples:
-        raise InputError("A log-likelihood needs tuples of test images of one class: give `tuples` to evaluate.")
-    run = Pass(model, test, train, tuples or {}, references, protocol, torch.device(device), progress or (lambda task, done, total: None))
+        raise InputError(
+            "A log-likelihood needs tuples of test images of one class: give `tuples` to evaluate."
+        )
+    run = Pass(
+        model,
+        test,
+        train,
+        tuples or {},
+        references,
+        protocol,
+        torch.device(device),
+        progress or (lambda task, done, total: None),
+    )
     training = model.training
     model.eval()
     try:
@@ -132,10 +145,14 @@ def evaluate(
             for name, measure in _FURTHER.items():
                 if name in wanted:
                     measure(run)
-            diagnostics = Diagnostics({pair: counts.numpy() for pair, counts in run.confusion.items()}, latent_plane(run))
+            diagnostics = Diagnostics(
+                {pair: counts.numpy() for pair, counts in run.confusion.items()}, latent_plane(run)
+            )
     finally:
         model.train(training)
-    return Evaluation(run.metrics, run.reasons, _reference_values(references, wanted), Samples(joint, cross), diagnostics)
+    return Evaluation(
+        run.metrics, run.reasons, _reference_values(references, wanted), Samples(joint, cross), diagnostics
+    )
 
 
 _FURTHER: dict[str, Callable[[Pass], None]] = {
@@ -152,7 +169,9 @@ def _probe(run: Pass) -> None:
         images, labels = run.train[name]
         rows = probe_indices(len(images), run.protocol.probe_images, run.protocol.evaluation_seed)
         try:
-            run.metrics[f"probe/{name}"] = linear_probe(run.embed(name, images[rows], "train"), labels[rows], run.represent(name), run.test[name][1])
+            run.metrics[f"probe/{name}"] = linear_probe(
+                run.embed(name, images[rows], "train"), labels[rows], run.represent(name), run.test[name][1]
+            )
         except ProbeError as error:
             run.lack(f"probe/{name}", str(error))
 

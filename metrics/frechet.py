@@ -29,11 +29,17 @@ class Statistics:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What `numpy.savez` stores; `Statistics.restore` reads it back."""
-        return {"mean": self.mean.numpy(), "covariance": self.covariance.numpy(), "count": np.array(self.count)}
+        return {
+            "mean": self.mean.numpy(),
+            "covariance": self.covariance.numpy(),
+            "count": np.array(self.count),
+        }
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> "Statistics":
-        return cls(torch.from_numpy(arrays["mean"]), torch.from_numpy(arrays["covariance"]), int(arrays["count"]))
+        return cls(
+            torch.from_numpy(arrays["mean"]), torch.from_numpy(arrays["covariance"]), int(arrays["count"])
+        )
 
 
 def statistics(features: Tensor) -> Statistics:
@@ -73,6 +79,8 @@ def frechet_distance(generated: Statistics, real: Statistics, real_root: Tensor 
     """
     factor = root(real.covariance) if real_root is None else real_root
     eigenvalues = torch.linalg.eigvalsh(factor.T @ generated.covariance @ factor)
-    overlap = eigenvalues.clamp_min(0).sqrt().sum()  # Tr (S_a S_b)^(1/2); rounding can leave eigenvalues just below zero
+    overlap = (
+        eigenvalues.clamp_min(0).sqrt().sum()
+    )  # Tr (S_a S_b)^(1/2); rounding can leave eigenvalues just below zero
     gap = (generated.mean - real.mean).square().sum()
     return max(0.0, float(gap + generated.covariance.trace() + real.covariance.trace() - 2 * overlap))

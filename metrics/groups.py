@@ -2,7 +2,18 @@
 
 from typing import Literal, NamedTuple
 
-__all__ = ["FEATURES", "FRECHET", "FURTHER", "FURTHER_KINDS", "JUDGED", "METRICS", "Kind", "Unit", "metric_group", "unit_of"]
+__all__ = [
+    "FEATURES",
+    "FRECHET",
+    "FURTHER",
+    "FURTHER_KINDS",
+    "JUDGED",
+    "METRICS",
+    "Kind",
+    "Unit",
+    "metric_group",
+    "unit_of",
+]
 
 METRICS = ("coherence", "fd_clf", "fid", "probe", "sampler")
 """Those of tables 1-3, which are computed where none are asked for."""
@@ -43,7 +54,9 @@ FURTHER_KINDS = {
     "cluster_nmi": Kind("clustering", "Clusters NMI", "fraction", "higher"),
     "mse": Kind("reconstruction", "MSE", "fraction", "lower"),
     "ssim": Kind("reconstruction", "SSIM", "fraction", "higher"),
-    "log_likelihood": Kind("log_likelihood", "Log-likelihood", "nats", ""),  # of one likelihood and scale higher is better, of two it says nothing
+    "log_likelihood": Kind(
+        "log_likelihood", "Log-likelihood", "nats", ""
+    ),  # of one likelihood and scale higher is better, of two it says nothing
     "diversity": Kind("diversity", "Diversity", "distance", ""),
 }
 """The metrics of FURTHER by what their names begin with, in the order of reports: "density" of "density/a", "diversity" of "diversity/a->b"."""

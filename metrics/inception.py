@@ -19,7 +19,15 @@ from torch.nn import functional
 from metrics.images import as_float
 from models.errors import InputError
 
-__all__ = ["WEIGHTS_SHA256", "Inception", "WeightsUnavailable", "can_see", "features", "find_weights", "load_inception"]
+__all__ = [
+    "WEIGHTS_SHA256",
+    "Inception",
+    "WeightsUnavailable",
+    "can_see",
+    "features",
+    "find_weights",
+    "load_inception",
+]
 
 WEIGHTS_URL = pytorch_fid.FID_WEIGHTS_URL
 WEIGHTS_SHA256 = "6726825d"  # the beginning of the file's hash
@@ -41,7 +49,9 @@ class Inception(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network = torchvision.models.inception_v3(num_classes=1008, aux_logits=False, weights=None, init_weights=False)
+        self.network = torchvision.models.inception_v3(
+            num_classes=1008, aux_logits=False, weights=None, init_weights=False
+        )
         self.network.Mixed_5b = pytorch_fid.FIDInceptionA(192, pool_features=32)
         self.network.Mixed_5c = pytorch_fid.FIDInceptionA(256, pool_features=64)
         self.network.Mixed_5d = pytorch_fid.FIDInceptionA(288, pool_features=64)
@@ -68,7 +78,9 @@ def find_weights(file: Path | None = None) -> Path:
         WeightsUnavailable: where no file is given or cached, and none can be downloaded.
     """
     cached = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_URL.rsplit("/", 1)[1]
-    if file is None and not os.path.isfile(cached):  # unlike Path.is_file, False in a folder that may not be read
+    if file is None and not os.path.isfile(
+        cached
+    ):  # unlike Path.is_file, False in a folder that may not be read
         _download(cached)
     found = file or cached
     try:
@@ -89,8 +101,14 @@ def _download(target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _patience():
-            torch.hub.download_url_to_file(WEIGHTS_URL, str(target), hash_prefix=WEIGHTS_SHA256, progress=False)
-    except (OSError, HTTPException, RuntimeError) as error:  # no network or no room; a broken answer; another hash
+            torch.hub.download_url_to_file(
+                WEIGHTS_URL, str(target), hash_prefix=WEIGHTS_SHA256, progress=False
+            )
+    except (
+        OSError,
+        HTTPException,
+        RuntimeError,
+    ) as error:  # no network or no room; a broken answer; another hash
         raise WeightsUnavailable(
             f"No FID: pytorch-fid's Inception weights are not in its cache and could not be downloaded ({_cause(error)}). "
             f"Fetch {WEIGHTS_URL} and name the file with --inception-weights."
@@ -130,7 +148,9 @@ def load_inception(file: Path | None = None, device: torch.device | str = "cpu")
     try:
         inception.network.load_state_dict(torch.load(found, map_location="cpu", weights_only=True))
     except (EOFError, KeyError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        raise InputError(f"{found} holds no weights of the Inception network ({type(error).__name__}): replace it with pytorch-fid's file.") from None
+        raise InputError(
+            f"{found} holds no weights of the Inception network ({type(error).__name__}): replace it with pytorch-fid's file."
+        ) from None
     return inception.as_extractor().to(device)
 
 
@@ -139,7 +159,9 @@ def can_see(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[0] in (1, 3)
 
 
-def features(inception: Inception, images: Tensor, progress: Callable[[int, int], object] | None = None) -> Tensor:
+def features(
+    inception: Inception, images: Tensor, progress: Callable[[int, int], object] | None = None
+) -> Tensor:
     """(N, 2048) features of images (N, C, H, W) in 8 bits, on the network's device, as pytorch-fid computes them from PNG files.
 
     Args:

@@ -37,7 +37,9 @@ def prior_draws(run: Pass, wanted: Collection[str]) -> dict[str, np.ndarray]:
         return _read_prior_draws(run, wanted)
     except NotDefinedError as error:
         names = list(coherence_names("joint_coherence")) if "coherence" in wanted else []
-        kinds = [group for group in FRECHET if group in wanted] + (list(PRDC._fields) if "prdc" in wanted else [])
+        kinds = [group for group in FRECHET if group in wanted] + (
+            list(PRDC._fields) if "prdc" in wanted else []
+        )
         for name in names + [f"{kind}/{name}" for kind in kinds for name in run.model.modalities]:
             run.lack(name, f"Not defined: {error}")
         return {}
@@ -49,14 +51,19 @@ def _read_prior_draws(run: Pass, wanted: Collection[str]) -> dict[str, np.ndarra
     judged = run.protocol.joint_draws if "coherence" in wanted else 0
     draws = run.protocol.draws if spaces else max(judged, 1)
     votes: Votes = {}
-    extractors = {(space.name, name): extractor for space in spaces for name, extractor in space.extractors.items()}
+    extractors = {
+        (space.name, name): extractor for space in spaces for name, extractor in space.extractors.items()
+    }
     features: dict[tuple[str, str], list[Tensor]] = {key: [] for key in extractors}
     shown: dict[str, np.ndarray] = {}
     finite = Finite()
     generator = run.generator()
     for start in range(0, draws, BATCH):
         # always whole batches: fewer draws are the first of more
-        drawn = {name: finite.read(run.model.modalities[name], x) for name, x in run.model.generate(BATCH, generator).items()}
+        drawn = {
+            name: finite.read(run.model.modalities[name], x)
+            for name, x in run.model.generate(BATCH, generator).items()
+        }
         if start == 0:
             shown = {name: eight_bits(x[:SHOWN]).cpu().numpy() for name, x in drawn.items()}
         _vote(run, drawn, judged - start, votes)
@@ -66,7 +73,9 @@ def _read_prior_draws(run: Pass, wanted: Collection[str]) -> dict[str, np.ndarra
         run.progress("prior draws", min(start + BATCH, draws), draws)
     if "coherence" in wanted:
         _coherence(run, "joint_coherence", votes, finite)
-    found = {group: {name: rows for (space, name), rows in features.items() if space == group} for group in FRECHET}
+    found = {
+        group: {name: rows for (space, name), rows in features.items() if space == group} for group in FRECHET
+    }
     for group in FRECHET:
         if group in wanted:
             _frechet(run, group, found[group], finite)
@@ -144,10 +153,15 @@ def fitted_coherence(run: Pass) -> None:
     names = coherence_names("fitted_coherence")
     if not isinstance(run.model, SharedLatentModel):
         for name in names:
-            run.lack(name, "Not defined: the model has no single latent that all modalities are decoded from, to which a sampler could be fitted.")
+            run.lack(
+                name,
+                "Not defined: the model has no single latent that all modalities are decoded from, to which a sampler could be fitted.",
+            )
         return
     try:
-        mixture = fit_mixture(_pooled_latents(run, run.model), run.protocol.sampler_components, run.protocol.evaluation_seed)
+        mixture = fit_mixture(
+            _pooled_latents(run, run.model), run.protocol.sampler_components, run.protocol.evaluation_seed
+        )
     except SamplerError as error:
         for name in names:
             run.lack(name, str(error))
@@ -174,7 +188,10 @@ def _judge_mixture(run: Pass, model: SharedLatentModel, mixture: Mixture) -> Non
     finite = Finite()
     for start in range(0, draws, BATCH):
         latent = draw(mixture, BATCH, generator)
-        drawn = {name: finite.read(modality, model.decode(name, latent)) for name, modality in model.modalities.items()}
+        drawn = {
+            name: finite.read(modality, model.decode(name, latent))
+            for name, modality in model.modalities.items()
+        }
         _vote(run, drawn, draws - start, votes)
         run.progress("draws from the fitted sampler", min(start + BATCH, draws), draws)
     _coherence(run, "fitted_coherence", votes, finite)

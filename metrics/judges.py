@@ -14,13 +14,29 @@ from metrics.images import as_float
 from metrics.protocol import Protocol
 from models.base import Modality
 
-__all__ = ["Judge", "TextJudge", "accuracy", "can_judge", "features", "judge_identity", "make_judge", "predict", "train_judge", "weights_hash"]
+__all__ = [
+    "Judge",
+    "TextJudge",
+    "accuracy",
+    "can_judge",
+    "features",
+    "judge_identity",
+    "make_judge",
+    "predict",
+    "train_judge",
+    "weights_hash",
+]
 
 FEATURES = 128  # of the penultimate layer, the space of FD-clf
 CLASSES = 10
 BATCH = 500  # items judged at a time
 RECIPE: Mapping[str, float] = MappingProxyType(
-    {"weight_decay": 0.05, "label_smoothing": 0.05, "shift": 2, "warm_up": 0.2}  # shift in pixels, warm_up as a share of the steps
+    {
+        "weight_decay": 0.05,
+        "label_smoothing": 0.05,
+        "shift": 2,
+        "warm_up": 0.2,
+    }  # shift in pixels, warm_up as a share of the steps
 )
 
 
@@ -30,7 +46,9 @@ class Residual(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.inner = nn.Sequential(
-            *_convolution(channels, channels), nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+            *_convolution(channels, channels),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -134,7 +152,8 @@ _LAYERS: Mapping[type[nn.Module], str] = MappingProxyType(
     {
         nn.PixelUnshuffle: "downscale_factor={downscale_factor}",
         **dict.fromkeys(
-            (nn.Conv1d, nn.Conv2d), "{in_channels}, {out_channels}, kernel_size={kernel_size}, stride={stride}, padding={padding}, bias={bias}"
+            (nn.Conv1d, nn.Conv2d),
+            "{in_channels}, {out_channels}, kernel_size={kernel_size}, stride={stride}, padding={padding}, bias={bias}",
         ),
         **dict.fromkeys(
             (nn.BatchNorm1d, nn.BatchNorm2d),
@@ -227,7 +246,9 @@ def train_judge(
     return judge.eval().requires_grad_(False)
 
 
-def _optimiser(judge: Judge, learning_rate: float, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+def _optimiser(
+    judge: Judge, learning_rate: float, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """AdamW, which decays weights but neither biases nor the affine part of normalisation; a linear warm-up, then a cosine to zero."""
     groups = [
         {"params": [p for p in judge.parameters() if p.ndim > 1], "weight_decay": RECIPE["weight_decay"]},
@@ -236,18 +257,27 @@ def _optimiser(judge: Judge, learning_rate: float, steps: int) -> tuple[torch.op
     rising = math.ceil(RECIPE["warm_up"] * steps)
 
     def rate(step: int) -> float:
-        return (step + 1) / rising if step < rising else 0.5 + 0.5 * math.cos(math.pi * (step - rising) / max(1, steps - rising))
+        return (
+            (step + 1) / rising
+            if step < rising
+            else 0.5 + 0.5 * math.cos(math.pi * (step - rising) / max(1, steps - rising))
+        )
 
     optimiser = torch.optim.AdamW(groups, lr=learning_rate)
     return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
 
 
 def _in_batches(
-    judge: nn.Module, function: Callable[[Tensor], Tensor], images: Tensor, progress: Callable[[int, int], object] | None = None
+    judge: nn.Module,
+    function: Callable[[Tensor], Tensor],
+    images: Tensor,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Tensor:
     """`function` of all items, uint8 or float in [0, 1], on the judge's device."""
     if judge.training:
-        raise ValueError("a judge judges in eval mode only: statistics of the batch would move the result; call eval() first")
+        raise ValueError(
+            "a judge judges in eval mode only: statistics of the batch would move the result; call eval() first"
+        )
     device = next(judge.parameters()).device
     rows = []
     with torch.no_grad():
@@ -274,6 +304,8 @@ def features(judge: Judge, images: Tensor, progress: Callable[[int, int], object
     return _in_batches(judge, judge.features, images, progress)
 
 
-def accuracy(judge: nn.Module, images: Tensor, labels: Tensor, progress: Callable[[int, int], object] | None = None) -> float:
+def accuracy(
+    judge: nn.Module, images: Tensor, labels: Tensor, progress: Callable[[int, int], object] | None = None
+) -> float:
     """Share in [0, 1] of the items whose class the judge finds; `progress` as in `predict`."""
     return float((predict(judge, images, progress).cpu() == labels.cpu()).double().mean())

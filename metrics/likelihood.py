@@ -24,7 +24,9 @@ TUPLES = 1_000  # random tuples of test items, at most
 DECODED = 2_000  # latents at a time
 
 
-def log_likelihoods(model: MultimodalModel, batch: dict[str, Tensor], samples: int, generator: torch.Generator) -> Tensor:
+def log_likelihoods(
+    model: MultimodalModel, batch: dict[str, Tensor], samples: int, generator: torch.Generator
+) -> Tensor:
     """(B,): the estimate for each of B items, in nats; NotDefinedError in a model without importance weights."""
     return torch.logsumexp(model.log_weights(batch, samples, generator).double(), 0) - math.log(samples)
 
@@ -36,7 +38,9 @@ def log_likelihood(run: Pass) -> None:
     rows = tuples[probe_indices(len(tuples), TUPLES, run.protocol.evaluation_seed)]
     generator, found = run.generator(), []
     for part in rows.split(DECODED // SAMPLES):
-        batch = {name: as_float(run.test[name][0][part[:, m]].to(run.device)) for m, name in enumerate(columns)}
+        batch = {
+            name: as_float(run.test[name][0][part[:, m]].to(run.device)) for m, name in enumerate(columns)
+        }
         try:
             found.append(log_likelihoods(run.model, batch, SAMPLES, generator))
         except NotDefinedError as error:

@@ -13,7 +13,9 @@ from models.base import Modality, MultimodalModel
 
 __all__ = ["BATCH", "Finite", "Labelled", "Pass"]
 
-BATCH = 500  # fixed, because which draws come out of a generator can depend on how many are asked for at a time
+BATCH = (
+    500  # fixed, because which draws come out of a generator can depend on how many are asked for at a time
+)
 
 Labelled = Mapping[str, tuple[Tensor, Tensor]]
 """Modality name -> images (N, *shape) uint8, labels (N,)."""
@@ -47,7 +49,11 @@ class Pass:
     def unjudged(self, *names: str) -> str | None:
         """Why there is no coherence of these modalities, None where each has its judge."""
         lacking = [name for name in names if name not in self.references.judges]
-        return self.references.missing.get("coherence", f"There is no judge for {', '.join(lacking)}.") if lacking else None
+        return (
+            self.references.missing.get("coherence", f"There is no judge for {', '.join(lacking)}.")
+            if lacking
+            else None
+        )
 
     # --- representations, which the probe and cross coherence share ----------------------------------------------------
 

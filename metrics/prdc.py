@@ -34,7 +34,12 @@ class PRDC(NamedTuple):
     coverage: float
 
 
-def prdc(real: Tensor, generated: Tensor, k: int = NEIGHBOURS, progress: Callable[[int, int], object] = lambda done, total: None) -> PRDC:
+def prdc(
+    real: Tensor,
+    generated: Tensor,
+    k: int = NEIGHBOURS,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> PRDC:
     """Compare features by their balls.
 
     Args:
@@ -46,7 +51,9 @@ def prdc(real: Tensor, generated: Tensor, k: int = NEIGHBOURS, progress: Callabl
         ValueError: for too few features.
     """
     if min(len(real), len(generated)) <= k:
-        raise ValueError(f"balls to the neighbour of rank {k} need more features than that, not {len(real)} and {len(generated)}")
+        raise ValueError(
+            f"balls to the neighbour of rank {k} need more features than that, not {len(real)} and {len(generated)}"
+        )
     total = 2 * len(real) + len(generated)
     real_radii = _radii(real, k, lambda done: progress(done, total))
     generated_radii = _radii(generated, k, lambda done: progress(len(real) + done, total))

@@ -23,7 +23,9 @@ def probe_indices(n: int, count: int, seed: int) -> Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:count]
 
 
-def linear_probe(train_features: Tensor, train_labels: Tensor, test_features: Tensor, test_labels: Tensor) -> float:
+def linear_probe(
+    train_features: Tensor, train_labels: Tensor, test_features: Tensor, test_labels: Tensor
+) -> float:
     """Test accuracy in [0, 1] of standardised features under logistic regression (C = 1, L-BFGS, 2,000 iterations at most).
 
     Args:
@@ -42,11 +44,15 @@ def linear_probe(train_features: Tensor, train_labels: Tensor, test_features: Te
     if (train_labels == train_labels[0]).all():
         raise ProbeError(f"The train images of the probe are all of class {int(train_labels[0])}.")
     train, test = (features.double().cpu().numpy() for features in (train_features, test_features))
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, solver="lbfgs", max_iter=MAX_ITERATIONS))
+    probe = make_pipeline(
+        StandardScaler(), LogisticRegression(C=1.0, solver="lbfgs", max_iter=MAX_ITERATIONS)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         try:
             probe.fit(train, train_labels.cpu().numpy())
         except ConvergenceWarning:
-            raise ProbeError(f"The logistic regression did not converge in {MAX_ITERATIONS:,} iterations.") from None
+            raise ProbeError(
+                f"The logistic regression did not converge in {MAX_ITERATIONS:,} iterations."
+            ) from None
     return float(probe.score(test, test_labels.cpu().numpy()))

@@ -11,7 +11,10 @@ from models.base import Modality
 
 __all__ = ["reconstructions", "ssim"]
 
-REACH, SIGMA = 5, 1.5  # of the Gaussian window in pixels: from its centre to its border, and its standard deviation
+REACH, SIGMA = (
+    5,
+    1.5,
+)  # of the Gaussian window in pixels: from its centre to its border, and its standard deviation
 C1, C2 = 0.01**2, 0.03**2  # of values in [0, 1]
 
 
@@ -29,7 +32,9 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     planes = torch.stack([x, y, x * x, y * y, x * y]).flatten(0, 2).unsqueeze(1)  # (5 B C, 1, H + 10, W + 10)
     blurred = functional.conv2d(functional.conv2d(planes, window.view(1, 1, 1, -1)), window.view(1, 1, -1, 1))
     mean_x, mean_y, xx, yy, xy = blurred.unflatten(0, (5, *x.shape[:2])).squeeze(3)
-    variances = (xx - mean_x.square()).clamp_min(0) + (yy - mean_y.square()).clamp_min(0)  # rounding can leave them just below zero
+    variances = (xx - mean_x.square()).clamp_min(0) + (yy - mean_y.square()).clamp_min(
+        0
+    )  # rounding can leave them just below zero
     structure = (2 * (xy - mean_x * mean_y) + C2) / (variances + C2)
     return (structure * (2 * mean_x * mean_y + C1) / (mean_x.square() + mean_y.square() + C1)).mean((1, 2, 3))
 
@@ -42,7 +47,10 @@ def reconstructions(run: Pass) -> None:
             error, likeness, reason = 0.0, 0.0, f"It is of images, and {name} is text."
         else:
             error, likeness, reason = _measure(run, modality, with_ssim=not small)
-        for metric, value, why in ((f"mse/{name}", error, reason), (f"ssim/{name}", likeness, reason or small)):
+        for metric, value, why in (
+            (f"mse/{name}", error, reason),
+            (f"ssim/{name}", likeness, reason or small),
+        ):
             if why:
                 run.lack(metric, why)
             else:
@@ -70,5 +78,7 @@ def _measure(run: Pass, modality: Modality, with_ssim: bool) -> tuple[float, flo
         if with_ssim:
             likenesses.append(ssim(x, mean))
         run.progress(f"reconstruction of {name}", min(start + BATCH, len(images)), len(images))
-    error, likeness = (float(torch.cat(parts).double().mean()) if parts else 0.0 for parts in (errors, likenesses))
+    error, likeness = (
+        float(torch.cat(parts).double().mean()) if parts else 0.0 for parts in (errors, likenesses)
+    )
     return error, likeness, finite.reason(name) or ""

@@ -54,12 +54,19 @@ class FeatureSpace:
         return arrays
 
     @classmethod
-    def restore(cls, name: str, extractors: Mapping[str, Extractor], arrays: Mapping[str, np.ndarray]) -> "FeatureSpace":
+    def restore(
+        cls, name: str, extractors: Mapping[str, Extractor], arrays: Mapping[str, np.ndarray]
+    ) -> "FeatureSpace":
         """The feature space whose `arrays` these are."""
-        real = {m: Statistics.restore({key: arrays[f"{m}/{key}"] for key in ("mean", "covariance", "count")}) for m in extractors}
+        real = {
+            m: Statistics.restore({key: arrays[f"{m}/{key}"] for key in ("mean", "covariance", "count")})
+            for m in extractors
+        }
         roots = {m: torch.from_numpy(arrays[f"{m}/root"]) for m in extractors}
         floor = {m: float(arrays[f"{m}/floor"]) for m in extractors}
-        return cls(name, extractors, real, roots, floor, {m: int(arrays[f"{m}/train_count"]) for m in extractors})
+        return cls(
+            name, extractors, real, roots, floor, {m: int(arrays[f"{m}/train_count"]) for m in extractors}
+        )
 
 
 def build_feature_space(

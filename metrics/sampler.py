@@ -47,18 +47,28 @@ def fit_mixture(latents: Tensor, components: int, seed: int) -> Mixture:
     if not latents.isfinite().all():
         raise SamplerError("The latents of train images hold values that are not finite.")
     if len(latents) < components:
-        raise SamplerError(f"There are {len(latents)} latents of train images, fewer than the {components} components of the mixture.")
-    mixture = GaussianMixture(components, covariance_type="full", max_iter=MAX_ITERATIONS, random_state=seed % 2**32)
+        raise SamplerError(
+            f"There are {len(latents)} latents of train images, fewer than the {components} components of the mixture."
+        )
+    mixture = GaussianMixture(
+        components, covariance_type="full", max_iter=MAX_ITERATIONS, random_state=seed % 2**32
+    )
     # threads add up k-means in the order in which they come
     with warnings.catch_warnings(), threadpool_limits(1):
-        warnings.simplefilter("ignore", ConvergenceWarning)  # also of k-means, where latents repeat: what counts is asked below
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # also of k-means, where latents repeat: what counts is asked below
         try:
             mixture.fit(latents.double().cpu().numpy())
         except ValueError:  # a covariance that is not positive definite in 64 bits
-            raise SamplerError("The mixture has no covariance that can be computed with: the latents are too large or too far apart.") from None
+            raise SamplerError(
+                "The mixture has no covariance that can be computed with: the latents are too large or too far apart."
+            ) from None
     if not mixture.converged_:
         raise SamplerError(f"The mixture did not converge in {MAX_ITERATIONS:,} iterations.")
-    weights, means, covariances = (torch.from_numpy(x) for x in (mixture.weights_, mixture.means_, mixture.covariances_))
+    weights, means, covariances = (
+        torch.from_numpy(x) for x in (mixture.weights_, mixture.means_, mixture.covariances_)
+    )
     return Mixture(weights, means, torch.linalg.cholesky(covariances))
 
 

@@ -14,7 +14,9 @@ import torch
 
 __all__ = ["MAX_BYTES", "Header", "check_archive", "read_headers", "read_npz", "read_torch", "torch_bytes"]
 
-MAX_BYTES = 4 * 2**30  # of all arrays of an .npz together, unpacked: far above any real one here, far below what a zip bomb declares
+MAX_BYTES = (
+    4 * 2**30
+)  # of all arrays of an .npz together, unpacked: far above any real one here, far below what a zip bomb declares
 MAX_HEADER = 2**16  # bytes of the header of an array
 
 
@@ -60,7 +62,10 @@ def _check_members(archive: zipfile.ZipFile, limit: int) -> None:
     declared = sum(member.file_size for member in archive.infolist())
     if declared > limit:
         raise ValueError(f"it declares {declared:,} bytes, more than {limit:,}")
-    if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in archive.infolist()):
+    if any(
+        member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+        for member in archive.infolist()
+    ):
         raise ValueError("it is compressed in an unusual way")
 
 
@@ -73,7 +78,9 @@ def read_headers(file: IO[bytes]) -> dict[str, Header]:
         for member in archive.namelist():
             name = member.removesuffix(".npy")
             if name == member or name in headers:  # numpy may read another one under this name
-                raise ValueError(f"its member {member} is {'there twice' if name in headers else 'no .npy file'}")
+                raise ValueError(
+                    f"its member {member} is {'there twice' if name in headers else 'no .npy file'}"
+                )
             with archive.open(member) as packed:
                 head = io.BytesIO(packed.read(MAX_HEADER))
             version = np.lib.format.read_magic(head)
@@ -100,7 +107,10 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         if declared > MAX_BYTES:
             raise ValueError(f"its arrays declare {declared:,} bytes, more than {MAX_BYTES:,}")
         # whole members, which zipfile checks against their CRC-32: numpy may leave the end of one unread, and with it the check
-        return {name: np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False) for name in headers}
+        return {
+            name: np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
+            for name in headers
+        }
 
 
 def torch_bytes(value: object) -> bytes:
@@ -120,7 +130,9 @@ def read_torch(path: Path) -> Any:
     """
     content = path.read_bytes()
     check_archive(io.BytesIO(content), len(content))  # torch compresses nothing
-    if not content.startswith(b"PK\x03\x04"):  # torch would take it for a file in its old format, whatever archive comes after
+    if not content.startswith(
+        b"PK\x03\x04"
+    ):  # torch would take it for a file in its old format, whatever archive comes after
         raise ValueError("something comes before its archive")
     try:
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -142,5 +154,7 @@ def _check_dense(value: Any) -> None:
             left += each.values()
         elif isinstance(each, (list, tuple, set)):
             left += each
-        elif isinstance(each, torch.Tensor) and (each.is_nested or each.is_quantized or each.layout != torch.strided or each.device.type != "cpu"):
+        elif isinstance(each, torch.Tensor) and (
+            each.is_nested or each.is_quantized or each.layout != torch.strided or each.device.type != "cpu"
+        ):
             raise ValueError("it holds tensors that are not dense")

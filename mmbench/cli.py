@@ -30,8 +30,12 @@ class _Group(click.Group):
         except InputError as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(2)
-        except KeyboardInterrupt as interrupt:  # Ctrl-C before the runs begin, after they end, and for the second time
-            click.echo("Stopped at once. What is on disk is kept: the same command goes on from there.", err=True)
+        except (
+            KeyboardInterrupt
+        ) as interrupt:  # Ctrl-C before the runs begin, after they end, and for the second time
+            click.echo(
+                "Stopped at once. What is on disk is kept: the same command goes on from there.", err=True
+            )
             sys.exit(128 + next(iter(interrupt.args), signal.SIGINT))
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
@@ -50,35 +54,73 @@ def main() -> None:
 
 
 def _results_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="Folder of the results.")(function)
+    return click.option(
+        "--results",
+        type=click.Path(path_type=Path),
+        default=RESULTS,
+        show_default=True,
+        help="Folder of the results.",
+    )(function)
 
 
 def _data_options(function: Callable[..., Any]) -> Callable[..., Any]:
     groups = ", ".join(METRICS + FURTHER)
-    metrics = click.option("--metrics", help=f"Only these, comma-separated: {groups} (default: the preset's own).")
-    weights = click.option("--inception-weights", type=click.Path(path_type=Path), help="File of pytorch-fid's Inception weights, for FID.")
+    metrics = click.option(
+        "--metrics", help=f"Only these, comma-separated: {groups} (default: the preset's own)."
+    )
+    weights = click.option(
+        "--inception-weights",
+        type=click.Path(path_type=Path),
+        help="File of pytorch-fid's Inception weights, for FID.",
+    )
     return _device_options(metrics(weights(function)))
 
 
 def _jobs_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--jobs", type=int, help="Runs at once (default on a CPU: as many one-thread runs as cores).")(function)
+    return click.option(
+        "--jobs", type=int, help="Runs at once (default on a CPU: as many one-thread runs as cores)."
+    )(function)
 
 
 def _cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    executor = click.option("--executor", default="local", show_default=True, help="Where runs are made: local, or ray for a Ray cluster.")
-    address = click.option("--ray-address", help="Of the cluster (default: auto, the one that this machine belongs to).")
-    cpus = click.option("--cpus-per-run", type=int, help="Processors of its node that a run on the cluster takes, and threads (default: 1).")
-    gpus = click.option("--gpus-per-run", type=float, help="GPUs that it takes: 1, or a share of one (default: 0).")
+    executor = click.option(
+        "--executor",
+        default="local",
+        show_default=True,
+        help="Where runs are made: local, or ray for a Ray cluster.",
+    )
+    address = click.option(
+        "--ray-address", help="Of the cluster (default: auto, the one that this machine belongs to)."
+    )
+    cpus = click.option(
+        "--cpus-per-run",
+        type=int,
+        help="Processors of its node that a run on the cluster takes, and threads (default: 1).",
+    )
+    gpus = click.option(
+        "--gpus-per-run", type=float, help="GPUs that it takes: 1, or a share of one (default: 0)."
+    )
     return executor(address(cpus(gpus(function))))
 
 
 def _precision_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--precision", default="auto", show_default=True, help="fp32, bf16, or auto: bf16 where the processor has it.")(function)
+    return click.option(
+        "--precision",
+        default="auto",
+        show_default=True,
+        help="fp32, bf16, or auto: bf16 where the processor has it.",
+    )(function)
 
 
 def _device_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    data_dir = click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the images (default: MMBENCH_DATA).")
-    return data_dir(click.option("--device", type=str, default="auto", show_default=True, help="auto, cpu, cuda or mps.")(function))
+    data_dir = click.option(
+        "--data-dir", type=click.Path(path_type=Path), help="Folder of the images (default: MMBENCH_DATA)."
+    )
+    return data_dir(
+        click.option("--device", type=str, default="auto", show_default=True, help="auto, cpu, cuda or mps.")(
+            function
+        )
+    )
 
 
 def _model_file_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -87,17 +129,44 @@ def _model_file_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @main.command()
-@click.option("--models", help="all, or names separated by commas (see `mmbench models`; default: those of --model-file).")
+@click.option(
+    "--models",
+    help="all, or names separated by commas (see `mmbench models`; default: those of --model-file).",
+)
 @_model_file_option
 @click.option("--dataset", help="A data set (see `mmbench datasets`).")
 @click.option("--preset", help="paper, cpu, quick or smoke (default: the data set's own).")
 @click.option("--seeds", help="Whole numbers separated by commas (default: the preset's own).")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, for every model or as MODEL.KEY=VALUE.")
-@click.option("--observe", multiple=True, metavar="NAME=SHARE", help="Train on this share of the items of modality NAME; may be repeated.")
-@click.option("--config", type=click.Path(path_type=Path), help="Make the run of this config.json again, in place of all of the above.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting, for every model or as MODEL.KEY=VALUE.",
+)
+@click.option(
+    "--observe",
+    multiple=True,
+    metavar="NAME=SHARE",
+    help="Train on this share of the items of modality NAME; may be repeated.",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Make the run of this config.json again, in place of all of the above.",
+)
 @click.option("--label", help="Keep this variant apart from the unlabelled runs.")
-@click.option("--looks", default=0, show_default=True, help="Evaluate on validation images so many times while training, for curves.")
-@click.option("--tensorboard", is_flag=True, help="Write losses and samples for TensorBoard too, into the folders of the runs.")
+@click.option(
+    "--looks",
+    default=0,
+    show_default=True,
+    help="Evaluate on validation images so many times while training, for curves.",
+)
+@click.option(
+    "--tensorboard",
+    is_flag=True,
+    help="Write losses and samples for TensorBoard too, into the folders of the runs.",
+)
 @_jobs_option
 @_cluster_options
 @_precision_option
@@ -143,7 +212,9 @@ def run(
             raise InputError(f"--config {config} says what {given[0]} says: leave one of them out.")
         sys.exit(run_job(Job.from_config(config, label, results, **where)))
     if dataset is None:
-        raise InputError("No data set to run on: name one with --dataset (`mmbench datasets` lists them), or a run to make again with --config.")
+        raise InputError(
+            "No data set to run on: name one with --dataset (`mmbench datasets` lists them), or a run to make again with --config."
+        )
     where |= {"observe": observe, "precision": precision}
     sys.exit(run_job(Job.from_options(models, dataset, preset, seeds, overrides, label, results, **where)))
 
@@ -152,14 +223,38 @@ def run(
 @click.option("--models", help="all, or names separated by commas (default: those of --model-file).")
 @_model_file_option
 @click.option("--dataset", required=True, help="A data set (see `mmbench datasets`).")
-@click.option("--preset", help="Whose defaults the first trial has: paper, cpu, quick or smoke (default: the data set's own).")
-@click.option("--trials", default=8, show_default=True, help="Of every model; those of earlier commands count.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, for example --set steps=2000.")
-@click.option("--results", type=click.Path(path_type=Path), default=f"{RESULTS}/tuning", show_default=True, help="Folder of the trials.")
+@click.option(
+    "--preset",
+    help="Whose defaults the first trial has: paper, cpu, quick or smoke (default: the data set's own).",
+)
+@click.option(
+    "--trials", default=8, show_default=True, help="Of every model; those of earlier commands count."
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting, for example --set steps=2000.",
+)
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=f"{RESULTS}/tuning",
+    show_default=True,
+    help="Folder of the trials.",
+)
 @_jobs_option
 @_precision_option
 @_device_options
-def tune(models: str | None, dataset: str, preset: str | None, trials: int, overrides: tuple[str, ...], **where: Any) -> None:
+def tune(
+    models: str | None,
+    dataset: str,
+    preset: str | None,
+    trials: int,
+    overrides: tuple[str, ...],
+    **where: Any,
+) -> None:
     """Search for good settings of every model, judged on validation images: test images are never looked at.
 
     Every model gets the same number of trials; models/settings.py says how a setting declares what is tried.
@@ -168,7 +263,11 @@ def tune(models: str | None, dataset: str, preset: str | None, trials: int, over
     from mmbench.tuning import METRICS
     from mmbench.tuning import tune as make_trials
 
-    sys.exit(make_trials(Job.from_options(models, dataset, preset, "0", overrides, metrics=METRICS, **where), trials))
+    sys.exit(
+        make_trials(
+            Job.from_options(models, dataset, preset, "0", overrides, metrics=METRICS, **where), trials
+        )
+    )
 
 
 @main.command()
@@ -194,7 +293,9 @@ def status(results: Path) -> None:
 
 @main.command()
 @_results_option
-@click.option("--against", type=click.Path(path_type=Path), help="Compare with this other folder of results instead.")
+@click.option(
+    "--against", type=click.Path(path_type=Path), help="Compare with this other folder of results instead."
+)
 def report(results: Path, against: Path | None) -> None:
     """Write tables and figures again from the files on disk: no model, no data, no training.
 
@@ -229,7 +330,12 @@ def models(as_json: bool) -> None:
         keys = ("name", "title", "source", "incomplete")
         rows = [
             {key: getattr(e, key) for key in keys}
-            | {"limit": e.limit and e.limit._asdict(), "settings": settings[e.name], "presets": dict(e.presets), "unsupported": None}
+            | {
+                "limit": e.limit and e.limit._asdict(),
+                "settings": settings[e.name],
+                "presets": dict(e.presets),
+                "unsupported": None,
+            }
             for e in entries
         ]
         rows += [{"name": name, "unsupported": reason} for name, reason in UNSUPPORTED.items()]
@@ -237,10 +343,15 @@ def models(as_json: bool) -> None:
         return
     width = max(len(entry.name) for entry in entries)
     for entry in entries:
-        remarks = f"; at most {entry.limit.modalities} modalities: {entry.limit.reason}" if entry.limit else ""
+        remarks = (
+            f"; at most {entry.limit.modalities} modalities: {entry.limit.reason}" if entry.limit else ""
+        )
         remarks += "; takes --observe" if entry.incomplete else ""
         shown = [" ".join("{name}={default}".format(**row) for row in settings[entry.name])]
-        shown += [f"{preset}: {' '.join(f'{key}={value}' for key, value in chosen.items())}" for preset, chosen in entry.presets.items()]
+        shown += [
+            f"{preset}: {' '.join(f'{key}={value}' for key, value in chosen.items())}"
+            for preset, chosen in entry.presets.items()
+        ]
         click.echo(f"{entry.name:{width}} {entry.source}{remarks}  [{'; '.join(shown)}]")
     for name, reason in UNSUPPORTED.items():
         click.echo(f"{name:{width}} cannot be run: {reason}")
@@ -256,11 +367,18 @@ def datasets(as_json: bool) -> None:
     settings = describe(DataSettings)
     if as_json:
         keys = ("name", "description", "source", "default_preset")
-        click.echo(json.dumps([{key: getattr(entry, key) for key in keys} | {"settings": settings} for entry in DATASETS], indent=1))
+        click.echo(
+            json.dumps(
+                [{key: getattr(entry, key) for key in keys} | {"settings": settings} for entry in DATASETS],
+                indent=1,
+            )
+        )
         return
     shown = " ".join("{name}={default}".format(**row) for row in settings)
     for entry in DATASETS:
-        click.echo(f"{entry.name:12} {entry.description}  [{entry.source}; default preset {entry.default_preset}; {shown}]")
+        click.echo(
+            f"{entry.name:12} {entry.description}  [{entry.source}; default preset {entry.default_preset}; {shown}]"
+        )
 
 
 @main.command()
@@ -273,7 +391,9 @@ def check(name: str | None, model_files: tuple[Path, ...]) -> None:
 
     entries = [entry for file in dict.fromkeys(model_files) for entry in load_model_file(file)]
     if name is None and not entries:
-        raise InputError("No model to check: name one (`mmbench models` lists them), or a file of yours with --model-file.")
+        raise InputError(
+            "No model to check: name one (`mmbench models` lists them), or a file of yours with --model-file."
+        )
     kept = [_keeps_contract(entry) for entry in (entries if name is None else [find_model(name)])]
     sys.exit(0 if all(kept) else 1)
 
@@ -284,10 +404,14 @@ def _keeps_contract(entry: "ModelEntry") -> bool:
 
     problems = 0
     for what, problem in check_model(entry):
-        click.echo(f"{'ok  ' if problem is None else 'FAIL'} {what}{'' if problem is None else f': {problem}'}")
+        click.echo(
+            f"{'ok  ' if problem is None else 'FAIL'} {what}{'' if problem is None else f': {problem}'}"
+        )
         problems += problem is not None
     if problems:
-        click.echo(f"{entry.name} breaks the contract in {problems} places: models/base.py documents what each method must return.")
+        click.echo(
+            f"{entry.name} breaks the contract in {problems} places: models/base.py documents what each method must return."
+        )
     else:
         click.echo(f"{entry.name} keeps the contract.")
     return not problems

@@ -28,7 +28,9 @@ class Cluster:
         """What runs are made on there; InputError where `name` says otherwise."""
         kind = "cuda" if self.gpus else "cpu"
         if name not in ("auto", kind):
-            raise InputError(f"--device {name} is not what runs get on the cluster: leave it out, and choose with --gpus-per-run.")
+            raise InputError(
+                f"--device {name} is not what runs get on the cluster: leave it out, and choose with --gpus-per-run."
+            )
         return torch.device(kind)
 
 
@@ -44,5 +46,7 @@ def pick_cluster(executor: str, address: str | None, cpus: int | None, gpus: flo
     if cpus is not None and cpus < 1:
         raise InputError(f"--cpus-per-run {cpus} is not usable: expected a whole number, at least 1.")
     if gpus is not None and not 0 <= gpus <= 1:
-        raise InputError(f"--gpus-per-run {gpus:g} is not usable: a run takes one GPU, or a share between 0 and 1 of one.")
+        raise InputError(
+            f"--gpus-per-run {gpus:g} is not usable: a run takes one GPU, or a share between 0 and 1 of one."
+        )
     return Cluster(address or "auto", cpus or 1, gpus or 0.0)

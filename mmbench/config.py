@@ -15,7 +15,18 @@ from models.errors import InputError, suggest
 from models.registry import MODELS, ModelEntry
 from models.settings import describe, resolve, setting
 
-__all__ = ["PRESETS", "Overrides", "Preset", "RunConfig", "Training", "check_observed", "departures", "get_preset", "make_configs", "restore_config"]
+__all__ = [
+    "PRESETS",
+    "Overrides",
+    "Preset",
+    "RunConfig",
+    "Training",
+    "check_observed",
+    "departures",
+    "get_preset",
+    "make_configs",
+    "restore_config",
+]
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,9 @@ class Preset:
     metrics: tuple[str, ...] = METRICS
 
 
-QUICK_METRICS = tuple(name for name in METRICS if name != "fid")  # FID takes hours on a processor: only where it is asked for
+QUICK_METRICS = tuple(
+    name for name in METRICS if name != "fid"
+)  # FID takes hours on a processor: only where it is asked for
 
 PRESETS = {
     preset.name: preset
@@ -111,7 +124,10 @@ class RunConfig:
             "settings": asdict(self.settings),
             "dataset": self.dataset,
             "data": {**data.provenance, "settings": asdict(self.data)},
-            "training": {**asdict(self.training), **({OBSERVED: dict(self.observed)} if self.observed else {})},
+            "training": {
+                **asdict(self.training),
+                **({OBSERVED: dict(self.observed)} if self.observed else {}),
+            },
             "protocol": asdict(self.protocol),
             # architectures and recipe of the judges of images, and of text where there is some, of whatever shape
             "judge": content_hash([judge_identity(shape, self.protocol) for shape in shapes]),
@@ -125,7 +141,9 @@ class RunConfig:
                 raise InputError(f"Unknown modality {name!r} in --observe: {suggest(name, names)}")
         if self.observed and not self.entry.incomplete:
             able = ", ".join(entry.name for entry in MODELS if entry.incomplete)
-            raise InputError(f"The model {self.entry.name} is trained on complete pairs alone: leave it out, or --observe (others take it: {able}).")
+            raise InputError(
+                f"The model {self.entry.name} is trained on complete pairs alone: leave it out, or --observe (others take it: {able})."
+            )
 
     def hash(self, data: MultimodalData) -> str:
         return content_hash(self.decisive(data))
@@ -144,10 +162,14 @@ class Overrides:
         for pair in pairs:
             key, equals, value = pair.partition("=")
             if not equals or not key:
-                raise InputError(f"--set {pair} is not usable: expected key=value, for example --set steps=500.")
+                raise InputError(
+                    f"--set {pair} is not usable: expected key=value, for example --set steps=500."
+                )
             self.values[full_key(key.strip())] = value.strip()
 
-    def apply(self, cls: type[Any], defaults: Mapping[str, object], owner: str, prefix: str | None = None) -> Any:
+    def apply(
+        self, cls: type[Any], defaults: Mapping[str, object], owner: str, prefix: str | None = None
+    ) -> Any:
         """An instance of `cls` with `defaults`, then the overrides that name one of its fields (as `key` or `prefix.key`)."""
         names = {str(row["name"]) for row in describe(cls)}
         chosen = {key: value for key, value in self.values.items() if key in names}
@@ -165,7 +187,9 @@ class Overrides:
             if key not in self.used:
                 prefix, dot, _ = key.partition(".")
                 if dot and (prefix in {entry.name for entry in MODELS} or multivae.is_name(prefix)):
-                    raise InputError(f"--set {key}={value} is for {prefix}, which --models does not name: add {prefix}, or leave the setting out.")
+                    raise InputError(
+                        f"--set {key}={value} is for {prefix}, which --models does not name: add {prefix}, or leave the setting out."
+                    )
                 raise InputError(f"Unknown setting {key!r} in --set: {suggest(key, known)}")
 
 
@@ -187,7 +211,10 @@ def make_configs(
     training = overrides.apply(Training, preset.training, "the training budget")
     protocol = overrides.apply(Protocol, preset.protocol, "the evaluation protocol")
     data = overrides.apply(DataSettings, {}, "the data")
-    settings = [overrides.apply(entry.settings, entry.presets.get(preset.name, {}), entry.name, entry.name) for entry in entries]
+    settings = [
+        overrides.apply(entry.settings, entry.presets.get(preset.name, {}), entry.name, entry.name)
+        for entry in entries
+    ]
     overrides.check_all_used([Training, Protocol, DataSettings, *(entry.settings for entry in entries)])
     return [
         RunConfig(entry, chosen, dataset, preset.name, data, training, protocol, precision, observed or {})
@@ -216,9 +243,13 @@ def restore_config(stored: Mapping[str, Any]) -> RunConfig:
 
 def check_observed(shares: Any, what: str) -> dict[str, float]:
     """`shares`, InputError unless it is a mapping from names to shares between 0 and 1, both excluded."""
-    good = isinstance(shares, Mapping) and all(isinstance(share, float) and 0 < share < 1 for share in shares.values())
+    good = isinstance(shares, Mapping) and all(
+        isinstance(share, float) and 0 < share < 1 for share in shares.values()
+    )
     if not good:
-        raise InputError(f"{what} is not usable: expected modalities and the shares of their items to train on, between 0 and 1, as in svhn=0.5.")
+        raise InputError(
+            f"{what} is not usable: expected modalities and the shares of their items to train on, between 0 and 1, as in svhn=0.5."
+        )
     return dict(shares)
 
 

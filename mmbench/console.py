@@ -23,11 +23,22 @@ def duration(seconds: float) -> str:
 
 def summarise(metrics: Mapping[str, float | None], references: Mapping[str, float | None]) -> str:
     """The figures of a finished run in one line, shares in per cent, the judges beside them; of many cross coherences the means alone."""
-    found = {name: value for name, value in metrics.items() if value is not None and not name.endswith(("/chance", "/entropy"))}
+    found = {
+        name: value
+        for name, value in metrics.items()
+        if value is not None and not name.endswith(("/chance", "/entropy"))
+    }
     if any("/size-" in name for name in found):
         found = {name: value for name, value in found.items() if "->" not in name}
-    words = [f"{name} {100 * value:.1f} %" if unit_of(name) == "fraction" else f"{name} {value:.1f}" for name, value in found.items()]
-    accuracies = {name.removeprefix("judge/"): value for name, value in references.items() if name.startswith("judge/") and value is not None}
+    words = [
+        f"{name} {100 * value:.1f} %" if unit_of(name) == "fraction" else f"{name} {value:.1f}"
+        for name, value in found.items()
+    ]
+    accuracies = {
+        name.removeprefix("judge/"): value
+        for name, value in references.items()
+        if name.startswith("judge/") and value is not None
+    }
     judges = ", ".join(f"{name} {100 * value:.1f} %" for name, value in accuracies.items())
     return ", ".join(words) + (f" (judges: {judges})" if judges else "")
 
@@ -35,7 +46,9 @@ def summarise(metrics: Mapping[str, float | None], references: Mapping[str, floa
 def tabulate(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines in which the fields of `rows`, as many in each, stand below each other: the first column begins together, the others end together."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
+    ]
 
 
 class Task(ABC):
@@ -72,7 +85,11 @@ class _Line(Task):
         if now - self.shown < LINE_SECONDS:
             return
         self.shown = now
-        left = f", {self.rate:.1f}/s, {duration((self.total - done) / self.rate)} left" if self.rate and done < self.total else ""
+        left = (
+            f", {self.rate:.1f}/s, {duration((self.total - done) / self.rate)} left"
+            if self.rate and done < self.total
+            else ""
+        )
         print(f"{self.name}: {done}/{self.total}{left}{'  ' + note if note else ''}", flush=True)
 
 
@@ -84,7 +101,9 @@ class _Bar(Task):
         self.progress, self.id = progress, progress.add_task(name, total=total, note="", rate="")
 
     def show(self, done: int, note: str) -> None:
-        self.progress.update(self.id, completed=done, note=note, rate=f"{self.rate:.1f}/s" if self.rate else "")
+        self.progress.update(
+            self.id, completed=done, note=note, rate=f"{self.rate:.1f}/s" if self.rate else ""
+        )
 
 
 class Console:
@@ -126,6 +145,14 @@ def _make_progress() -> Any:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Column
 
-    note = TextColumn("[dim]{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
-    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    note = TextColumn(
+        "[dim]{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
+    )
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, note, transient=True, expand=True)

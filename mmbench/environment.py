@@ -25,7 +25,9 @@ def describe_environment(device: torch.device) -> dict[str, object]:
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}: {_processor()}",
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{device.type}: {_processor()}",
         "git_commit": _git_commit(),
     }
 
@@ -37,7 +39,9 @@ def code_hash() -> str:
     for package in (metrics, mmbench, models):
         home = Path(str(package.__file__)).parent
         for path in sorted(home.rglob("*.py")):
-            digest.update(f"{package.__name__} {path.relative_to(home).as_posix()}\n".encode() + path.read_bytes())
+            digest.update(
+                f"{package.__name__} {path.relative_to(home).as_posix()}\n".encode() + path.read_bytes()
+            )
     return digest.hexdigest()[:16]
 
 
@@ -56,7 +60,9 @@ def _git_commit() -> str | None:
     if not (home / ".git").exists():
         return None
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=home, capture_output=True, text=True, timeout=10, check=False)
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=home, capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() or None

@@ -30,7 +30,14 @@ from models.registry import load_model_file
 
 DIAGNOSTICS = Path("samples/diagnostics.json")  # in the run's folder
 
-__all__ = ["FinishedRun", "anchor_tuples", "evaluate_folders", "evaluate_run", "finished_runs", "write_evaluation"]
+__all__ = [
+    "FinishedRun",
+    "anchor_tuples",
+    "evaluate_folders",
+    "evaluate_run",
+    "finished_runs",
+    "write_evaluation",
+]
 
 
 def evaluate_run(
@@ -50,7 +57,9 @@ def evaluate_run(
             stop.check()
             if name not in tasks:
                 shown.close()
-                tasks[name] = shown.enter_context(console.task(f"evaluate {config.entry.name}: {name}", total))
+                tasks[name] = shown.enter_context(
+                    console.task(f"evaluate {config.entry.name}: {name}", total)
+                )
             tasks[name].update(done)
 
         return evaluate(
@@ -69,7 +78,9 @@ def evaluate_run(
 def anchor_tuples(split: Split, seed: int) -> dict[str, Tensor]:
     """Modality name -> (N, M): for every one of its N items a tuple of its class in which it stands, one item of each modality."""
     tuples = make_pairs(list(split.labels.values()), 1, seed)  # anchor after anchor, modality after modality
-    return dict(zip(split.items, tuples.split([len(labels) for labels in split.labels.values()]), strict=True))
+    return dict(
+        zip(split.items, tuples.split([len(labels) for labels in split.labels.values()]), strict=True)
+    )
 
 
 def write_evaluation(folder: RunFolder, hash: str, seed: int, evaluation: Evaluation) -> None:
@@ -83,9 +94,13 @@ def write_evaluation(folder: RunFolder, hash: str, seed: int, evaluation: Evalua
         old = None
     if old is None or (old["hash"], old["seed"] or seed) != (hash, seed):
         old = {"metrics": {}, "reasons": {}, "references": {}, "files": {}}
-    reasons = {name: why for name, why in old["reasons"].items() if name not in evaluation.metrics} | evaluation.reasons
+    reasons = {
+        name: why for name, why in old["reasons"].items() if name not in evaluation.metrics
+    } | evaluation.reasons
     save_samples(folder.samples, _sample_set(evaluation.samples, _alphabets(folder)))
-    _write_diagnostics(folder.samples / DIAGNOSTICS.name, evaluation.diagnostics, keep=DIAGNOSTICS.as_posix() in old["files"])
+    _write_diagnostics(
+        folder.samples / DIAGNOSTICS.name, evaluation.diagnostics, keep=DIAGNOSTICS.as_posix() in old["files"]
+    )
     folder.write_metrics(
         hash,
         seed,
@@ -104,7 +119,11 @@ def _write_diagnostics(path: Path, found: Diagnostics, keep: bool) -> None:
     latent = old["latent"]
     if found.latent:
         points = {
-            name: {"x": _rounded(xy[:, 0]), "y": _rounded(xy[:, 1]), "label": found.latent.labels[name].tolist()}
+            name: {
+                "x": _rounded(xy[:, 0]),
+                "y": _rounded(xy[:, 1]),
+                "label": found.latent.labels[name].tolist(),
+            }
             for name, xy in found.latent.points.items()
         }
         latent = {"explained": _rounded(found.latent.explained), "points": points}
@@ -135,7 +154,15 @@ def _sample_set(samples: Samples, alphabets: Mapping[str, str]) -> SampleSet:
     cross = []
     for pair, each in samples.cross.items():
         source, target = pair.split("->")
-        cross.append(CrossSamples(source, target, each.labels.tolist(), shown(source, each.conditions), shown(target, each.outputs)))
+        cross.append(
+            CrossSamples(
+                source,
+                target,
+                each.labels.tolist(),
+                shown(source, each.conditions),
+                shown(target, each.outputs),
+            )
+        )
     return SampleSet({name: shown(name, items) for name, items in samples.joint.items()}, cross)
 
 
@@ -159,20 +186,41 @@ def evaluate_folders(
     with Stop() as stop:
         try:
             runs = finished_runs(paths, data_dir)
-            wanted = {run.config.preset: pick_metrics(metrics, get_preset(run.config.preset), inception_weights) for run in runs}
+            wanted = {
+                run.config.preset: pick_metrics(metrics, get_preset(run.config.preset), inception_weights)
+                for run in runs
+            }
             references: dict[Hashable, References] = {}
             for run in runs:
                 if run.shared not in references:
                     groups = wanted[run.config.preset]
-                    references[run.shared] = make_references(run.data, run.config.protocol, groups, inception_weights, where, console, stop.check)
+                    references[run.shared] = make_references(
+                        run.data, run.config.protocol, groups, inception_weights, where, console, stop.check
+                    )
             for run in runs:
-                groups, name = wanted[run.config.preset], f"{run.folder.path.parent.name} {run.folder.path.name}"
-                with run.folder.lock(partial(console.say, f"{name}: waiting for another command that is at work on it."), stop.check):
-                    evaluation = evaluate_run(run.model().to(where), run.data, references[run.shared], run.config, groups, console, stop)
+                groups, name = (
+                    wanted[run.config.preset],
+                    f"{run.folder.path.parent.name} {run.folder.path.name}",
+                )
+                with run.folder.lock(
+                    partial(console.say, f"{name}: waiting for another command that is at work on it."),
+                    stop.check,
+                ):
+                    evaluation = evaluate_run(
+                        run.model().to(where),
+                        run.data,
+                        references[run.shared],
+                        run.config,
+                        groups,
+                        console,
+                        stop,
+                    )
                     write_evaluation(run.folder, run.hash, run.seed, evaluation)
                 console.say(f"{name}: {summarise(evaluation.metrics, evaluation.references)}")
         except StoppedError:
-            console.say("Stopped. Runs evaluated so far are written; the others keep the metrics that they had.")
+            console.say(
+                "Stopped. Runs evaluated so far are written; the others keep the metrics that they had."
+            )
             return stop.exit_code
     for preset in sorted({run.folder.path.parents[1] for run in runs}):
         write_report(preset, console.say)
@@ -199,7 +247,9 @@ class FinishedRun:
         model = self.config.entry.model(self.data.modalities, self.config.settings)
         step = load_weights(model, self.folder.checkpoint, self.hash, self.seed)["step"]
         if step != self.config.training.steps:
-            raise InputError(f"The checkpoint {self.folder.checkpoint} is of step {step}, before the end of training: delete it to train again.")
+            raise InputError(
+                f"The checkpoint {self.folder.checkpoint} is of step {step}, before the end of training: delete it to train again."
+            )
         return model
 
 
@@ -211,8 +261,14 @@ def finished_runs(paths: Sequence[Path], data_dir: Path | None) -> list[Finished
     """
     folders = [RunFolder(Path(os.path.realpath(path))) for path in dict.fromkeys(paths)]
     configs = [_stored_config(folder) for folder in folders]
-    data = {key: load_data(key[0], data_dir, key[1]) for key in dict.fromkeys((config.dataset, config.data) for config in configs)}
-    runs = [_finished_run(folder, config, data[config.dataset, config.data]) for folder, config in zip(folders, configs, strict=True)]
+    data = {
+        key: load_data(key[0], data_dir, key[1])
+        for key in dict.fromkeys((config.dataset, config.data) for config in configs)
+    }
+    runs = [
+        _finished_run(folder, config, data[config.dataset, config.data])
+        for folder, config in zip(folders, configs, strict=True)
+    ]
     for run in runs:
         check_writable(run.folder.path, "folder of the run", "change its permissions")
         _ = run.folder.is_done(), run.model()  # an InputError now rather than after other runs were evaluated
@@ -230,7 +286,9 @@ def _finished_run(folder: RunFolder, config: RunConfig, data: MultimodalData) ->
             remedy = "Name its data with --data-dir."
         elif stored.get("code") != decisive.get("code"):
             remedy = "Give its model's file, as it was, with --model-file."
-        raise InputError(f"The run in {folder.path} was made with other data, code or settings: {'; '.join(keys) or 'its hash'}. {remedy}")
+        raise InputError(
+            f"The run in {folder.path} was made with other data, code or settings: {'; '.join(keys) or 'its hash'}. {remedy}"
+        )
     return FinishedRun(folder, config, data, hash, stored["seed"])
 
 
@@ -238,13 +296,23 @@ def _stored_config(folder: RunFolder) -> RunConfig:
     """The configuration that a finished run was made with."""
     config = folder.config
     if config is None:
-        raise InputError(f"{folder.path} holds no run: expected a folder such as results/digits/quick/mopoe/seed-0.")
-    home = RunFolder.of(Path(), config["dataset"], config["preset"], config["model"], config.get("label"), config["seed"]).path
+        raise InputError(
+            f"{folder.path} holds no run: expected a folder such as results/digits/quick/mopoe/seed-0."
+        )
+    home = RunFolder.of(
+        Path(), config["dataset"], config["preset"], config["model"], config.get("label"), config["seed"]
+    ).path
     if folder.path.parts[-len(home.parts) :] != home.parts:
-        raise InputError(f"The run in {folder.path} is out of its place, where reports look for it: move it to a folder results/{home}.")
+        raise InputError(
+            f"The run in {folder.path} is out of its place, where reports look for it: move it to a folder results/{home}."
+        )
     if folder.status["state"] != "done" or not exists(folder.checkpoint):
-        raise InputError(f"The run in {folder.path} is not done or has lost its checkpoint.pt: train it with `{config['command']}`.")
+        raise InputError(
+            f"The run in {folder.path} is not done or has lost its checkpoint.pt: train it with `{config['command']}`."
+        )
     try:
         return restore_config(config)
     except InputError as error:
-        raise InputError(f"The run in {folder.path} was made with a model or settings that are no longer there: {error}") from None
+        raise InputError(
+            f"The run in {folder.path} was made with a model or settings that are no longer there: {error}"
+        ) from None

@@ -25,7 +25,10 @@ from models.errors import InputError
 __all__ = ["Executor", "Local", "Work", "default_jobs", "execute", "pick_executor"]
 
 RunT = TypeVar("RunT")
-FAILED, STOPPED = 4, 3  # exit codes of a worker whose run failed and says so in its folder, or was stopped; 1 is any other exception
+FAILED, STOPPED = (
+    4,
+    3,
+)  # exit codes of a worker whose run failed and says so in its folder, or was stopped; 1 is any other exception
 
 Work = Callable[[RunT, Console, Stop], bool]
 """Makes one run; False if it failed. Picklable, and the tensors that it holds reach a worker through shared memory."""
@@ -47,7 +50,9 @@ class Executor(Protocol):
     @property
     def place(self) -> str: ...
 
-    def execute(self, runs: Iterable[Run], work: Work[Run], console: Console, stop: Stop, lost: Callable[..., None]) -> list[Run]:
+    def execute(
+        self, runs: Iterable[Run], work: Work[Run], console: Console, stop: Stop, lost: Callable[..., None]
+    ) -> list[Run]:
         """Make all runs; those that failed. As the function `execute`; `lost` may be given a traceback after its two arguments."""
 
 
@@ -66,7 +71,9 @@ class Local:
     def place(self) -> str:
         return str(self.device)
 
-    def execute(self, runs: Iterable[Run], work: Work[Run], console: Console, stop: Stop, lost: Callable[..., None]) -> list[Run]:
+    def execute(
+        self, runs: Iterable[Run], work: Work[Run], console: Console, stop: Stop, lost: Callable[..., None]
+    ) -> list[Run]:
         return execute(runs, work, self.jobs, console, stop, lost)
 
 
@@ -83,13 +90,17 @@ def pick_executor(job: Job, runs: int, size: int, say: Callable[[str], object]) 
     """
     if job.cluster:
         if find_spec("ray") is None:
-            raise InputError("--executor ray needs the package ray: install the extra with pip install 'mmbench[ray]'.")
+            raise InputError(
+                "--executor ray needs the package ray: install the extra with pip install 'mmbench[ray]'."
+            )
         from mmbench.ray_executor import RayExecutor  # an extra, imported when it is needed
 
         return RayExecutor(job.cluster, job.jobs)
     jobs = job.jobs or default_jobs(runs, job.device)
     if jobs > 1 and not _shared_memory_holds(size):
-        say(f"Shared memory (/dev/shm) has too little room for the data of {jobs} processes: one run at a time.")
+        say(
+            f"Shared memory (/dev/shm) has too little room for the data of {jobs} processes: one run at a time."
+        )
         jobs = 1
     return Local(jobs, job.device)
 
@@ -105,7 +116,14 @@ def _shared_memory_holds(size: int) -> bool:
     return not folder.exists() or shutil.disk_usage(folder).free > 2 * size
 
 
-def execute(runs: Iterable[RunT], work: Work[RunT], jobs: int, console: Console, stop: Stop, lost: Callable[[RunT, str], None]) -> list[RunT]:
+def execute(
+    runs: Iterable[RunT],
+    work: Work[RunT],
+    jobs: int,
+    console: Console,
+    stop: Stop,
+    lost: Callable[[RunT, str], None],
+) -> list[RunT]:
     """Make all runs, `jobs` at a time; those that failed.
 
     Args:
@@ -136,7 +154,9 @@ class _Worker(Generic[RunT]):
 class _Workers(Generic[RunT]):
     """Starts a process per run, shows what they report, and looks after them until the last has ended."""
 
-    def __init__(self, work: Work[RunT], jobs: int, console: Console, stop: Stop, lost: Callable[[RunT, str], None]):
+    def __init__(
+        self, work: Work[RunT], jobs: int, console: Console, stop: Stop, lost: Callable[[RunT, str], None]
+    ):
         self.work, self.jobs, self.console, self.stop, self.lost = work, jobs, console, stop, lost
         self.threads = max(1, torch.get_num_threads() // jobs)
         self.context = torch.multiprocessing.get_context("spawn")
@@ -148,7 +168,9 @@ class _Workers(Generic[RunT]):
         waiting = iter(runs)
         try:
             while self._fill(waiting) or self.working:
-                waited = [w.process.sentinel for w in self.working] + [w.pipe for w in self.working if not w.ended]
+                waited = [w.process.sentinel for w in self.working] + [
+                    w.pipe for w in self.working if not w.ended
+                ]
                 connection.wait(waited, timeout=UPDATE_SECONDS)
                 for worker in list(self.working):
                     self._relay(worker)
@@ -209,8 +231,15 @@ class _Workers(Generic[RunT]):
         elif code != 0:
             self.failed.append(worker.run)
             if code != FAILED:
-                how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-                self.lost(worker.run, "its process was told to stop by a signal" if code == STOPPED else f"its process {how}")
+                how = (
+                    f"was killed by {signal.Signals(-code).name}"
+                    if code < 0
+                    else f"ended with exit code {code}"
+                )
+                self.lost(
+                    worker.run,
+                    "its process was told to stop by a signal" if code == STOPPED else f"its process {how}",
+                )
 
 
 @contextmanager
@@ -241,7 +270,9 @@ def _work(work: Work[RunT], run: RunT, pipe: Any, threads: int) -> None:
     torch.set_num_threads(threads)
 
     def send(message: tuple[Any, ...]) -> None:
-        with suppress(OSError):  # the parent is gone: nobody reads, and this process is about to be told to stop
+        with suppress(
+            OSError
+        ):  # the parent is gone: nobody reads, and this process is about to be told to stop
             pipe.send(message)
 
     threading.Thread(target=_leave_with_parent, daemon=True).start()

@@ -52,7 +52,9 @@ class WriteError(InputError):
 
     def __init__(self, path: Path, error: OSError):
         reason = error.strerror or type(error).__name__
-        super().__init__(f"The file {path} cannot be written ({reason}): make room or change the permissions, then give the same command again.")
+        super().__init__(
+            f"The file {path} cannot be written ({reason}): make room or change the permissions, then give the same command again."
+        )
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], previous: Path | None = None) -> None:
@@ -126,7 +128,9 @@ def read_json(path: Path, remedy: str = DELETE) -> dict[str, Any]:
     if found != right and (format, found) != (1, None):
         raise DamagedError(path, "has changed since it was written, as its checksum says", remedy)
     if format not in (1, FORMAT):
-        raise DamagedError(path, f"is of format {format}, which this version of mmbench does not know", remedy)
+        raise DamagedError(
+            path, f"is of format {format}, which this version of mmbench does not know", remedy
+        )
     return value
 
 
@@ -137,7 +141,9 @@ def exists(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise InputError(f"The path {path} cannot be used ({error.strerror}): give another one, or change the permissions of its folders.") from None
+        raise InputError(
+            f"The path {path} cannot be used ({error.strerror}): give another one, or change the permissions of its folders."
+        ) from None
     return True
 
 

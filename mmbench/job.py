@@ -65,11 +65,19 @@ class Job:
 
     def without_misfits(self, modalities: int) -> "Job":
         """The job for data of so many modalities: without the models at will that take fewer, as long as others are left."""
-        kept = tuple(config for config in self.configs if config.entry.takes(modalities) or config.entry.name not in self.at_will)
+        kept = tuple(
+            config
+            for config in self.configs
+            if config.entry.takes(modalities) or config.entry.name not in self.at_will
+        )
         if not kept:
             return self
-        before, after = (",".join(config.entry.name for config in configs) for configs in (self.configs, kept))
-        return replace(self, configs=kept, command=self.command.replace(f"--models {before} ", f"--models {after} ", 1))
+        before, after = (
+            ",".join(config.entry.name for config in configs) for configs in (self.configs, kept)
+        )
+        return replace(
+            self, configs=kept, command=self.command.replace(f"--models {before} ", f"--models {after} ", 1)
+        )
 
     @property
     def home(self) -> torch.device:
@@ -149,15 +157,31 @@ class Job:
         data = DATASETS.get(dataset)
         chosen = get_preset(preset or data.default_preset)
         where = cluster.device(device) if cluster else pick_device(device)
-        configs = make_configs(entries, dataset, chosen.name, overrides, _pick_precision(precision, where), _parse_observed(observe))
+        configs = make_configs(
+            entries,
+            dataset,
+            chosen.name,
+            overrides,
+            _pick_precision(precision, where),
+            _parse_observed(observe),
+        )
         wanted = pick_metrics(metrics, chosen, inception_weights)
         numbers = _parse_seeds(seeds) if seeds is not None else chosen.seeds
         words = ["mmbench", "run", *(word for file in model_files for word in ("--model-file", file.name))]
-        words += ["--models", ",".join(entry.name for entry in entries), "--dataset", dataset, "--preset", chosen.name]
+        words += [
+            "--models",
+            ",".join(entry.name for entry in entries),
+            "--dataset",
+            dataset,
+            "--preset",
+            chosen.name,
+        ]
         words += ["--seeds", ",".join(map(str, numbers)), "--precision", configs[0].precision] + [
             word for pair in overrides for word in ("--set", pair)
         ]
-        words += [word for pair in observe for word in ("--observe", pair)] + (["--metrics", metrics] if metrics else [])
+        words += [word for pair in observe for word in ("--observe", pair)] + (
+            ["--metrics", metrics] if metrics else []
+        )
         words += (["--label", label] if label else []) + (["--looks", str(looks)] if looks else [])
         words += ["--data-dir", "DATA"] if data.needs_data_dir else []
         return cls(
@@ -175,13 +199,22 @@ class Job:
             command=join(words),
             tensorboard=_check_tensorboard(tensorboard),
             cluster=cluster,
-            at_will=frozenset(entry.name for word in (models or "").split(",") if is_collective(word) for entry in find_models(word.strip())),
+            at_will=frozenset(
+                entry.name
+                for word in (models or "").split(",")
+                if is_collective(word)
+                for entry in find_models(word.strip())
+            ),
         )
 
 
 def _check_label(label: str | None) -> str | None:
-    if label is not None and not (isinstance(label, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label)):
-        raise InputError(f"The label {label!r} is not usable: expected letters, digits, dots, dashes and underscores.")
+    if label is not None and not (
+        isinstance(label, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label)
+    ):
+        raise InputError(
+            f"The label {label!r} is not usable: expected letters, digits, dots, dashes and underscores."
+        )
     return label
 
 
@@ -201,8 +234,12 @@ def _pick_models(names: str | None, files: Sequence[Path]) -> list[ModelEntry]:
     """The models called `names` and all models of `files`, each once."""
     own = [entry for file in files for entry in load_model_file(file)]
     if names is None and not own:
-        raise InputError("No model to run: name some with --models (`mmbench models` lists them, or all), or a file of yours with --model-file.")
-    chosen = [] if names is None else [entry for word in names.split(",") for entry in find_models(word.strip())]
+        raise InputError(
+            "No model to run: name some with --models (`mmbench models` lists them, or all), or a file of yours with --model-file."
+        )
+    chosen = (
+        [] if names is None else [entry for word in names.split(",") for entry in find_models(word.strip())]
+    )
     if len({entry.name for entry in chosen}) < len(chosen):
         raise InputError(f"--models {names} names a model twice: name each once.")
     return list({entry.name: entry for entry in (*chosen, *own)}.values())
@@ -212,11 +249,15 @@ def _parse_seeds(text: str) -> tuple[int, ...]:
     try:
         seeds = tuple(int(word) for word in text.split(","))
     except ValueError:
-        raise InputError(f"--seeds {text} is not usable: expected whole numbers separated by commas, for example 0,1,2.") from None
+        raise InputError(
+            f"--seeds {text} is not usable: expected whole numbers separated by commas, for example 0,1,2."
+        ) from None
     if not all(seed in SEEDS for seed in seeds):
         raise InputError(f"--seeds {text} is not usable: expected numbers from 0 to 2^63 - 1.")
     if len(set(seeds)) < len(seeds):
-        raise InputError(f"--seeds {text} repeats a seed: two equal runs are not two results; name each seed once.")
+        raise InputError(
+            f"--seeds {text} repeats a seed: two equal runs are not two results; name each seed once."
+        )
     return seeds
 
 
@@ -250,7 +291,9 @@ def pick_metrics(text: str | None, preset: Preset, inception_weights: Path | Non
                 raise InputError(f"Unknown metric {name!r} in --metrics: {suggest(name, METRICS + FURTHER)}")
     if inception_weights:
         if "fid" not in names:
-            raise InputError(f"--inception-weights {inception_weights} is for FID, which --metrics {text} leaves out: add fid there.")
+            raise InputError(
+                f"--inception-weights {inception_weights} is for FID, which --metrics {text} leaves out: add fid there."
+            )
         find_weights(inception_weights)  # an InputError now rather than after the judges are trained
     return frozenset(names)
 
@@ -262,9 +305,13 @@ def pick_device(name: str) -> torch.device:
     kind, colon, index = name.partition(":")
     counts = {"cpu": 0, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if kind not in counts or (colon and not (kind == "cuda" and index.isdecimal())):
-        raise InputError(f"Unknown device {name!r}: {suggest(name, ['auto', *counts])} One of several GPUs is named as cuda:0.")
+        raise InputError(
+            f"Unknown device {name!r}: {suggest(name, ['auto', *counts])} One of several GPUs is named as cuda:0."
+        )
     if kind != "cpu" and int(index or 0) >= counts[kind]:
-        raise InputError(f"The device {name} is not there on this machine: choose --device cpu, or auto for the best there is.")
+        raise InputError(
+            f"The device {name} is not there on this machine: choose --device cpu, or auto for the best there is."
+        )
     return torch.device(name)
 
 
@@ -276,7 +323,9 @@ def _pick_precision(name: str, device: torch.device) -> str:
         return name
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise InputError("--precision auto asks a GPU, and this machine has none to speak for those of the cluster: name fp32 or bf16.")
+            raise InputError(
+                "--precision auto asks a GPU, and this machine has none to speak for those of the cluster: name fp32 or bf16."
+            )
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # older releases of torch do not tell
         found = torch.cpu.get_capabilities()

@@ -15,7 +15,9 @@ POLL_SECONDS = 0.3
 
 
 @contextmanager
-def locked(path: Path, waiting: Callable[[], object], check: Callable[[], None] = lambda: None) -> Iterator[None]:
+def locked(
+    path: Path, waiting: Callable[[], object], check: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Hold the lock file `path` inside the block. It stays on disk, empty: to delete it while others wait would split them from those who come later.
 
     Args:

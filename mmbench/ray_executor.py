@@ -74,14 +74,19 @@ class RayExecutor:
     def place(self) -> str:
         return f"{'GPUs' if self.cluster.gpus else 'processors'} of Ray's {len(_nodes())} nodes"
 
-    def execute(self, runs: Iterable[Run], work: Work[Run], console: Console, stop: Stop, lost: Callable[..., None]) -> list[Run]:
+    def execute(
+        self, runs: Iterable[Run], work: Work[Run], console: Console, stop: Stop, lost: Callable[..., None]
+    ) -> list[Run]:
         """As Executor. InputError, once what runs has been stopped, for a node that lacks what the runs need."""
         return _Workers(self, work, console, stop, lost).execute(runs)
 
     def _room(self) -> int:
         """Runs that the nodes take at once."""
         cpus, gpus = self.cluster.cpus, self.cluster.gpus
-        return sum(min(int(has.get("CPU", 0) / cpus), int(has.get("GPU", 0) / gpus) if gpus else 10**6) for has in _nodes())
+        return sum(
+            min(int(has.get("CPU", 0) / cpus), int(has.get("GPU", 0) / gpus) if gpus else 10**6)
+            for has in _nodes()
+        )
 
 
 def _connect(address: str) -> None:
@@ -130,11 +135,15 @@ class _HeldError(Exception):
 class _Workers:
     """Starts an actor per run, writes and shows what they report, and looks after them until the last has ended."""
 
-    def __init__(self, executor: RayExecutor, work: Work[Run], console: Console, stop: Stop, lost: Callable[..., None]):
+    def __init__(
+        self, executor: RayExecutor, work: Work[Run], console: Console, stop: Stop, lost: Callable[..., None]
+    ):
         self.executor, self.console, self.stop, self.lost = executor, console, stop, lost
         cluster = executor.cluster
         takes = {"num_cpus": cluster.cpus, "num_gpus": cluster.gpus}
-        self.host: Any = ray.remote(host_class()).options(**takes, max_concurrency=2, scheduling_strategy="SPREAD")
+        self.host: Any = ray.remote(host_class()).options(
+            **takes, max_concurrency=2, scheduling_strategy="SPREAD"
+        )
         self.work = share(work)
         self.again: deque[tuple[Run, int]] = deque()  # lost ones, with the number of times
         self.held: list[tuple[Run, int]] = []  # that other commands are at work on, to be asked about again
@@ -213,7 +222,9 @@ class _Workers:
             return
         actor = self.host.remote()
         asked = actor.begin.remote(*arguments, files, [self.work], self.executor.threads)
-        self.working.append(_Worker(run, attempt, _step(run), actor, asked, Relay(self.console), lock, time.monotonic()))
+        self.working.append(
+            _Worker(run, attempt, _step(run), actor, asked, Relay(self.console), lock, time.monotonic())
+        )
 
     def _be_patient(self, worker: _Worker) -> None:
         if not worker.told and time.monotonic() - worker.since > PATIENCE:
@@ -273,7 +284,11 @@ class _Workers:
         # as locally, a run does not fail for a note of its progress: its next checkpoint tells whether the disk is full
         note = path == run.folder.status_file and json.loads(content).get("state") == "running"
         with suppress(WriteError) if note else nullcontext():
-            write_atomically(path, lambda file: file.write(content), previous_path(checkpoint) if path == checkpoint else None)
+            write_atomically(
+                path,
+                lambda file: file.write(content),
+                previous_path(checkpoint) if path == checkpoint else None,
+            )
 
     def _lose(self, worker: _Worker, why: str) -> None:
         self._leave(worker)
@@ -281,7 +296,9 @@ class _Workers:
         if self.stopping:
             self.stopped = True
         elif attempt < RETRIES:
-            self.console.say(f"{worker.run.name}: its worker was lost; it goes on elsewhere (retry {attempt + 1} of {RETRIES}).")
+            self.console.say(
+                f"{worker.run.name}: its worker was lost; it goes on elsewhere (retry {attempt + 1} of {RETRIES})."
+            )
             self.again.append((worker.run, attempt + 1))
         else:
             self._fail(worker.run, f"its worker was lost {RETRIES + 1} times at one step", why)

@@ -47,7 +47,9 @@ def _as_array(tensor: torch.Tensor) -> np.ndarray:
 
 def _as_tensor(array: np.ndarray) -> torch.Tensor:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nor is anything that runs share written to
+        warnings.filterwarnings(
+            "ignore", message="The given NumPy array is not writable"
+        )  # nor is anything that runs share written to
         return torch.from_numpy(array)
 
 
@@ -81,7 +83,10 @@ def host_class() -> type:
                 from mmbench.remote import Session
 
                 if code_hash() != code:
-                    return node, "its mmbench has other code than that of this machine, though the version is the same."
+                    return (
+                        node,
+                        "its mmbench has other code than that of this machine, though the version is the same.",
+                    )
                 own = pickle.loads(run)
             except Exception as error:  # a model's module may raise anything
                 return node, f"{type(error).__name__}: {error}."

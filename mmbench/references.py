@@ -62,19 +62,27 @@ def make_references(
             reason = f"There is no judge for {others}: judges take images with even sides of 8 pixels or more, and categorical text."
             missing |= {"coherence": reason, "fd_clf": reason}
     if networks and not set(FEATURES).isdisjoint(metrics):
-        extractors: dict[str, Extractor] = {name: partial(judges.features, judge) for name, judge in networks.items()}
+        extractors: dict[str, Extractor] = {
+            name: partial(judges.features, judge) for name, judge in networks.items()
+        }
         # by its weights: features of two judges of one recipe, made on two machines, are not to be compared
         keys = {name: judges.weights_hash(judge) for name, judge in networks.items()}
         spaces.append(_feature_space("fd_clf", extractors, keys, data, protocol, console, check))
     if "fid" in metrics:
         names = [m.name for m in data.modalities if inception.can_see(m.shape)]
         if others := _others(data, names):
-            missing["fid"] = f"There is no FID of {others}: the Inception network takes images of one channel or three."
+            missing["fid"] = (
+                f"There is no FID of {others}: the Inception network takes images of one channel or three."
+            )
         if names:
             try:
                 extractor = partial(inception.features, inception.load_inception(inception_weights, device))
                 keys = dict.fromkeys(names, inception.WEIGHTS_SHA256)
-                spaces.append(_feature_space("fid", dict.fromkeys(names, extractor), keys, data, protocol, console, check))
+                spaces.append(
+                    _feature_space(
+                        "fid", dict.fromkeys(names, extractor), keys, data, protocol, console, check
+                    )
+                )
             except inception.WeightsUnavailable as error:
                 missing["fid"] = f"{error} {missing.get('fid', '')}".rstrip()
     return References(networks, scores, tuple(spaces), missing)
@@ -85,12 +93,22 @@ def _others(data: MultimodalData, names: Collection[str]) -> str:
     return ", ".join(m.name for m in data.modalities if m.name not in names)
 
 
-def _cached(path: Path, load: Callable[[Path], T], make: Callable[[Path], None], console: Console, check: Callable[[], None]) -> T:
+def _cached(
+    path: Path,
+    load: Callable[[Path], T],
+    make: Callable[[Path], None],
+    console: Console,
+    check: Callable[[], None],
+) -> T:
     """What `path` holds, once `make` has written it if it is not there; a damaged file is named and made again.
 
     One process makes it, the others wait. What was made is read back: what is used is what later calls find.
     """
-    with locked(path.with_name(f".{path.name}.lock"), lambda: console.say(f"Waiting for another command that makes {path.name}."), check):
+    with locked(
+        path.with_name(f".{path.name}.lock"),
+        lambda: console.say(f"Waiting for another command that makes {path.name}."),
+        check,
+    ):
         if path.exists():
             try:
                 return load(path)
@@ -102,7 +120,12 @@ def _cached(path: Path, load: Callable[[Path], T], make: Callable[[Path], None],
 
 
 def _judge(
-    data: MultimodalData, modality: Modality, protocol: Protocol, device: torch.device, console: Console, check: Callable[[], None]
+    data: MultimodalData,
+    modality: Modality,
+    protocol: Protocol,
+    device: torch.device,
+    console: Console,
+    check: Callable[[], None],
 ) -> tuple[Judge, float]:
     """The judge of `modality` on `device` and its accuracy on real test images, cached under the images and the recipe."""
     name = modality.name
@@ -125,7 +148,9 @@ def _judge(
                 device=device,
                 progress=progress,
             )
-        score = judges.accuracy(judge, data.test.items[name], data.test.labels[name], lambda done, total: check())
+        score = judges.accuracy(
+            judge, data.test.items[name], data.test.labels[name], lambda done, total: check()
+        )
         content = torch_bytes({"key": key, "judge": judge.state_dict(), "accuracy": score})
         write_atomically(path, lambda file: file.write(content))
         console.say(f"The judge of {name} finds {100 * score:.2f} % of the classes of real test images.")
@@ -156,11 +181,16 @@ def _feature_space(
     check: Callable[[], None],
 ) -> FeatureSpace:
     """Statistics of the real images, cached under the images, the hashes of the extractors' `weights` and the number of draws."""
-    key = content_hash([data.provenance["modalities"], dict(weights), protocol.draws, protocol.evaluation_seed])
+    key = content_hash(
+        [data.provenance["modalities"], dict(weights), protocol.draws, protocol.evaluation_seed]
+    )
 
     def make(path: Path) -> None:
         train, test = data.train.items, data.test.items
-        with console.task(f"{name} of real images", sum(len(test[m]) + min(len(train[m]), protocol.draws) for m in extractors)) as task:
+        with console.task(
+            f"{name} of real images",
+            sum(len(test[m]) + min(len(train[m]), protocol.draws) for m in extractors),
+        ) as task:
             seen: dict[str, int] = {}
 
             def progress(part: str, done: int, total: int) -> None:

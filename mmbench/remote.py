@@ -21,7 +21,12 @@ from mmbench.store import RunFolder
 
 __all__ = ["DONE", "FAILED", "RAISED", "STOPPED", "Session", "file_names"]
 
-DONE, FAILED, STOPPED, RAISED = "done", "failed", "stopped", "raised"  # how a run ends: by itself, saying why in its folder, or with an exception
+DONE, FAILED, STOPPED, RAISED = (
+    "done",
+    "failed",
+    "stopped",
+    "raised",
+)  # how a run ends: by itself, saying why in its folder, or with an exception
 
 
 def file_names(folder: Path) -> Iterator[str]:
@@ -42,8 +47,12 @@ class Session:
     """
 
     def __init__(self, run: Any, files: dict[str, bytes], work: Any, threads: int):
-        self.scratch = TemporaryDirectory(prefix="mmbench-", ignore_cleanup_errors=True)  # the results are what counts
-        self.folder = RunFolder(Path(self.scratch.name, *run.folder.path.parts[-2:]))  # model and seed, which name the run
+        self.scratch = TemporaryDirectory(
+            prefix="mmbench-", ignore_cleanup_errors=True
+        )  # the results are what counts
+        self.folder = RunFolder(
+            Path(self.scratch.name, *run.folder.path.parts[-2:])
+        )  # model and seed, which name the run
         self.run, self.work, self.threads = replace(run, folder=self.folder), work, threads
         self.folder.path.mkdir(parents=True)
         for name, content in files.items():

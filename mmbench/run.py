@@ -83,7 +83,9 @@ class MakeRun:
             with run.folder.lock(waiting, stop.check):
                 run.folder.check_config(run.hash, run.config.decisive(self.data))
                 return self._make_or_fail(run, console, stop)
-        except InputError as error:  # no lock to be had, or the folder is another run's by now: nothing in it is touched
+        except (
+            InputError
+        ) as error:  # no lock to be had, or the folder is another run's by now: nothing in it is touched
             console.say(f"{run.name} failed: {error}")
             return False
 
@@ -98,9 +100,16 @@ class MakeRun:
                 self._make(run, console, stop)
         except StoppedError:
             raise
-        except (Exception, SystemExit) as error:  # a run's failure is its own, a model that calls sys.exit too: the others go on
-            with suppress(WriteError):  # on a full disk the run stays as it was last written, and is taken up there
-                run.folder.set_status("failed", error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # a run's failure is its own, a model that calls sys.exit too: the others go on
+            with suppress(
+                WriteError
+            ):  # on a full disk the run stays as it was last written, and is taken up there
+                run.folder.set_status(
+                    "failed", error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc()
+                )
             console.say(f"{run.name} failed: {error}")
             return False
         return True
@@ -116,12 +125,16 @@ class MakeRun:
         with Board(run.folder.path / "tensorboard" if self.job.tensorboard else None) as board:
             trainer = self._train(run, model, board, console, stop)
             began = time.monotonic()
-            evaluation = evaluate_run(model, self.data, self.references, run.config, self.job.metrics, console, stop)
+            evaluation = evaluate_run(
+                model, self.data, self.references, run.config, self.job.metrics, console, stop
+            )
             write_evaluation(run.folder, run.hash, run.seed, evaluation)
             if self.job.tensorboard:
                 board.add_samples(load_samples(run.folder.samples), trainer.history[-1])
         assert trainer.checkpoints is not None
-        trainer.checkpoints.previous.unlink(missing_ok=True)  # while the run is not done: nobody looks after one that is
+        trainer.checkpoints.previous.unlink(
+            missing_ok=True
+        )  # while the run is not done: nobody looks after one that is
         training, evaluating = trainer.seconds, time.monotonic() - began
         run.folder.set_status(
             "done",
@@ -146,7 +159,9 @@ class MakeRun:
                 task.update(step, f"loss {row['loss']:.1f}")
                 board.add_row(row)
                 notes.note(step)
-                if metrics := {name.removeprefix(LOOK): value for name, value in row.items() if name.startswith(LOOK)}:
+                if metrics := {
+                    name.removeprefix(LOOK): value for name, value in row.items() if name.startswith(LOOK)
+                }:
                     self.looked(run, step, metrics)
 
             def stopped() -> bool:
@@ -155,11 +170,15 @@ class MakeRun:
             looking = _light(config), self.data.held_out()
 
             def look(step: int) -> dict[str, float]:
-                found = evaluate_run(model, looking[1], self.references, looking[0], LOOKED, console, stop).metrics
+                found = evaluate_run(
+                    model, looking[1], self.references, looking[0], LOOKED, console, stop
+                ).metrics
                 return {f"{LOOK}{name}": value for name, value in found.items() if value is not None}
 
             where = run.folder.checkpoint, run.hash, config.precision
-            trainer = Trainer(model, batches, config.training, *where, report, stopped, console.say, look, self.job.looks)
+            trainer = Trainer(
+                model, batches, config.training, *where, report, stopped, console.say, look, self.job.looks
+            )
             try:
                 finished = trainer.run()
             except Exception:
@@ -178,7 +197,10 @@ def _note_environment(run: Run, device: torch.device) -> None:
     config = run.folder.config
     assert config is not None
     if run.folder.status["state"] == "pending":
-        write_json(run.folder.config_file, config | {"environment": config["environment"] | describe_environment(device)})
+        write_json(
+            run.folder.config_file,
+            config | {"environment": config["environment"] | describe_environment(device)},
+        )
 
 
 class _Notes:
@@ -193,7 +215,9 @@ class _Notes:
             self.write(step)
 
     def write(self, step: int) -> None:
-        with suppress(WriteError):  # a run does not fail for it: the next checkpoint tells whether the disk is full
+        with suppress(
+            WriteError
+        ):  # a run does not fail for it: the next checkpoint tells whether the disk is full
             self.folder.set_status("running", step=step)
         self.written = time.monotonic()
 
@@ -205,7 +229,9 @@ def _light(config: RunConfig) -> RunConfig:
 
 
 def _write_history(run: Run, trainer: Trainer) -> None:
-    if trainer.history:  # otherwise training did not get as far as its first row, nor to its checkpoint: what is there stays
+    if (
+        trainer.history
+    ):  # otherwise training did not get as far as its first row, nor to its checkpoint: what is there stays
         run.folder.write_history(trainer.history)
 
 
@@ -225,7 +251,9 @@ def is_done(run: Run, console: Console) -> bool:
     try:
         return run.folder.is_done()
     except DamagedError as error:
-        console.say(f"{run.name}: the file {error.path} {error.problem}. The run goes on from its checkpoint.")
+        console.say(
+            f"{run.name}: the file {error.path} {error.problem}. The run goes on from its checkpoint."
+        )
         return False
 
 

@@ -46,7 +46,9 @@ def run_job(job: Job) -> int:
     make_batches(first, data, 0, "cpu")  # an InputError now rather than in every run
     todo = [run for run in runs if not is_done(run, console)]
     executor = pick_executor(job, len(todo), _size(data), console.say)
-    precisions = " and ".join(sorted({run.config.precision for run in runs}))  # those that runs were begun with, under auto
+    precisions = " and ".join(
+        sorted({run.config.precision for run in runs})
+    )  # those that runs were begun with, under auto
     console.say(
         f"{first.dataset}, preset {first.preset}: {len(runs)} runs, {len(runs) - len(todo)} of them done, "
         f"{executor.jobs} at a time on {executor.place} in {precisions}."
@@ -55,7 +57,9 @@ def run_job(job: Job) -> int:
     with Stop() as stop:
         try:
             if todo:
-                references = make_references(data, first.protocol, job.metrics, job.inception_weights, job.home, console, stop.check)
+                references = make_references(
+                    data, first.protocol, job.metrics, job.inception_weights, job.home, console, stop.check
+                )
                 announce(todo, job, data, executor.threads, stop)
                 if job.home == job.device:  # a rate measured elsewhere says nothing about GPUs
                     console.say(_estimate(job, todo, data, executor, stop))
@@ -77,7 +81,9 @@ def run_job(job: Job) -> int:
 def _size(data: MultimodalData) -> int:
     """Bytes of its tensors."""
     splits = (data.train, data.validation, data.test)
-    return sum(t.nbytes for split in splits for t in (*split.items.values(), *split.labels.values(), split.pairs))
+    return sum(
+        t.nbytes for split in splits for t in (*split.items.values(), *split.labels.values(), split.pairs)
+    )
 
 
 def leave_out(job: Job, data: MultimodalData, console: Console) -> Job:
@@ -85,7 +91,9 @@ def leave_out(job: Job, data: MultimodalData, console: Console) -> Job:
     fitting = job.without_misfits(len(data.modalities))
     for config in job.configs:
         if config not in fitting.configs:
-            console.say(f"{config.entry.name} is left out: it {config.entry.misfit(config.dataset, len(data.modalities))}.")
+            console.say(
+                f"{config.entry.name} is left out: it {config.entry.misfit(config.dataset, len(data.modalities))}."
+            )
     return fitting
 
 
@@ -94,7 +102,9 @@ def plan(job: Job, data: MultimodalData) -> list[Run]:
     runs = []
     for seed in job.seeds:
         for config in job.configs:
-            folder = RunFolder.of(job.results, config.dataset, config.preset, config.entry.name, job.label, seed)
+            folder = RunFolder.of(
+                job.results, config.dataset, config.preset, config.entry.name, job.label, seed
+            )
             begun = folder.config
             if job.adopt_precision and begun and begun["precision"] != config.precision:
                 config = replace(config, precision=begun["precision"])  # begun on another machine
@@ -117,10 +127,15 @@ def _check_origin(file: Path, hash: str, run: Run, data: MultimodalData) -> None
 
 def announce(runs: Sequence[Run], job: Job, data: MultimodalData, threads: int, stop: Stop) -> None:
     """Write the configuration of every run that has none yet; its state is pending from then on."""
-    environment = {**describe_environment(job.home), "threads": threads}  # asks git, which takes longer than to write a configuration
+    environment = {
+        **describe_environment(job.home),
+        "threads": threads,
+    }  # asks git, which takes longer than to write a configuration
     for run in runs:
         if run.folder.config is not None:
-            run.folder.check_config(run.hash, run.config.decisive(data))  # another command may have begun it since the runs were planned
+            run.folder.check_config(
+                run.hash, run.config.decisive(data)
+            )  # another command may have begun it since the runs were planned
             continue
         with run.folder.lock(lambda: None, stop.check):  # whoever holds it is writing the configuration
             run.folder.check_config(run.hash, run.config.decisive(data))
@@ -146,7 +161,10 @@ def _estimate(job: Job, todo: Sequence[Run], data: MultimodalData, executor: Exe
     begun = {run.config.entry.name: run.threads for run in todo}
     for config in job.configs:
         name = config.entry.name
-        with suppress(Exception, SystemExit), computing_threads(begun.get(name, threads)):  # a model that cannot be trained says why in its run
+        with (
+            suppress(Exception, SystemExit),
+            computing_threads(begun.get(name, threads)),
+        ):  # a model that cannot be trained says why in its run
             costs[name] = seconds_per_step(config, data, job.device, stop)
         stop.check()
     seconds = sum(costs.get(run.config.entry.name, 0.0) * run.config.training.steps for run in todo)
@@ -162,7 +180,10 @@ def _estimate(job: Job, todo: Sequence[Run], data: MultimodalData, executor: Exe
             others = ", ".join(c.entry.name for c in job.configs if c not in same)
             steps = int(str(preset.training["steps"])) * len(preset.seeds)
             took = sum(costs.get(c.entry.name, 0.0) for c in same) * steps / jobs
-            parts.append(f"--preset {preset.name}: about {duration(took)}" + (f" without {others}, which has other settings there" if others else ""))
+            parts.append(
+                f"--preset {preset.name}: about {duration(took)}"
+                + (f" without {others}, which has other settings there" if others else "")
+            )
     return "; ".join(parts) + "."
 
 
@@ -181,7 +202,9 @@ def _mention_missing(runs: Sequence[Run], job: Job, console: Console) -> None:
             lacking = sorted(job.metrics - held)
             if lacking:
                 file = run.config.entry.file
-                command = f"mmbench evaluate {run.folder.path} --metrics {','.join(lacking)}" + (f" --model-file {file.path}" if file else "")
+                command = f"mmbench evaluate {run.folder.path} --metrics {','.join(lacking)}" + (
+                    f" --model-file {file.path}" if file else ""
+                )
                 console.say(f"{run.name} was evaluated without {', '.join(lacking)}: `{command}`.")
 
 
@@ -195,14 +218,22 @@ def lost(run: Run, how: str, traceback: str | None = None) -> None:
     def leave() -> None:
         raise _HeldError
 
-    with suppress(_HeldError, InputError), run.folder.lock(leave, leave):  # what cannot be written: the next run finds it running, and takes it up
+    with (
+        suppress(_HeldError, InputError),
+        run.folder.lock(leave, leave),
+    ):  # what cannot be written: the next run finds it running, and takes it up
         if run.folder.status["state"] != "done":
-            run.folder.set_status("failed", error=f"{how}: the next run goes on from its last checkpoint", traceback=traceback)
+            run.folder.set_status(
+                "failed", error=f"{how}: the next run goes on from its last checkpoint", traceback=traceback
+            )
 
 
 def _failure(run: Run) -> str:
     """Why it failed, as far as its folder can tell."""
     try:
-        return run.folder.status.get("error", "its process died after it was done, or its folder could not be written to or is another run's")
+        return run.folder.status.get(
+            "error",
+            "its process died after it was done, or its folder could not be written to or is another run's",
+        )
     except InputError as error:
         return str(error)

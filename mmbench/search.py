@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["PrunedError", "Search", "Trial", "objective", "was_pruned"]
 
 PREFIX = "trial-"  # of the labels of trials
-STARTUP = 4  # trials before the sampler learns from them, and before one is held against the median of the others
+STARTUP = (
+    4  # trials before the sampler learns from them, and before one is held against the median of the others
+)
 
 
 class PrunedError(Exception):
@@ -42,13 +44,17 @@ def objective(metrics: Mapping[str, float | None]) -> float | None:
 
     Of a model without a prior the mean of the rest; None where nothing is left.
     """
-    wanted = [name for name in metrics if name == "joint_coherence" or name.startswith("probe/") or _is_cross(name)]
+    wanted = [
+        name for name in metrics if name == "joint_coherence" or name.startswith("probe/") or _is_cross(name)
+    ]
     found = [value for name in wanted if (value := metrics[name]) is not None]
     return sum(found) / len(found) if found else None
 
 
 def _is_cross(name: str) -> bool:
-    return name.startswith("cross_coherence/") and name.endswith("/sample") and "->" in name and "+" not in name
+    return (
+        name.startswith("cross_coherence/") and name.endswith("/sample") and "->" in name and "+" not in name
+    )
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,11 @@ class Search:
     def run(self, number: int) -> Run:
         """Trial `number`, as it was begun or newly drawn; InputError as `check_begun`."""
         folder = self._folder(number)
-        chosen = folder.config["settings"] if folder.config else {**asdict(self.config.settings), **self._draw(number)}
+        chosen = (
+            folder.config["settings"]
+            if folder.config
+            else {**asdict(self.config.settings), **self._draw(number)}
+        )
         config = replace(self.config, settings=resolve(self.config.entry.settings, chosen, self.name))
         run = Run(config, self.job.seeds[0], folder, config.hash(self.data))
         folder.check_config(run.hash, config.decisive(self.data))
@@ -154,21 +164,41 @@ class Search:
         others = self._study([trial for trial in self.read(number) if trial.state == "done"])
         pruner = MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=self.config.training.steps // 2)
         if pruner.prune(others, create_trial(state=TrialState.RUNNING, intermediate_values={step: value})):
-            raise PrunedError(f"at step {step} its objective is {100 * value:.1f} %, below the median of the finished trials before it")
+            raise PrunedError(
+                f"at step {step} its objective is {100 * value:.1f} %, below the median of the finished trials before it"
+            )
 
     def _folder(self, number: int) -> RunFolder:
-        return RunFolder.of(self.job.results, self.config.dataset, self.config.preset, self.name, self.label(number), self.job.seeds[0])
+        return RunFolder.of(
+            self.job.results,
+            self.config.dataset,
+            self.config.preset,
+            self.name,
+            self.label(number),
+            self.job.seeds[0],
+        )
 
     def _read(self, number: int, folder: RunFolder) -> Trial:
         run = read_run(folder.path)
         state = "pruned" if was_pruned(run.status) else run.state
         curve = {}
         for row in read_history(run).to_dict("records"):
-            looked = {name.removeprefix(LOOK): value for name, value in row.items() if name.startswith(LOOK) and value == value}
+            looked = {
+                name.removeprefix(LOOK): value
+                for name, value in row.items()
+                if name.startswith(LOOK) and value == value
+            }
             if (value := objective(looked)) is not None:
                 curve[int(row["step"])] = value
         seconds = run.status["train_seconds"] + run.status["evaluate_seconds"] if state == "done" else None
-        return Trial(number, state, {name: run.config["settings"][name] for name in self.space}, run.metrics, curve, seconds)
+        return Trial(
+            number,
+            state,
+            {name: run.config["settings"][name] for name in self.space},
+            run.metrics,
+            curve,
+            seconds,
+        )
 
     def _study(self, trials: Sequence[Trial]) -> "Study":
         """What optuna knows of the done and the pruned among `trials`."""
@@ -182,7 +212,11 @@ class Search:
             if trial.state in states and (value is not None or trial.curve):
                 value = value if trial.state == "done" else None
                 made = optuna.trial.create_trial(
-                    state=states[trial.state], value=value, params=trial.params, distributions=self.space, intermediate_values=trial.curve
+                    state=states[trial.state],
+                    value=value,
+                    params=trial.params,
+                    distributions=self.space,
+                    intermediate_values=trial.curve,
                 )
                 study.add_trial(made)
         return study
@@ -196,9 +230,18 @@ class Search:
         from optuna.samplers import TPESampler
 
         if number == 0:
-            defaults, chosen = self.config.entry.settings(), self.config.entry.presets.get(self.config.preset, {})
-            replaced = [name for name, value in chosen.items() if name in self.space and getattr(self.config.settings, name) == value]  # not by --set
+            defaults, chosen = (
+                self.config.entry.settings(),
+                self.config.entry.presets.get(self.config.preset, {}),
+            )
+            replaced = [
+                name
+                for name, value in chosen.items()
+                if name in self.space and getattr(self.config.settings, name) == value
+            ]  # not by --set
             return {name: getattr(defaults, name) for name in replaced}
         study = self._study(self.read(number))
-        study.sampler = TPESampler(seed=number, n_startup_trials=STARTUP)  # by the number: a search that is taken up goes on as it would have
+        study.sampler = TPESampler(
+            seed=number, n_startup_trials=STARTUP
+        )  # by the number: a search that is taken up goes on as it would have
         return study.ask(self.space).params

@@ -47,7 +47,10 @@ def describe_runs(results: Path) -> list[str]:
     Raises:
         InputError: for a path without runs. Damaged files are a state of their run.
     """
-    seen = sorted(map(_look, find_folders(results)), key=lambda run: (run.folder.parts[-4:-1], int(run.folder.name.removeprefix("seed-"))))
+    seen = sorted(
+        map(_look, find_folders(results)),
+        key=lambda run: (run.folder.parts[-4:-1], int(run.folder.name.removeprefix("seed-"))),
+    )
     counts, width = Counter(run.state for run in seen), max(len(run.name) for run in seen)
     lines = [f"{run.name:{width}}  {run.state:7}  {run.note}".rstrip() for run in seen]
     return [*lines, ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) + "."]
@@ -57,13 +60,26 @@ def tabulate_runs(folders: Iterable[Path]) -> list[str]:
     """A table of runs, a line for each, with means over directions and modalities in per cent."""
     rows = [["", "seed", "state", "joint", "cross", "probe", "time"]]
     for run in map(_look, folders):
-        crossed = [name for name in run.metrics if name.startswith("cross_coherence/") and name.endswith("/sample") and _is_pair(name)]
+        crossed = [
+            name
+            for name in run.metrics
+            if name.startswith("cross_coherence/") and name.endswith("/sample") and _is_pair(name)
+        ]
         shares = (["joint_coherence"], crossed, [name for name in run.metrics if name.startswith("probe/")])
         time = "" if run.seconds is None else duration(run.seconds)
         rows.append(
-            [run.folder.parent.name, run.folder.name.removeprefix("seed-"), run.state, *(_mean(run.metrics, names) for names in shares), time]
+            [
+                run.folder.parent.name,
+                run.folder.name.removeprefix("seed-"),
+                run.state,
+                *(_mean(run.metrics, names) for names in shares),
+                time,
+            ]
         )
-    return [*tabulate(rows), "Per cent; cross: sampled latents, mean over the pairs of modalities; probe: mean over modalities."]
+    return [
+        *tabulate(rows),
+        "Per cent; cross: sampled latents, mean over the pairs of modalities; probe: mean over modalities.",
+    ]
 
 
 def _is_pair(metric: str) -> bool:
@@ -83,7 +99,13 @@ def _look(folder: Path) -> _Seen:
         if status["state"] == "done":
             results = check_results(folder, config)
             seconds = sum(status.get(key) or 0.0 for key in ("train_seconds", "evaluate_seconds"))
-            return _Seen(folder, "done", summarise(results["metrics"], results["references"]), seconds, results["metrics"])
+            return _Seen(
+                folder,
+                "done",
+                summarise(results["metrics"], results["references"]),
+                seconds,
+                results["metrics"],
+            )
     except InputError as error:
         return _Seen(folder, "damaged", str(error))
     if status["state"] == "failed":
@@ -98,7 +120,13 @@ def _look(folder: Path) -> _Seen:
 def _progress(folder: Path, config: Mapping[str, Any], status: Mapping[str, Any]) -> str:
     """The step that a run was last seen at, and when, and how old its checkpoint is."""
     step, steps = status.get("step"), config["training"].get("steps")
-    where = "begun" if step is None else f"all {step:,} steps trained, not evaluated" if step == steps else f"step {step:,} of {steps:,}"
+    where = (
+        "begun"
+        if step is None
+        else f"all {step:,} steps trained, not evaluated"
+        if step == steps
+        else f"step {step:,} of {steps:,}"
+    )
     saved = _age(folder / "checkpoint.pt")
     kept = "no checkpoint yet" if saved is None else f"checkpoint {saved} old"
     return f"{where} {_age(folder / 'status.json')} ago, {kept}"

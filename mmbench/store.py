@@ -53,7 +53,9 @@ class RunFolder:
         self.checkpoint = self.path / "checkpoint.pt"
 
     @classmethod
-    def of(cls, results: Path, dataset: str, preset: str, model: str, label: str | None, seed: int) -> "RunFolder":
+    def of(
+        cls, results: Path, dataset: str, preset: str, model: str, label: str | None, seed: int
+    ) -> "RunFolder":
         return cls(results / dataset / preset / (f"{model}+{label}" if label else model) / f"seed-{seed}")
 
     @property
@@ -64,7 +66,10 @@ class RunFolder:
     def set_status(self, state: str, **more: object) -> None:
         assert state in STATES
         config = self.config or {}
-        write_json(self.status_file, {"state": state, **{key: config[key] for key in ("hash", "seed") if key in config}, **more})
+        write_json(
+            self.status_file,
+            {"state": state, **{key: config[key] for key in ("hash", "seed") if key in config}, **more},
+        )
 
     @property
     def config(self) -> dict[str, Any] | None:
@@ -110,6 +115,9 @@ class RunFolder:
 
     def write_metrics(self, hash: str, seed: int, **found: Mapping[str, Any]) -> None:
         """Write metrics.json, with the hashes of history.csv and of what lies in samples/: those are complete."""
-        names = [self.history_file, *sorted(path for path in self.samples.glob("*") if path.suffix != ".part")]
+        names = [
+            self.history_file,
+            *sorted(path for path in self.samples.glob("*") if path.suffix != ".part"),
+        ]
         files = {path.relative_to(self.path).as_posix(): file_hash(path) for path in names}
         write_json(self.metrics_file, {"hash": hash, "seed": seed, **found, "files": files})

@@ -17,7 +17,9 @@ __all__ = ["Board", "check_tensorboard"]
 def check_tensorboard() -> None:
     """InputError unless the package is there."""
     if find_spec("tensorboard") is None:
-        raise InputError("--tensorboard needs the package tensorboard: install the extra with pip install 'mmbench[tensorboard]'.")
+        raise InputError(
+            "--tensorboard needs the package tensorboard: install the extra with pip install 'mmbench[tensorboard]'."
+        )
 
 
 class Board:
@@ -59,7 +61,9 @@ class Board:
         if self._writer is None:
             return
         if isinstance(tiles, list):
-            self._writer.add_text(_tag(name), "\n".join(f"    {text}" for text in tiles), self._step)  # as Markdown code, blanks included
+            self._writer.add_text(
+                _tag(name), "\n".join(f"    {text}" for text in tiles), self._step
+            )  # as Markdown code, blanks included
         else:
             self._writer.add_image(_tag(name), tile(tiles, columns), self._step, dataformats="HWC")
 

@@ -39,8 +39,12 @@ class _Recorder:
         self.names, self.rows = names, rows
 
     def add(self, loss: Loss) -> None:
-        self.names.append([*loss.terms, "loss"])  # the total last: where it is not finite, the term to blame comes first
-        self.rows.append(torch.stack([value.detach().float() for value in (*loss.terms.values(), loss.total)]))
+        self.names.append(
+            [*loss.terms, "loss"]
+        )  # the total last: where it is not finite, the term to blame comes first
+        self.rows.append(
+            torch.stack([value.detach().float() for value in (*loss.terms.values(), loss.total)])
+        )
 
     def flush(self, step: int) -> dict[str, float]:
         """Means over the recorded steps, of which `step` is the last; DivergedError names the first step and term that is not finite.
@@ -104,7 +108,14 @@ class Trainer:
         look: Callable[[int], Mapping[str, float]] = lambda step: {},
         looks: int = 0,
     ):
-        self.model, self.batches, self.config, self.report, self.stop, self.say = model, batches, config, report, stop, say
+        self.model, self.batches, self.config, self.report, self.stop, self.say = (
+            model,
+            batches,
+            config,
+            report,
+            stop,
+            say,
+        )
         self.checkpoints = Checkpoints(checkpoint, hash, batches.seed) if checkpoint else None
         self.low_precision = precision == "bf16"
         self.stages = model.stages()
@@ -133,7 +144,9 @@ class Trainer:
             if self.step < last:
                 self.optimizer = self._make_optimizer(stage)
                 if saved and saved["stage"] == index:
-                    self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": saved["optimizer"]["state"]})
+                    self.optimizer.load_state_dict(
+                        self.optimizer.state_dict() | {"state": saved["optimizer"]["state"]}
+                    )
                 if not self._run_stage(index, stage, first, last):
                     return False
             first = last
@@ -142,11 +155,15 @@ class Trainer:
     def _look_steps(self, count: int) -> frozenset[int]:
         """`count` steps, evenly spaced up to the last as far as the history has rows there."""
         rows = -(-self.config.steps // self.log_every)
-        return frozenset(min(-(-rows * (k + 1) // count) * self.log_every, self.config.steps) for k in range(count))
+        return frozenset(
+            min(-(-rows * (k + 1) // count) * self.log_every, self.config.steps) for k in range(count)
+        )
 
     def _make_optimizer(self, stage: Stage) -> torch.optim.Optimizer:
         device = stage.parameters[0].device
-        return torch.optim.Adam(stage.parameters, lr=self.config.learning_rate, fused=device.type in ("cpu", "cuda"))
+        return torch.optim.Adam(
+            stage.parameters, lr=self.config.learning_rate, fused=device.type in ("cpu", "cuda")
+        )
 
     def _run_stage(self, index: int, stage: Stage, first: int, last: int) -> bool:
         """Steps `self.step` to `last` of a stage that began at step `first`; False when stopped before its end."""
@@ -161,7 +178,11 @@ class Trainer:
             if self.step + 1 in self.looks:
                 self._save(index)  # a look takes seconds: one that is stopped or killed is all that is lost
             batch = self.batches.batch(self.step)
-            with torch.autocast(self.batches.device.type, torch.bfloat16) if self.low_precision else nullcontext():
+            with (
+                torch.autocast(self.batches.device.type, torch.bfloat16)
+                if self.low_precision
+                else nullcontext()
+            ):
                 loss = stage.loss(batch, progress)
             self.optimizer.zero_grad(set_to_none=True)
             loss.total.backward()
@@ -169,7 +190,12 @@ class Trainer:
             self.recorder.add(loss)
             self.step += 1
             if self.step % self.log_every == 0 or self.step == last:
-                row = {"step": self.step, "stage": stage.name, "learning_rate": rate, **self.recorder.flush(self.step)}
+                row = {
+                    "step": self.step,
+                    "stage": stage.name,
+                    "learning_rate": rate,
+                    **self.recorder.flush(self.step),
+                }
                 if self.step in self.looks:
                     row |= self.look(self.step)
                 self.history.append(row)
@@ -208,7 +234,9 @@ class Trainer:
             return None
         self.step, self.seconds, self.history = saved["step"], saved["seconds"], saved["history"]
         device = next(self.model.parameters()).device
-        self.recorder = _Recorder(saved["recorded"]["names"], [row.to(device) for row in saved["recorded"]["rows"]])
+        self.recorder = _Recorder(
+            saved["recorded"]["names"], [row.to(device) for row in saved["recorded"]["rows"]]
+        )
         torch.set_rng_state(saved["cpu_random_state"])
         if saved["cuda_random_state"] is not None:
             torch.cuda.set_rng_state(saved["cuda_random_state"], device)

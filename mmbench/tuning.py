@@ -58,7 +58,9 @@ def tune(job: Job, trials: int) -> int:
     failed: list[Run] = []
     with Stop() as stop:
         try:
-            references = make_references(data, first.protocol, job.metrics, None, job.device, console, stop.check)
+            references = make_references(
+                data, first.protocol, job.metrics, None, job.device, console, stop.check
+            )
             planned = _plan(searches, trials, jobs, console, stop)
             failed = execute(planned, _MakeTrial(job, data, references, searches), jobs, console, stop, lost)
             stop.check()
@@ -74,7 +76,11 @@ def tune(job: Job, trials: int) -> int:
 
 def _command(job: Job, trials: int) -> str:
     """Of `mmbench tune`, which has neither seeds nor metrics to choose, from that of `mmbench run`."""
-    words = job.command.replace("mmbench run ", "mmbench tune ", 1).replace(f" --seeds {job.seeds[0]} ", " ").replace(f" --metrics {METRICS}", "")
+    words = (
+        job.command.replace("mmbench run ", "mmbench tune ", 1)
+        .replace(f" --seeds {job.seeds[0]} ", " ")
+        .replace(f" --metrics {METRICS}", "")
+    )
     return f"{words} --trials {trials}"
 
 
@@ -85,7 +91,9 @@ def _check(job: Job, trials: int) -> None:
         raise InputError(f"--trials {trials} is not usable: expected a whole number, at least 1.")
     for config in job.configs:
         if not search_space(config.entry.settings):
-            raise InputError(f"The model {config.entry.name} has no setting with a `search`: leave it out, or declare one (models/settings.py).")
+            raise InputError(
+                f"The model {config.entry.name} has no setting with a `search`: leave it out, or declare one (models/settings.py)."
+            )
 
 
 def _plan(searches: Sequence[Search], trials: int, jobs: int, console: Console, stop: Stop) -> Iterator[Run]:
@@ -116,8 +124,17 @@ def _write_table(searches: Sequence[Search], trials: int, console: Console) -> N
     for search in searches:
         for trial in search.read(trials):
             last = max(trial.curve, default=0)
-            head = {"model": search.name, "trial": trial.number, "state": trial.state, "seconds": trial.seconds}
-            head |= {"objective": objective(trial.metrics), "last_look": last, "last_objective": trial.curve.get(last)}
+            head = {
+                "model": search.name,
+                "trial": trial.number,
+                "state": trial.state,
+                "seconds": trial.seconds,
+            }
+            head |= {
+                "objective": objective(trial.metrics),
+                "last_look": last,
+                "last_objective": trial.curve.get(last),
+            }
             rows.append({**head, **trial.metrics, **trial.params})
     if not rows:
         return
@@ -137,7 +154,9 @@ def _verdict(search: Search, trials: int) -> str:
         return f"{search.name}: no trial was finished."
     best = max(done, key=lambda trial: scores.get(trial.number, -1.0))
     words = [
-        f"--set {search.name}.{name}={value:.4g}" if isinstance(value, float) else f"--set {search.name}.{name}={value}"
+        f"--set {search.name}.{name}={value:.4g}"
+        if isinstance(value, float)
+        else f"--set {search.name}.{name}={value}"
         for name, value in best.params.items()
     ]
     return f"{search.name}: trial {best.number} of {len(done)} finished ones is the best, {100 * scores[best.number]:.1f} %: {' '.join(words)}"

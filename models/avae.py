@@ -21,8 +21,12 @@ class AVAESettings:
     """Likelihood and latent size as in the comparison; the budget is halved between the stages."""
 
     latent_size: int = setting(40, "dimensions of the latent of each modality", low=1)
-    vae_share: float = setting(0.5, "share of training for the VAEs; the rest is for the associators", low=0.01, high=0.99)
-    likelihood: str = setting("laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli"))
+    vae_share: float = setting(
+        0.5, "share of training for the VAEs; the rest is for the associators", low=0.01, high=0.99
+    )
+    likelihood: str = setting(
+        "laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli")
+    )
     likelihood_scale: float = setting(0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3)
 
 
@@ -46,11 +50,17 @@ class AVAE(GaussianVAEs):
         super().__init__(modalities, settings)
         size = settings.latent_size
         latent = Modality("latent", (size,))
-        self.associators = nn.ModuleDict({f"{n}->{m}": make_encoder(latent, 2 * size) for n, m in permutations(self.modalities, 2)})
+        self.associators = nn.ModuleDict(
+            {f"{n}->{m}": make_encoder(latent, 2 * size) for n, m in permutations(self.modalities, 2)}
+        )
 
     def stages(self) -> tuple[Stage, ...]:
         share = self.settings.vae_share
-        vaes = tuple(parameter for part in (self.encoders, self.decoders, self.likelihoods) for parameter in part.parameters())
+        vaes = tuple(
+            parameter
+            for part in (self.encoders, self.decoders, self.likelihoods)
+            for parameter in part.parameters()
+        )
         return (
             Stage("vaes", share, self.loss, vaes),
             Stage("associators", 1 - share, self.association_loss, tuple(self.associators.parameters())),
@@ -61,17 +71,26 @@ class AVAE(GaussianVAEs):
         posteriors = self.posteriors({name: batch[name] for name in self.modalities})
         terms = {}
         for name, q in posteriors.items():
-            terms[f"reconstruction/{name}"] = -self.likelihoods[name](batch[name], self.decoders[name](q.rsample())).mean()
+            terms[f"reconstruction/{name}"] = -self.likelihoods[name](
+                batch[name], self.decoders[name](q.rsample())
+            ).mean()
             terms[f"kl/{name}"] = q.kl().mean()
-        return Loss(torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()})
+        return Loss(
+            torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()}
+        )
 
     def association_loss(self, batch: Batch, progress: float) -> Loss:
         """The associations' divergences to the posteriors, the objective of the second stage; no gradient reaches the VAEs."""
         with torch.no_grad():
             posteriors = self.posteriors({name: batch[name] for name in self.modalities})
             latents = {name: q.rsample() for name, q in posteriors.items()}
-        terms = {f"association/{n}->{m}": self.associate(n, m, latents[n]).kl_to(posteriors[m]).mean() for n, m in permutations(latents, 2)}
-        return Loss(torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()})
+        terms = {
+            f"association/{n}->{m}": self.associate(n, m, latents[n]).kl_to(posteriors[m]).mean()
+            for n, m in permutations(latents, 2)
+        }
+        return Loss(
+            torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()}
+        )
 
     def associate(self, source: str, target: str, latent: Tensor) -> DiagonalGaussian:
         """The Gaussian (B, L) over the latent of `target` given `source`'s (B, L)."""
@@ -79,22 +98,42 @@ class AVAE(GaussianVAEs):
 
     def generate(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
         first, *others = self.modalities
-        latents = {first: torch.randn(n, self.settings.latent_size, generator=generator, device=generator.device)}
+        latents = {
+            first: torch.randn(n, self.settings.latent_size, generator=generator, device=generator.device)
+        }
         for name in others:
             latents[name] = self.associate(first, name, latents[first]).rsample(generator)
         return {name: self.decoders[name](latent) for name, latent in latents.items()}
 
-    def translate(self, inputs: Batch, targets: Sequence[str], sample: bool = False, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        latents = {name: q.rsample(generator) if sample else q.mean for name, q in self.posteriors(inputs).items()}
+    def translate(
+        self,
+        inputs: Batch,
+        targets: Sequence[str],
+        sample: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
+        latents = {
+            name: q.rsample(generator) if sample else q.mean for name, q in self.posteriors(inputs).items()
+        }
         images = {}
         for target in targets:
             latent = latents.get(target)
             if latent is None:
-                association = product_of_experts([self.associate(name, target, z) for name, z in latents.items()], prior_expert=False)
+                association = product_of_experts(
+                    [self.associate(name, target, z) for name, z in latents.items()], prior_expert=False
+                )
                 latent = association.rsample(generator) if sample else association.mean
             images[target] = self.decoders[target](latent)
         return images
 
     def embed(self, inputs: Batch) -> Tensor:
         """(B, N L): the latent means of the N observed modalities, side by side in the order of the model's modalities."""
-        return torch.cat([q.mean for q in self.posteriors({name: inputs[name] for name in self.modalities if name in inputs}).values()], dim=-1)
+        return torch.cat(
+            [
+                q.mean
+                for q in self.posteriors(
+                    {name: inputs[name] for name in self.modalities if name in inputs}
+                ).values()
+            ],
+            dim=-1,
+        )

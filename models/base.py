@@ -44,9 +44,15 @@ class Modality:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", self.name):
-            raise ValueError(f"the modality name {self.name!r} is not usable: expected letters, digits, dashes and underscores")
-        if self.likelihood == "categorical" and not (len(self.symbols) == self.shape[-1] and self.symbols.isprintable()):
-            raise ValueError(f"categorical modality {self.name!r} has symbols {self.symbols!r}: expected {self.shape[-1]} printable ones")
+            raise ValueError(
+                f"the modality name {self.name!r} is not usable: expected letters, digits, dashes and underscores"
+            )
+        if self.likelihood == "categorical" and not (
+            len(self.symbols) == self.shape[-1] and self.symbols.isprintable()
+        ):
+            raise ValueError(
+                f"categorical modality {self.name!r} has symbols {self.symbols!r}: expected {self.shape[-1]} printable ones"
+            )
 
 
 class NotDefinedError(Exception):
@@ -88,7 +94,9 @@ class MultimodalModel(nn.Module, ABC):
     def __init__(self, modalities: Sequence[Modality], settings: Any):
         super().__init__()
         if len(modalities) < 2 or len({m.name for m in modalities}) < len(modalities):
-            raise ValueError(f"a multimodal model needs two or more modalities of distinct names, not {[m.name for m in modalities]}")
+            raise ValueError(
+                f"a multimodal model needs two or more modalities of distinct names, not {[m.name for m in modalities]}"
+            )
         self.modalities = {m.name: m for m in modalities}
         self.settings = settings
 
@@ -111,7 +119,13 @@ class MultimodalModel(nn.Module, ABC):
         """
 
     @abstractmethod
-    def translate(self, inputs: Batch, targets: Sequence[str], sample: bool = False, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def translate(
+        self,
+        inputs: Batch,
+        targets: Sequence[str],
+        sample: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
         """Targets given any non-empty subset of modalities: name -> (B, *shape) decoder means in [0, 1].
 
         Args:
@@ -134,7 +148,9 @@ class MultimodalModel(nn.Module, ABC):
         Raises:
             NotDefinedError: in a model that has no such density, or none that it can evaluate.
         """
-        raise NotDefinedError(f"{type(self).__name__} has no joint density of latents and observations that it evaluates.")
+        raise NotDefinedError(
+            f"{type(self).__name__} has no joint density of latents and observations that it evaluates."
+        )
 
     def observed(self, batch: Batch) -> dict[str, Tensor]:
         """What `batch` holds, in the order of the model's modalities."""
@@ -167,7 +183,13 @@ class SharedLatentModel(MultimodalModel):
         latent = self.prior(n, generator)
         return {name: self.decode(name, latent) for name in self.modalities}
 
-    def translate(self, inputs: Batch, targets: Sequence[str], sample: bool = False, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def translate(
+        self,
+        inputs: Batch,
+        targets: Sequence[str],
+        sample: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
         latent = self.infer(inputs, sample, generator)
         return {name: self.decode(name, latent) for name in targets}
 

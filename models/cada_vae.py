@@ -30,10 +30,14 @@ class CADAVAESettings:
     beta: float = setting(0.25, "final weight of the KL terms", low=0, search=(0.05, 5.0))
     beta_start: float = setting(0.0, "share of training at which beta leaves 0", low=0, high=1)
     beta_end: float = setting(0.93, "share of training at which beta is final", low=0, high=1)
-    cross: float = setting(2.37, "gamma, final weight of the cross reconstructions", low=0, search=(0.5, 10.0))
+    cross: float = setting(
+        2.37, "gamma, final weight of the cross reconstructions", low=0, search=(0.5, 10.0)
+    )
     cross_start: float = setting(0.21, "share of training at which gamma leaves 0", low=0, high=1)
     cross_end: float = setting(0.75, "share of training at which gamma is final", low=0, high=1)
-    distance: float = setting(8.13, "delta, final weight of the distances between posteriors", low=0, search=(1.0, 40.0))
+    distance: float = setting(
+        8.13, "delta, final weight of the distances between posteriors", low=0, search=(1.0, 40.0)
+    )
     distance_start: float = setting(0.06, "share of training at which delta leaves 0", low=0, high=1)
     distance_end: float = setting(0.22, "share of training at which delta is final", low=0, high=1)
 
@@ -70,7 +74,9 @@ class NegativeL1(nn.Module):
     settings=CADAVAESettings,
     source="Schönfeld et al. 2019, arXiv 1812.01784",
     title="CADA-VAE",
-    presets={"cpu": {"beta": 0.05568, "cross": 5.38, "distance": 21.64}},  # chosen on MNIST-SVHN, results/published/tuning
+    presets={
+        "cpu": {"beta": 0.05568, "cross": 5.38, "distance": 21.64}
+    },  # chosen on MNIST-SVHN, results/published/tuning
     incomplete=True,
 )
 class CADAVAE(GaussianMVAE):
@@ -95,7 +101,9 @@ class CADAVAE(GaussianMVAE):
         latents = torch.stack([p.rsample() for p in posteriors])  # (M, B, L)
         own, cross = [], []
         for m, (name, x) in enumerate(observed.items()):
-            cost = -self.likelihoods[name](x, decode_flat(self.decoders[name], latents)).mean(-1)  # (M,), by the source of the latent
+            cost = -self.likelihoods[name](x, decode_flat(self.decoders[name], latents)).mean(
+                -1
+            )  # (M,), by the source of the latent
             own.append(cost[m])
             cross.append(cost.sum() - cost[m])
         kl = torch.stack([p.kl().mean() for p in posteriors]).sum()
@@ -105,12 +113,16 @@ class CADAVAE(GaussianMVAE):
             distance = torch.stack([wasserstein(a, b).mean() for a, b in combinations(posteriors, 2)]).sum()
             total = total + ramp(progress, s.cross_start, s.cross_end, s.cross) * torch.stack(cross).sum()
             total = total + ramp(progress, s.distance_start, s.distance_end, s.distance) * distance
-            terms |= {f"cross/{name}": term for name, term in zip(observed, cross, strict=True)} | {"distance": distance}
+            terms |= {f"cross/{name}": term for name, term in zip(observed, cross, strict=True)} | {
+                "distance": distance
+            }
         terms["kl"] = kl
         return Loss(total, {name: term.detach() for name, term in terms.items()})
 
     def infer(self, inputs: Batch, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
-        return torch.stack([p.rsample(generator) if sample else p.mean for p in self.posteriors(inputs).values()]).mean(0)
+        return torch.stack(
+            [p.rsample(generator) if sample else p.mean for p in self.posteriors(inputs).values()]
+        ).mean(0)
 
     def proposal(self, inputs: Batch) -> DiagonalGaussian:
         raise NotDefinedError("CADA-VAE measures reconstructions by their L1 distance, which is no density.")

@@ -36,16 +36,26 @@ class CNFMVAESettings:
     latent_size: int = setting(40, "dimensions of the latent", low=2)
     flow_layers: int = setting(5, "affine coupling layers per modality, 0 for no flow", low=0)
     flow_hidden: int = setting(128, "units in the two hidden layers of a coupling network", low=1)
-    contrast_weight: float = setting(10.0, "lambda, weight of the contrastive term of each pair of modalities", low=0, search=(3.0, 30.0))
+    contrast_weight: float = setting(
+        10.0, "lambda, weight of the contrastive term of each pair of modalities", low=0, search=(3.0, 30.0)
+    )
     temperature: float = setting(1.0, "tau of the contrastive term", low=1e-3, search=(0.5, 40.0))
     contrast_on: str = setting(
-        "sample", "the contrastive term sees f(z) (sample) or f(e) (mean)", choices=("sample", "mean"), search=("sample", "mean")
+        "sample",
+        "the contrastive term sees f(z) (sample) or f(e) (mean)",
+        choices=("sample", "mean"),
+        search=("sample", "mean"),
     )
     initial_noise: float = setting(0.1, "s1, standard deviation of the posterior, at first", low=1e-6)
     likelihood_scale: float = setting(
-        0.5, "s2, standard deviation of the Gaussian likelihood (initial value if trained)", low=1e-3, search=(0.1, 1.0)
+        0.5,
+        "s2, standard deviation of the Gaussian likelihood (initial value if trained)",
+        low=1e-3,
+        search=(0.1, 1.0),
     )
-    train_likelihood_scale: bool = setting(False, "learn s2 instead of keeping it fixed", search=(False, True))
+    train_likelihood_scale: bool = setting(
+        False, "learn s2 instead of keeping it fixed", search=(False, True)
+    )
 
 
 def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
@@ -68,7 +78,9 @@ def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     settings=CNFMVAESettings,
     source="Ai et al. 2026, doi 10.20169/j.issn.2095-2163.26011602",
     title="CNF-MVAE",
-    presets={"cpu": {"contrast_weight": 11.51, "temperature": 3.876, "likelihood_scale": 0.6322}},  # chosen on MNIST-SVHN, results/published/tuning
+    presets={
+        "cpu": {"contrast_weight": 11.51, "temperature": 3.876, "likelihood_scale": 0.6322}
+    },  # chosen on MNIST-SVHN, results/published/tuning
     incomplete=True,
 )
 class CNFMVAE(SharedLatentModel):
@@ -84,9 +96,18 @@ class CNFMVAE(SharedLatentModel):
         s = settings
         self.encoders = nn.ModuleDict({m.name: make_encoder(m, s.latent_size) for m in modalities})
         self.decoders = nn.ModuleDict({m.name: make_decoder(m, s.latent_size) for m in modalities})
-        self.flows = nn.ModuleDict({m.name: CouplingFlow(s.latent_size, s.flow_layers, s.flow_hidden) for m in modalities})
-        self.log_s1 = nn.ParameterDict({m.name: nn.Parameter(torch.tensor(math.log(s.initial_noise))) for m in modalities})
-        self.likelihoods = nn.ModuleDict({m.name: make_likelihood(m, "gaussian", s.likelihood_scale, s.train_likelihood_scale) for m in modalities})
+        self.flows = nn.ModuleDict(
+            {m.name: CouplingFlow(s.latent_size, s.flow_layers, s.flow_hidden) for m in modalities}
+        )
+        self.log_s1 = nn.ParameterDict(
+            {m.name: nn.Parameter(torch.tensor(math.log(s.initial_noise))) for m in modalities}
+        )
+        self.likelihoods = nn.ModuleDict(
+            {
+                m.name: make_likelihood(m, "gaussian", s.likelihood_scale, s.train_likelihood_scale)
+                for m in modalities
+            }
+        )
 
     def loss(self, batch: Batch, progress: float) -> Loss:
         terms: dict[str, Tensor] = {}
@@ -99,7 +120,9 @@ class CNFMVAE(SharedLatentModel):
         total = torch.stack(costs).sum()
         if len(embeddings) > 1:
             # equation 16 sums over ordered pairs: its lambda_ij is half of this lambda
-            contrast = torch.stack([info_nce(a, b, self.settings.temperature) for a, b in combinations(embeddings.values(), 2)])
+            contrast = torch.stack(
+                [info_nce(a, b, self.settings.temperature) for a, b in combinations(embeddings.values(), 2)]
+            )
             total = total + self.settings.contrast_weight * contrast.sum()
             terms["contrast"] = contrast.mean().detach()
             terms["contrast_chance"] = total.new_full((), math.log(len(x)))
@@ -115,7 +138,12 @@ class CNFMVAE(SharedLatentModel):
         # log q(z given x) - log p(z) = |f(z)|^2 / 2 - |eps|^2 / 2 - log|det df/dz| - L log s1, for every eps
         kl = (0.5 * (u.square() - eps.square()).sum(-1) - logdet).mean() - e.shape[-1] * self.log_s1[name]
         embedding = u if self.settings.contrast_on == "sample" else self.flows[name](e)[0]
-        terms = {"reconstruction": reconstruction, "kl": kl, "meta_norm": u.square().mean(), "s1": self.log_s1[name].exp()}
+        terms = {
+            "reconstruction": reconstruction,
+            "kl": kl,
+            "meta_norm": u.square().mean(),
+            "s1": self.log_s1[name].exp(),
+        }
         return reconstruction + kl, embedding, {key: value.detach() for key, value in terms.items()}
 
     def infer(self, inputs: Batch, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
@@ -145,7 +173,9 @@ class CNFMVAE(SharedLatentModel):
             eps = torch.empty(samples, *e.shape, dtype=e.dtype, device=e.device).normal_(generator=generator)
             drawn.append(self.flows[name](e + self.log_s1[name].exp() * eps)[0])
         candidates = torch.stack(drawn)  # (M, K, B, L)
-        which = torch.randint(len(drawn), candidates.shape[1:3], generator=generator, device=candidates.device)
+        which = torch.randint(
+            len(drawn), candidates.shape[1:3], generator=generator, device=candidates.device
+        )
         u = candidates.gather(0, which[None, :, :, None].expand(1, -1, -1, candidates.shape[-1]))[0]
         likelihoods, densities = [], []
         for name, e in means.items():
@@ -154,4 +184,9 @@ class CNFMVAE(SharedLatentModel):
             densities.append(posterior.log_prob(z) - self.flows[name](z)[1])
             likelihoods.append(self.likelihoods[name](batch[name], decode_flat(self.decoders[name], z)))
         prior = DiagonalGaussian(torch.zeros_like(u), torch.zeros_like(u)).log_prob(u)
-        return prior + torch.stack(likelihoods).sum(0) - torch.stack(densities).logsumexp(0) + math.log(len(drawn))
+        return (
+            prior
+            + torch.stack(likelihoods).sum(0)
+            - torch.stack(densities).logsumexp(0)
+            + math.log(len(drawn))
+        )

@@ -48,7 +48,9 @@ def check_model(entry: ModelEntry) -> Iterator[tuple[str, str | None]]:
                 problem = None
             except ConformanceError as error:
                 problem = str(error)
-            except Exception as error:  # what a model returns may break a check in ways that it does not foresee
+            except (
+                Exception
+            ) as error:  # what a model returns may break a check in ways that it does not foresee
                 problem = f"The check broke down on what the model returned: {_described(error)}"
             if modalities is TWO and not problem:
                 passed_with_two.add(name)
@@ -77,7 +79,9 @@ def _calling(what: str, hint: str = "") -> Iterator[None]:
 
 def _described(error: Exception) -> str:
     """Type, message and place of an exception: the innermost line outside of torch, and outside of `models` where there is one."""
-    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _package(frame) != "torch"]
+    frames = [
+        (frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _package(frame) != "torch"
+    ]
     frame, line = ([each for each in frames if _package(each[0]) != "models"] or frames)[-1]
     words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     code = frame.f_code
@@ -97,11 +101,18 @@ def _make(entry: ModelEntry, modalities: Sequence[Modality]) -> tuple[Multimodal
     described = ", ".join(f"{m.name} of shape {m.shape}" for m in modalities)
     with _calling(f"Building it for {len(modalities)} modalities ({described})"):
         model = entry.model(modalities, entry.settings())
-    _expect(isinstance(model, MultimodalModel), f"{type(model).__name__} is not a MultimodalModel: subclass models.base.MultimodalModel.")
+    _expect(
+        isinstance(model, MultimodalModel),
+        f"{type(model).__name__} is not a MultimodalModel: subclass models.base.MultimodalModel.",
+    )
     batch = {}
     for m in modalities:
         x = torch.rand(ITEMS, *m.shape)
-        batch[m.name] = torch.nn.functional.one_hot(x.argmax(-1), m.shape[-1]).float() if m.likelihood == "categorical" else x
+        batch[m.name] = (
+            torch.nn.functional.one_hot(x.argmax(-1), m.shape[-1]).float()
+            if m.likelihood == "categorical"
+            else x
+        )
     return model.eval(), batch
 
 
@@ -115,7 +126,10 @@ def _observing(subset: Sequence[str], modalities: Sequence[Modality]) -> tuple[s
     if len(subset) == len(modalities):
         return _list(subset), ""
     given = f"{subset[0]} alone" if len(subset) == 1 else _list(subset)
-    return given, f" The inputs hold only what is observed, here {given}: any non-empty subset of {_list([m.name for m in modalities])} must do."
+    return (
+        given,
+        f" The inputs hold only what is observed, here {given}: any non-empty subset of {_list([m.name for m in modalities])} must do.",
+    )
 
 
 def _list(names: Sequence[str]) -> str:
@@ -130,21 +144,38 @@ def _is_tensor(what: str, x: object) -> None:
     _expect(isinstance(x, Tensor), f"{what} is of type {type(x).__name__}: expected a torch.Tensor.")
 
 
-def _check_images(what: str, images: object, names: Sequence[str], modalities: Sequence[Modality], items: int) -> None:
-    _expect(isinstance(images, dict), f"{what} returned {type(images).__name__}: expected a dict from modality name to tensor.")
+def _check_images(
+    what: str, images: object, names: Sequence[str], modalities: Sequence[Modality], items: int
+) -> None:
+    _expect(
+        isinstance(images, dict),
+        f"{what} returned {type(images).__name__}: expected a dict from modality name to tensor.",
+    )
     assert isinstance(images, dict)
-    _expect(set(images) == set(names), f"{what} returned {_list([*map(str, images)]) if images else 'nothing'}: expected exactly {_list(names)}.")
+    _expect(
+        set(images) == set(names),
+        f"{what} returned {_list([*map(str, images)]) if images else 'nothing'}: expected exactly {_list(names)}.",
+    )
     for m in modalities:
         if m.name in images:
             x, shape = images[m.name], (items, *m.shape)
             _is_tensor(f"{m.name} from {what}", x)
-            _expect(tuple(x.shape) == shape, f"{what} returned {m.name} of shape {tuple(x.shape)}: expected {shape}.")
+            _expect(
+                tuple(x.shape) == shape,
+                f"{what} returned {m.name} of shape {tuple(x.shape)}: expected {shape}.",
+            )
             _expect(x.isfinite().all(), f"{what} returned NaN or infinite values of {m.name}.")
             low, high = x.min().item(), x.max().item()
-            _expect(low >= 0 and high <= 1, f"{what} returned {m.name} between {low:.3g} and {high:.3g}: expected decoder means in [0, 1].")
+            _expect(
+                low >= 0 and high <= 1,
+                f"{what} returned {m.name} between {low:.3g} and {high:.3g}: expected decoder means in [0, 1].",
+            )
             sums = x.sum(-1)
             proper = m.likelihood != "categorical" or torch.allclose(sums, torch.ones_like(sums), atol=1e-4)
-            _expect(proper, f"{what} returned {m.name} whose symbols do not add up to 1: a categorical modality has a probability for each.")
+            _expect(
+                proper,
+                f"{what} returned {m.name} whose symbols do not add up to 1: a categorical modality has a probability for each.",
+            )
 
 
 def _same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -155,12 +186,20 @@ def _stages(model: MultimodalModel) -> tuple[Stage, ...]:
     """The model's stages, checked."""
     with _calling("stages()"):
         stages = model.stages()
-    _expect(isinstance(stages, tuple) and stages, "stages() returned no tuple of stages: expected at least one models.base.Stage.")
+    _expect(
+        isinstance(stages, tuple) and stages,
+        "stages() returned no tuple of stages: expected at least one models.base.Stage.",
+    )
     own = set(model.parameters())
     for stage in stages:
-        _expect(isinstance(stage, Stage), f"stages() holds a {type(stage).__name__}: expected models.base.Stage.")
+        _expect(
+            isinstance(stage, Stage), f"stages() holds a {type(stage).__name__}: expected models.base.Stage."
+        )
         good = isinstance(stage.parameters, tuple) and stage.parameters and own.issuperset(stage.parameters)
-        _expect(good, f"The parameters of stage {stage.name} are not a tuple of parameters of the model: write tuple(self.part.parameters()).")
+        _expect(
+            good,
+            f"The parameters of stage {stage.name} are not a tuple of parameters of the model: write tuple(self.part.parameters()).",
+        )
     total = sum(stage.share for stage in stages)
     _expect(math.isclose(total, 1), f"The shares of the stages add up to {total:g}: expected 1.")
     return stages
@@ -171,12 +210,17 @@ def _loss(stage: Stage, batch: dict[str, Tensor], progress: float, subset: str =
     items = len(next(iter(batch.values())))
     what = f"The loss of stage {stage.name} on {items} item{'s' * (items > 1)}{subset} at progress {progress}"
     torch.manual_seed(1)
-    with _calling(what, " The model is registered with incomplete=True: a batch may lack modalities." if subset else ""):
+    with _calling(
+        what, " The model is registered with incomplete=True: a batch may lack modalities." if subset else ""
+    ):
         loss = stage.loss(batch, progress)
     _expect(isinstance(loss, Loss), f"{what} returned {type(loss).__name__}: expected models.base.Loss.")
     for name, value in (("total", loss.total), *loss.terms.items()):
         _is_tensor(f"{what}: {name}", value)
-        _expect(value.ndim == 0, f"{what}: {name} has shape {tuple(value.shape)}: expected a scalar, the mean over the batch.")
+        _expect(
+            value.ndim == 0,
+            f"{what}: {name} has shape {tuple(value.shape)}: expected a scalar, the mean over the batch.",
+        )
         _expect(value.isfinite(), f"{what}: {name} is {value.item()}.")
     return loss
 
@@ -185,9 +229,15 @@ def check_construction(entry: ModelEntry, modalities: Sequence[Modality]) -> Non
     """It can be built twice with the same weights, and its repr shows modalities and settings."""
     model, _ = _make(entry, modalities)
     again, _ = _make(entry, modalities)
-    _expect(_same(model.state_dict(), again.state_dict()), "Two models built after the same torch.manual_seed have different weights.")
+    _expect(
+        _same(model.state_dict(), again.state_dict()),
+        "Two models built after the same torch.manual_seed have different weights.",
+    )
     for expected in (repr(model.settings), *(m.name for m in modalities)):
-        _expect(expected in repr(model), f"repr(model) does not show {expected}: call super().__init__(modalities, settings).")
+        _expect(
+            expected in repr(model),
+            f"repr(model) does not show {expected}: call super().__init__(modalities, settings).",
+        )
 
 
 def check_loss(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
@@ -204,7 +254,8 @@ def check_loss(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
                 _expect(_same(before, batch), "The loss changed its batch in place: work on new tensors.")
                 repeated = torch.equal(loss.total, _loss(stage, part, progress).total)
                 _expect(
-                    repeated, "The loss differs between two calls under the same torch.manual_seed: take all noise from torch's global generator."
+                    repeated,
+                    "The loss differs between two calls under the same torch.manual_seed: take all noise from torch's global generator.",
                 )
 
 
@@ -219,18 +270,30 @@ def check_gradients(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
         for progress in PROGRESS:
             model.zero_grad()
             total = _loss(stage, batch, progress).total
-            _expect(total.requires_grad, f"The loss of stage {stage.name} has no gradient: no detach(), item() or no_grad() on the way to its total.")
+            _expect(
+                total.requires_grad,
+                f"The loss of stage {stage.name} has no gradient: no detach(), item() or no_grad() on the way to its total.",
+            )
             with _calling(f"The gradient of the loss of stage {stage.name}"):
                 total.backward()
             for parameter in stage.parameters:
                 if parameter.grad is not None:
-                    _expect(parameter.grad.isfinite().all(), f"The gradient of {names[parameter]} is not finite at progress {progress}.")
+                    _expect(
+                        parameter.grad.isfinite().all(),
+                        f"The gradient of {names[parameter]} is not finite at progress {progress}.",
+                    )
                     if parameter.grad.any():
                         reached.add(names[parameter])
     idle = sorted(set(names.values()) - trained)
-    _expect(not idle, f"No stage trains {', '.join(idle)}: name it among the parameters of a stage, or make it a buffer.")
+    _expect(
+        not idle,
+        f"No stage trains {', '.join(idle)}: name it among the parameters of a stage, or make it a buffer.",
+    )
     missed = sorted(trained - reached)
-    _expect(not missed, f"No gradient reaches {', '.join(missed)}: use the parameter in the loss of a stage that trains it, or remove it.")
+    _expect(
+        not missed,
+        f"No gradient reaches {', '.join(missed)}: use the parameter in the loss of a stage that trains it, or remove it.",
+    )
 
 
 def _generate(model: MultimodalModel, n: int, seed: int = 0) -> dict[str, Tensor] | None:
@@ -240,7 +303,10 @@ def _generate(model: MultimodalModel, n: int, seed: int = 0) -> dict[str, Tensor
         try:
             return model.generate(n, _generator(seed))
         except NotDefinedError as error:
-            _expect(str(error).strip(), f"{what} raised NotDefinedError without a message: say in a sentence what the model lacks.")
+            _expect(
+                str(error).strip(),
+                f"{what} raised NotDefinedError without a message: say in a sentence what the model lacks.",
+            )
             return None
 
 
@@ -262,12 +328,23 @@ def check_incomplete(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
                 _expect(not extra, f"{what} has terms that a complete batch has not: {', '.join(extra)}.")
                 model.zero_grad()
                 loss.total.backward()
-                trained = trained.union(*(found for parameter, found in names.items() if parameter.grad is not None and parameter.grad.any()))
-            present, absent = ([m.name for m in modalities if (m.name in subset) == there] for there in (True, False))
+                trained = trained.union(
+                    *(
+                        found
+                        for parameter, found in names.items()
+                        if parameter.grad is not None and parameter.grad.any()
+                    )
+                )
+            present, absent = (
+                [m.name for m in modalities if (m.name in subset) == there] for there in (True, False)
+            )
             touched = [name for name in absent if name in trained]
             _expect(not touched, f"{what} trains parameters of {', '.join(touched)}, which it does not hold.")
             idle = [name for name in present if name in parts - trained]
-            _expect(not idle, f"{what} trains no parameter of {', '.join(idle)}: let it go over all modalities that the batch holds.")
+            _expect(
+                not idle,
+                f"{what} trains no parameter of {', '.join(idle)}: let it go over all modalities that the batch holds.",
+            )
 
 
 def check_generate(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
@@ -276,17 +353,30 @@ def check_generate(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
     with torch.inference_mode():
         state = torch.get_rng_state()
         images = _generate(model, 5)
-        _expect(torch.equal(state, torch.get_rng_state()), "generate draws from torch's global generator: use the one it is given.")
+        _expect(
+            torch.equal(state, torch.get_rng_state()),
+            "generate draws from torch's global generator: use the one it is given.",
+        )
         if images is None:
             return
         _check_images("generate(5, generator)", images, [m.name for m in modalities], modalities, 5)
         again, other = _generate(model, 5), _generate(model, 5, seed=1)
-        _expect(again is not None and _same(images, again), "generate is not deterministic: two calls with generators of one seed differ.")
-        _expect(other is not None and not _same(images, other), "generate gives the same images for different generator seeds.")
+        _expect(
+            again is not None and _same(images, again),
+            "generate is not deterministic: two calls with generators of one seed differ.",
+        )
+        _expect(
+            other is not None and not _same(images, other),
+            "generate gives the same images for different generator seeds.",
+        )
 
 
 def _translate(
-    model: MultimodalModel, modalities: Sequence[Modality], inputs: dict[str, Tensor], targets: Sequence[str], **how: Any
+    model: MultimodalModel,
+    modalities: Sequence[Modality],
+    inputs: dict[str, Tensor],
+    targets: Sequence[str],
+    **how: Any,
 ) -> dict[str, Tensor]:
     given, hint = _observing(list(inputs), modalities)
     what = f"translate from {given} to {_list(targets)}{' with sample=True' * bool(how)}"
@@ -301,14 +391,29 @@ def check_translate(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
     model, batch = _make(entry, modalities)
     names = [m.name for m in modalities]
     for subset in _subsets(modalities):
-        inputs, what = {name: batch[name] for name in subset}, f"translate from {_observing(subset, modalities)[0]}"
+        inputs, what = (
+            {name: batch[name] for name in subset},
+            f"translate from {_observing(subset, modalities)[0]}",
+        )
         with torch.inference_mode():
             state = torch.get_rng_state()
             mean, again = (_translate(model, modalities, inputs, names) for _ in range(2))
-            _expect(_same(mean, again), f"{what} with sample=False is not deterministic: two calls on the same inputs differ.")
-            sample, again = (_translate(model, modalities, inputs, names, sample=True, generator=_generator()) for _ in range(2))
-            _expect(_same(sample, again), f"{what} with sample=True is not repeatable under the same generator seed.")
-            _expect(torch.equal(state, torch.get_rng_state()), f"{what} draws from torch's global generator: use the one it is given.")
+            _expect(
+                _same(mean, again),
+                f"{what} with sample=False is not deterministic: two calls on the same inputs differ.",
+            )
+            sample, again = (
+                _translate(model, modalities, inputs, names, sample=True, generator=_generator())
+                for _ in range(2)
+            )
+            _expect(
+                _same(sample, again),
+                f"{what} with sample=True is not repeatable under the same generator seed.",
+            )
+            _expect(
+                torch.equal(state, torch.get_rng_state()),
+                f"{what} draws from torch's global generator: use the one it is given.",
+            )
             _translate(model, modalities, inputs, names[-1:])
             alone = _translate(model, modalities, {name: x[:1] for name, x in inputs.items()}, names)
             close = all(torch.allclose(alone[name], mean[name][:1], atol=1e-5) for name in names)
@@ -325,9 +430,15 @@ def check_embed(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
             with _calling(what, hint):
                 latent, again = model.embed(inputs), model.embed(inputs)
             _is_tensor(what, latent)
-            _expect(latent.ndim == 2 and len(latent) == ITEMS, f"{what} has shape {tuple(latent.shape)}: expected ({ITEMS}, L).")
+            _expect(
+                latent.ndim == 2 and len(latent) == ITEMS,
+                f"{what} has shape {tuple(latent.shape)}: expected ({ITEMS}, L).",
+            )
             _expect(latent.isfinite().all(), f"{what} has NaN or infinite values.")
-            _expect(torch.equal(latent, again), f"{what} is not deterministic: two calls on the same inputs differ.")
+            _expect(
+                torch.equal(latent, again),
+                f"{what} is not deterministic: two calls on the same inputs differ.",
+            )
 
 
 def check_log_weights(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
@@ -340,14 +451,23 @@ def check_log_weights(entry: ModelEntry, modalities: Sequence[Modality]) -> None
         try:
             weights, again = (model.log_weights(batch, samples, _generator()) for _ in range(2))
         except NotDefinedError as error:
-            _expect(str(error).strip(), f"{what} raised NotDefinedError without a message: say in a sentence what the model lacks.")
+            _expect(
+                str(error).strip(),
+                f"{what} raised NotDefinedError without a message: say in a sentence what the model lacks.",
+            )
             return
         _is_tensor(what, weights)
         shape = (samples, ITEMS)
-        _expect(weights.shape == shape, f"{what} has shape {tuple(weights.shape)}: expected {shape}, a row per draw and a column per item.")
+        _expect(
+            weights.shape == shape,
+            f"{what} has shape {tuple(weights.shape)}: expected {shape}, a row per draw and a column per item.",
+        )
         _expect(weights.isfinite().all(), f"{what} has NaN or infinite values.")
         _expect(torch.equal(weights, again), f"{what} is not repeatable under the same generator seed.")
-        _expect(torch.equal(state, torch.get_rng_state()), f"{what} draws from torch's global generator: use the one it is given.")
+        _expect(
+            torch.equal(state, torch.get_rng_state()),
+            f"{what} draws from torch's global generator: use the one it is given.",
+        )
 
 
 def check_saving(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
@@ -372,7 +492,10 @@ def check_saving(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
             drawn.append(_generate(each, 3) or {})  # nothing to compare in a model without a prior
             translated.append(_translate(each, modalities, batch, names))
     same = _same(*drawn) and _same(*translated)
-    _expect(same, "A model that loaded the state_dict generates or translates to other images: register what it learns as parameters or buffers.")
+    _expect(
+        same,
+        "A model that loaded the state_dict generates or translates to other images: register what it learns as parameters or buffers.",
+    )
 
 
 CHECKS: dict[str, Callable[[ModelEntry, Sequence[Modality]], None]] = {

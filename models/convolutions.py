@@ -41,7 +41,11 @@ def _inputs(layer: Halve | Double, x: Tensor) -> tuple[Tensor, ...]:
     """Image, weights and biases, cast as autocast casts those of torch's convolutions: a function of one's own is not on its list."""
     assert layer.bias is not None
     tensors = (x, layer.weight, layer.bias)
-    return tuple(t.to(torch.get_autocast_dtype("cpu")) for t in tensors) if torch.is_autocast_enabled("cpu") else tensors
+    return (
+        tuple(t.to(torch.get_autocast_dtype("cpu")) for t in tensors)
+        if torch.is_autocast_enabled("cpu")
+        else tensors
+    )
 
 
 class _HalveOnCPU(torch.autograd.Function):
@@ -54,7 +58,11 @@ class _HalveOnCPU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         fine, weight = ctx.saved_tensors
-        return _doubled(grad, weight) if ctx.needs_input_grad[0] else None, _weight_gradient(fine, grad, weight), grad.sum((0, 2, 3))
+        return (
+            _doubled(grad, weight) if ctx.needs_input_grad[0] else None,
+            _weight_gradient(fine, grad, weight),
+            grad.sum((0, 2, 3)),
+        )
 
 
 class _DoubleOnCPU(torch.autograd.Function):
@@ -67,7 +75,11 @@ class _DoubleOnCPU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         coarse, weight = ctx.saved_tensors
-        return _halved(grad, weight) if ctx.needs_input_grad[0] else None, _weight_gradient(grad, coarse, weight), grad.sum((0, 2, 3))
+        return (
+            _halved(grad, weight) if ctx.needs_input_grad[0] else None,
+            _weight_gradient(grad, coarse, weight),
+            grad.sum((0, 2, 3)),
+        )
 
 
 # The three products. Images lie in memory channels last, weights are (coarse channels O, fine channels C, 4, 4).
@@ -91,7 +103,9 @@ def _doubled(coarse: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     low = functional.conv_transpose2d(channels_last(coarse), kernel, bias)
     subpixels = low.permute(0, 2, 3, 1).unflatten(3, (2, 2, channels))  # B, H + 1, W + 1, r, s, C
     items, _, height, width = coarse.shape
-    fine = torch.empty(items, channels, 2 * height, 2 * width, dtype=coarse.dtype, memory_format=torch.channels_last)
+    fine = torch.empty(
+        items, channels, 2 * height, 2 * width, dtype=coarse.dtype, memory_format=torch.channels_last
+    )
     pixels = fine.permute(0, 2, 3, 1).view(items, height, 2, width, 2, channels)
     for r in (0, 1):  # without the padding, r = 1 comes first
         for s in (0, 1):
@@ -110,7 +124,9 @@ def _weight_gradient(fine: Tensor, coarse: Tensor, weight: Tensor) -> Tensor:
     items, _, height, width = coarse.shape
     padded = functional.pad(fine.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))  # B, 2H + 2, 2W + 2, C
     item, row, column, _ = padded.stride()
-    patches = padded.as_strided((items, height, width, 4, 4 * few), (item, 2 * row, 2 * column, row, 1)).reshape(-1, 16 * few)
+    patches = padded.as_strided(
+        (items, height, width, 4, 4 * few), (item, 2 * row, 2 * column, row, 1)
+    ).reshape(-1, 16 * few)
     product = coarse.permute(1, 0, 2, 3).reshape(many, -1) @ patches
     return product.view(many, 4, 4, few).permute(0, 3, 1, 2)
 

@@ -30,7 +30,9 @@ class CouplingFlow(nn.Module):
             with torch.no_grad():
                 final.weight.mul_(0.1)  # close to the identity at first
                 final.bias.zero_()
-            self.networks.append(nn.Sequential(nn.Linear(seen, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), final))
+            self.networks.append(
+                nn.Sequential(nn.Linear(seen, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), final)
+            )
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """u = f(z), (B, L), and log|det df/dz|, (B,)."""

@@ -12,7 +12,14 @@ from models.likelihoods import make_likelihood
 from models.networks import decode_flat, make_decoder, make_encoder
 from models.settings import setting
 
-__all__ = ["DiagonalGaussian", "GaussianMVAE", "GaussianVAEs", "importance_weights", "product_of_experts", "weights_setting"]
+__all__ = [
+    "DiagonalGaussian",
+    "GaussianMVAE",
+    "GaussianVAEs",
+    "importance_weights",
+    "product_of_experts",
+    "weights_setting",
+]
 
 
 class DiagonalGaussian(NamedTuple):
@@ -28,7 +35,9 @@ class DiagonalGaussian(NamedTuple):
 
     def log_prob(self, z: Tensor) -> Tensor:
         """The log-density of z (*leading, L), in nats; the leading dimensions broadcast against those of the Gaussian."""
-        return -0.5 * ((z - self.mean).square() * torch.exp(-self.logvar) + self.logvar + math.log(2 * math.pi)).sum(-1)
+        return -0.5 * (
+            (z - self.mean).square() * torch.exp(-self.logvar) + self.logvar + math.log(2 * math.pi)
+        ).sum(-1)
 
     def kl(self) -> Tensor:
         """(*leading,): KL to N(0, I), 1/2 sum(mu^2 + sigma^2 - 1 - log sigma^2), in nats."""
@@ -37,7 +46,9 @@ class DiagonalGaussian(NamedTuple):
     def kl_to(self, other: "DiagonalGaussian") -> Tensor:
         """(*leading,): KL(self || other), 1/2 sum((sigma^2 + (mu - mu')^2) / sigma'^2 - 1 - log sigma^2 / sigma'^2), in nats."""
         gap = self.logvar - other.logvar
-        return 0.5 * (gap.exp() + (self.mean - other.mean).square() * torch.exp(-other.logvar) - 1 - gap).sum(-1)
+        return 0.5 * (gap.exp() + (self.mean - other.mean).square() * torch.exp(-other.logvar) - 1 - gap).sum(
+            -1
+        )
 
 
 def product_of_experts(posteriors: Sequence[DiagonalGaussian], prior_expert: bool) -> DiagonalGaussian:
@@ -57,11 +68,16 @@ def weights_setting() -> Any:
     """The setting `modality_weights`: of models whose authors give a modality of few dimensions a larger weight."""
     choices = ("published", "equal")
     return setting(
-        "published", "weights of the reconstructions: those of the modalities, as published, or equal ones", choices=choices, search=choices
+        "published",
+        "weights of the reconstructions: those of the modalities, as published, or equal ones",
+        choices=choices,
+        search=choices,
     )
 
 
-def importance_weights(log_joint: Callable[[Tensor], Tensor], proposal: Any, samples: int, generator: torch.Generator) -> Tensor:
+def importance_weights(
+    log_joint: Callable[[Tensor], Tensor], proposal: Any, samples: int, generator: torch.Generator
+) -> Tensor:
     """(K, B): log_joint(z) - log q(z), in nats, of K draws z (K, B, L) from the mixture q(z) = (1/C) sum_c q_c(z).
 
     Args:
@@ -74,7 +90,9 @@ def importance_weights(log_joint: Callable[[Tensor], Tensor], proposal: Any, sam
     which = torch.randint(count, (samples, items), generator=generator, device=proposal.mean.device)
     chosen = (parameter[which, torch.arange(items, device=which.device)] for parameter in proposal)
     latent = type(proposal)(*chosen).rsample(generator)
-    density = type(proposal)(*(parameter.unsqueeze(1) for parameter in proposal)).log_prob(latent).logsumexp(0) - math.log(count)
+    density = type(proposal)(*(parameter.unsqueeze(1) for parameter in proposal)).log_prob(latent).logsumexp(
+        0
+    ) - math.log(count)
     return log_joint(latent) - density
 
 
@@ -97,12 +115,16 @@ class GaussianVAEs(MultimodalModel):
 
     def posteriors(self, inputs: Batch) -> dict[str, DiagonalGaussian]:
         """q(z given x_m) of every modality in `inputs`, each of shape (B, L)."""
-        return {name: DiagonalGaussian(*self.encoders[name](x).chunk(2, dim=-1)) for name, x in inputs.items()}
+        return {
+            name: DiagonalGaussian(*self.encoders[name](x).chunk(2, dim=-1)) for name, x in inputs.items()
+        }
 
     def weighted(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The sum of one term per modality, each times its modality's weight where weights are not to be equal."""
         equal = getattr(self.settings, "modality_weights", "published") == "equal"
-        return torch.stack([term if equal else self.modalities[name].weight * term for name, term in terms.items()]).sum(0)
+        return torch.stack(
+            [term if equal else self.modalities[name].weight * term for name, term in terms.items()]
+        ).sum(0)
 
 
 class GaussianMVAE(GaussianVAEs, SharedLatentModel):
@@ -126,7 +148,10 @@ class GaussianMVAE(GaussianVAEs, SharedLatentModel):
         """log p(z) + sum_m log p(x_m given z) - log q(z), without weights of modalities."""
 
         def log_joint(latent: Tensor) -> Tensor:
-            likelihood = [self.likelihoods[name](batch[name], decode_flat(self.decoders[name], latent)) for name in self.modalities]
+            likelihood = [
+                self.likelihoods[name](batch[name], decode_flat(self.decoders[name], latent))
+                for name in self.modalities
+            ]
             return self.log_prior(latent) + torch.stack(likelihood).sum(0)
 
         return importance_weights(log_joint, self.proposal(batch), samples, generator)

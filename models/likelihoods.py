@@ -39,18 +39,25 @@ class Likelihood(nn.Module):
     def forward(self, x: Tensor, mean: Tensor) -> Tensor:
         """(*leading,) from x (B, *shape) and mean (*leading, *shape), where leading ends in B."""
         event = tuple(range(-self.event_dims, 0))
-        if self.family in ("gaussian", "laplace"):  # sum first, then scale: one pass over the images less for each factor and constant
+        if self.family in (
+            "gaussian",
+            "laplace",
+        ):  # sum first, then scale: one pass over the images less for each factor and constant
             count = math.prod(x.shape[-self.event_dims :])
             if self.family == "gaussian":
                 # sum_d -(x_d - mean_d)^2 / (2 s^2) - log s - log(2 pi) / 2
                 distance = (mean - x).square().sum(event)
-                return -0.5 * torch.exp(-2 * self.log_scale) * distance - count * (self.log_scale + 0.5 * math.log(2 * math.pi))
+                return -0.5 * torch.exp(-2 * self.log_scale) * distance - count * (
+                    self.log_scale + 0.5 * math.log(2 * math.pi)
+                )
             # sum_d -|x_d - mean_d| / b - log(2 b)
             distance = (mean - x).abs().sum(event)
             return -torch.exp(-self.log_scale) * distance - count * (self.log_scale + math.log(2))
         if self.family == "bernoulli":
             clamped = mean.clamp(_TINY, 1 - _TINY)
-            return -functional.binary_cross_entropy(clamped, x.expand_as(clamped), reduction="none").sum(event)
+            return -functional.binary_cross_entropy(clamped, x.expand_as(clamped), reduction="none").sum(
+                event
+            )
         # categorical, x one-hot over the last axis
         return (x * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum(event)
 

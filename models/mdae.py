@@ -44,14 +44,25 @@ class MDAE(SharedLatentModel):
         # up to a constant, the log-density of standard deviation 1 is half of the squared error
         self.likelihoods = nn.ModuleDict({m.name: make_likelihood(m, "gaussian", 1.0) for m in modalities})
         subsets = [kept for kept in product((0.0, 1.0), repeat=len(modalities)) if any(kept)]
-        self.register_buffer("patterns", torch.tensor(subsets), persistent=False)  # (2^M - 1, M), 1 where a modality is kept
+        self.register_buffer(
+            "patterns", torch.tensor(subsets), persistent=False
+        )  # (2^M - 1, M), 1 where a modality is kept
 
     def loss(self, batch: Batch, progress: float) -> Loss:
         kept = self.draw_patterns(len(batch[next(iter(self.modalities))]))
-        seen = {name: batch[name] * kept[:, m].view(-1, *[1] * (batch[name].dim() - 1)) for m, name in enumerate(self.modalities)}
+        seen = {
+            name: batch[name] * kept[:, m].view(-1, *[1] * (batch[name].dim() - 1))
+            for m, name in enumerate(self.modalities)
+        }
         latent = self.infer(seen)
-        terms = {name: -self.likelihoods[name](batch[name], self.decode(name, latent)).mean() for name in self.modalities}
-        return Loss(torch.stack(list(terms.values())).sum(), {f"reconstruction/{name}": term.detach() for name, term in terms.items()})
+        terms = {
+            name: -self.likelihoods[name](batch[name], self.decode(name, latent)).mean()
+            for name in self.modalities
+        }
+        return Loss(
+            torch.stack(list(terms.values())).sum(),
+            {f"reconstruction/{name}": term.detach() for name, term in terms.items()},
+        )
 
     def draw_patterns(self, items: int) -> Tensor:
         """(items, M): which modalities each item keeps; all subsets in turn from a random one on, so equally often to within one item."""
@@ -64,7 +75,11 @@ class MDAE(SharedLatentModel):
         some = next(iter(inputs.values()))
         # zeros look alike in every item: one item is enough, and the sum repeats it
         zeros = {name: some.new_zeros(1, *m.shape) for name, m in self.modalities.items()}
-        return torch.stack(torch.broadcast_tensors(*(self.encoders[name](inputs.get(name, zeros[name])) for name in self.modalities))).sum(0)
+        return torch.stack(
+            torch.broadcast_tensors(
+                *(self.encoders[name](inputs.get(name, zeros[name])) for name in self.modalities)
+            )
+        ).sum(0)
 
     def decode(self, name: str, latent: Tensor) -> Tensor:
         return self.decoders[name](latent)

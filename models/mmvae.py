@@ -41,7 +41,10 @@ class DiagonalLaplace(NamedTuple):
         return -((z - self.mean).abs() / scale + torch.log(2 * scale)).sum(-1)
 
 
-FAMILIES: dict[str, type[DiagonalGaussian] | type[DiagonalLaplace]] = {"gaussian": DiagonalGaussian, "laplace": DiagonalLaplace}
+FAMILIES: dict[str, type[DiagonalGaussian] | type[DiagonalLaplace]] = {
+    "gaussian": DiagonalGaussian,
+    "laplace": DiagonalLaplace,
+}
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,17 @@ class MMVAESettings:
 
     latent_size: int = setting(40, "dimensions of the latent", low=1)
     samples: int = setting(1, "K, importance samples from each expert", low=1)
-    posterior: str = setting("gaussian", "family of posteriors and prior: gaussian, or laplace as published", choices=tuple(FAMILIES))
-    likelihood: str = setting("laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli"))
-    likelihood_scale: float = setting(0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3, search=(0.1, 1.0))
+    posterior: str = setting(
+        "gaussian",
+        "family of posteriors and prior: gaussian, or laplace as published",
+        choices=tuple(FAMILIES),
+    )
+    likelihood: str = setting(
+        "laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli")
+    )
+    likelihood_scale: float = setting(
+        0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3, search=(0.1, 1.0)
+    )
     modality_weights: str = weights_setting()
 
 
@@ -61,7 +72,10 @@ class MMVAESettings:
     settings=MMVAESettings,
     source="Shi et al. 2019, arXiv 1911.03393",
     title="MMVAE",
-    presets={"paper": {"samples": 30}, "cpu": {"likelihood_scale": 0.8479}},  # chosen on MNIST-SVHN, results/published/tuning
+    presets={
+        "paper": {"samples": 30},
+        "cpu": {"likelihood_scale": 0.8479},
+    },  # chosen on MNIST-SVHN, results/published/tuning
     incomplete=True,
 )
 class MMVAE(GaussianMVAE):
@@ -92,8 +106,13 @@ class MMVAE(GaussianMVAE):
         observed = self.observed(batch)
         experts = self.experts(observed)
         samples = self.settings.samples
-        latent = self.family(*(p.unsqueeze(1).expand(-1, samples, -1, -1) for p in experts)).rsample()  # (M, K, B, L)
-        likelihood = {name: self.likelihoods[name](x, decode_flat(self.decoders[name], latent)) for name, x in observed.items()}
+        latent = self.family(
+            *(p.unsqueeze(1).expand(-1, samples, -1, -1) for p in experts)
+        ).rsample()  # (M, K, B, L)
+        likelihood = {
+            name: self.likelihoods[name](x, decode_flat(self.decoders[name], latent))
+            for name, x in observed.items()
+        }
         detached = self.family(*(p.detach()[:, None, None] for p in experts))
         mixture = detached.log_prob(latent).logsumexp(0) - math.log(len(experts.mean))
         prior = self.log_prior(latent)
@@ -128,4 +147,6 @@ class MMVAE(GaussianMVAE):
 
     def experts(self, inputs: Batch) -> DiagonalGaussian | DiagonalLaplace:
         """The unimodal posteriors of the N modalities in `inputs`, stacked: (N, B, L)."""
-        return self.family(*torch.stack([self.encoders[name](x) for name, x in inputs.items()]).chunk(2, dim=-1))
+        return self.family(
+            *torch.stack([self.encoders[name](x) for name, x in inputs.items()]).chunk(2, dim=-1)
+        )

@@ -20,8 +20,12 @@ class MoPoESettings:
 
     latent_size: int = setting(40, "dimensions of the latent", low=1)
     beta: float = setting(2.5, "weight of the KL term", low=0, search=(0.25, 10.0))
-    likelihood: str = setting("laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli"))
-    likelihood_scale: float = setting(0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3, search=(0.1, 1.0))
+    likelihood: str = setting(
+        "laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli")
+    )
+    likelihood_scale: float = setting(
+        0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3, search=(0.1, 1.0)
+    )
     modality_weights: str = weights_setting()
 
 
@@ -30,7 +34,9 @@ class MoPoESettings:
     settings=MoPoESettings,
     source="Sutter et al. 2021, arXiv 2105.02470",
     title="MoPoE",
-    presets={"cpu": {"beta": 1.249, "likelihood_scale": 0.1062}},  # chosen on MNIST-SVHN, results/published/tuning
+    presets={
+        "cpu": {"beta": 1.249, "likelihood_scale": 0.1062}
+    },  # chosen on MNIST-SVHN, results/published/tuning
     incomplete=True,
 )
 class MoPoE(GaussianMVAE):
@@ -47,7 +53,9 @@ class MoPoE(GaussianMVAE):
         observed = self.observed(batch)
         subsets = self._subset_posteriors(self.posteriors(observed))
         latent = self._sample_by_slices(subsets)
-        reconstruction = {name: -self.likelihoods[name](x, self.decode(name, latent)).mean() for name, x in observed.items()}
+        reconstruction = {
+            name: -self.likelihoods[name](x, self.decode(name, latent)).mean() for name, x in observed.items()
+        }
         kl = subsets.kl().mean()
         terms = {f"reconstruction/{name}": term.detach() for name, term in reconstruction.items()}
         return Loss(self.weighted(reconstruction) + self.settings.beta * kl, terms | {"kl": kl.detach()})
@@ -68,13 +76,21 @@ class MoPoE(GaussianMVAE):
         """(S, B, L): q_S for all S = 2^M - 1 subsets of the M posteriors, small ones first."""
         experts = list(posteriors.values())
         subsets = chain.from_iterable(combinations(experts, size) for size in range(1, len(experts) + 1))
-        products = [product_of_experts(subset, prior_expert=len(subset) == len(self.modalities)) for subset in subsets]
-        return DiagonalGaussian(torch.stack([p.mean for p in products]), torch.stack([p.logvar for p in products]))
+        products = [
+            product_of_experts(subset, prior_expert=len(subset) == len(self.modalities)) for subset in subsets
+        ]
+        return DiagonalGaussian(
+            torch.stack([p.mean for p in products]), torch.stack([p.logvar for p in products])
+        )
 
     @staticmethod
     def _sample_by_slices(subsets: DiagonalGaussian) -> Tensor:
         """(B, L): one draw per item, from the subset whose slice of the batch it is in."""
         count, items = subsets.mean.shape[:2]
-        which = (torch.arange(items, device=subsets.mean.device) // max(items // count, 1)).clamp(max=count - 1)
+        which = (torch.arange(items, device=subsets.mean.device) // max(items // count, 1)).clamp(
+            max=count - 1
+        )
         index = which.view(1, -1, 1).expand(1, -1, subsets.mean.shape[-1])
-        return DiagonalGaussian(subsets.mean.gather(0, index)[0], subsets.logvar.gather(0, index)[0]).rsample()
+        return DiagonalGaussian(
+            subsets.mean.gather(0, index)[0], subsets.logvar.gather(0, index)[0]
+        ).rsample()

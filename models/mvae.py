@@ -23,9 +23,15 @@ class MVAESettings:
 
     latent_size: int = setting(40, "dimensions of the latent", low=1)
     beta: float = setting(1.0, "final weight of the KL terms", low=0, search=(0.1, 10.0))
-    annealing: float = setting(0.4, "share of training over which the weight of the KL terms rises from 0 to beta", low=0, high=1)
-    likelihood: str = setting("laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli"))
-    likelihood_scale: float = setting(0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3, search=(0.1, 1.0))
+    annealing: float = setting(
+        0.4, "share of training over which the weight of the KL terms rises from 0 to beta", low=0, high=1
+    )
+    likelihood: str = setting(
+        "laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli")
+    )
+    likelihood_scale: float = setting(
+        0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3, search=(0.1, 1.0)
+    )
     modality_weights: str = weights_setting()
 
 
@@ -34,7 +40,9 @@ class MVAESettings:
     settings=MVAESettings,
     source="Wu and Goodman 2018, arXiv 1802.05335",
     title="MVAE",
-    presets={"cpu": {"beta": 4.607, "likelihood_scale": 0.8623}},  # chosen on MNIST-SVHN, results/published/tuning
+    presets={
+        "cpu": {"beta": 4.607, "likelihood_scale": 0.8623}
+    },  # chosen on MNIST-SVHN, results/published/tuning
     incomplete=True,
 )
 class MVAE(GaussianMVAE):
@@ -54,17 +62,27 @@ class MVAE(GaussianMVAE):
         experts = list(self.posteriors(observed).values())
         subsets = [experts, *([expert] for expert in experts)] if len(experts) > 1 else [experts]
         products = [product_of_experts(subset, prior_expert=True) for subset in subsets]
-        posterior = DiagonalGaussian(torch.stack([p.mean for p in products]), torch.stack([p.logvar for p in products]))  # the full set first
+        posterior = DiagonalGaussian(
+            torch.stack([p.mean for p in products]), torch.stack([p.logvar for p in products])
+        )  # the full set first
         latent = posterior.rsample()  # (1 + M, B, L)
         joint, single = {}, {}
         for m, (name, x) in enumerate(observed.items()):
-            means = decode_flat(self.decoders[name], torch.stack([latent[0], *latent[1 + m : 2 + m]]))  # one alone has no second one
+            means = decode_flat(
+                self.decoders[name], torch.stack([latent[0], *latent[1 + m : 2 + m]])
+            )  # one alone has no second one
             joint[name], *rest = -self.likelihoods[name](x, means).mean(-1)
             if rest:
                 single[name] = rest[0]
         kl = posterior.kl().mean(-1)
-        total = self.weighted(joint) + (self.weighted(single) if single else 0.0) + self.kl_weight(progress) * kl.sum()
-        terms = {f"reconstruction/{name}": term for name, term in joint.items()} | {f"single/{name}": term for name, term in single.items()}
+        total = (
+            self.weighted(joint)
+            + (self.weighted(single) if single else 0.0)
+            + self.kl_weight(progress) * kl.sum()
+        )
+        terms = {f"reconstruction/{name}": term for name, term in joint.items()} | {
+            f"single/{name}": term for name, term in single.items()
+        }
         terms |= {"kl": kl[0]} | ({"kl_single": kl[1:].sum()} if single else {})
         return Loss(total, {name: term.detach() for name, term in terms.items()})
 

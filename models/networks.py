@@ -51,7 +51,13 @@ def make_encoder(modality: Modality, outputs: int) -> nn.Module:
     """A network from (B, *shape) to (B, outputs)."""
     numel = math.prod(modality.shape)
     if not is_convolutional(modality.shape):
-        return nn.Sequential(nn.Flatten(), nn.Linear(numel, HIDDEN), nn.ReLU(inplace=True), nn.Linear(HIDDEN, outputs), Float32())
+        return nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(numel, HIDDEN),
+            nn.ReLU(inplace=True),
+            nn.Linear(HIDDEN, outputs),
+            Float32(),
+        )
     channels, height, width = modality.shape
     layers: list[nn.Module] = []
     for before, after in pairwise((channels, *CHANNELS)):
@@ -66,7 +72,12 @@ def make_decoder(modality: Modality, latent: int) -> nn.Module:
     mean = nn.Softmax(dim=-1) if modality.likelihood == "categorical" else nn.Sigmoid()
     if not is_convolutional(shape):
         return nn.Sequential(
-            nn.Linear(latent, HIDDEN), nn.ReLU(inplace=True), nn.Linear(HIDDEN, math.prod(shape)), nn.Unflatten(1, shape), Float32(), mean
+            nn.Linear(latent, HIDDEN),
+            nn.ReLU(inplace=True),
+            nn.Linear(HIDDEN, math.prod(shape)),
+            nn.Unflatten(1, shape),
+            Float32(),
+            mean,
         )
     channels, height, width = shape
     low = (CHANNELS[-1], height // 8, width // 8)

@@ -54,9 +54,13 @@ class Registry(Generic[EntryT]):
     def add(self, entry: EntryT) -> None:
         """Register `entry`; a name that is taken, or that could not be a folder's, is an error."""
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", entry.name):
-            raise InputError(f"The {self.kind} name {entry.name!r} is not usable: expected letters, digits, dots, dashes and underscores.")
+            raise InputError(
+                f"The {self.kind} name {entry.name!r} is not usable: expected letters, digits, dots, dashes and underscores."
+            )
         if entry.name in self._entries:
-            raise InputError(f"The {self.kind} name {entry.name!r} is taken already: register yours under another name.")
+            raise InputError(
+                f"The {self.kind} name {entry.name!r} is taken already: register yours under another name."
+            )
         self._entries[entry.name] = entry
 
     def get(self, name: str) -> EntryT:
@@ -83,8 +87,13 @@ class Registry(Generic[EntryT]):
     def _try(self, load: Callable[[], object], name: str) -> None:
         try:
             load()
-        except (Exception, SystemExit) as error:  # somebody else's code: whatever it raises, the suite goes on without it
-            warnings.warn(f"The {self.kind} {name} was left out: {type(error).__name__}: {error}", stacklevel=2)
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # somebody else's code: whatever it raises, the suite goes on without it
+            warnings.warn(
+                f"The {self.kind} {name} was left out: {type(error).__name__}: {error}", stacklevel=2
+            )
 
 
 @dataclass(frozen=True)
@@ -197,7 +206,9 @@ def register(
     check_class(settings, name)
 
     def decorate(model: ModelT) -> ModelT:
-        MODELS.add(ModelEntry(name, model, settings, source, title or name, presets or {}, incomplete=incomplete))
+        MODELS.add(
+            ModelEntry(name, model, settings, source, title or name, presets or {}, incomplete=incomplete)
+        )
         return model
 
     return decorate
@@ -215,7 +226,9 @@ def load_model_file(path: Path) -> list[ModelEntry]:
         file = ModelFile(path, decode_source(path.read_bytes()))
     except (OSError, ValueError, SyntaxError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"The model file {path} cannot be read ({reason}): expected a Python file that registers a model.") from None
+        raise InputError(
+            f"The model file {path} cannot be read ({reason}): expected a Python file that registers a model."
+        ) from None
     if not (found := _registered_by(file)):
         try:
             file.execute()
@@ -223,7 +236,9 @@ def load_model_file(path: Path) -> list[ModelEntry]:
             raise InputError(f"The model file {path} fails{_where(error, path)}") from error
     if not (found := _registered_by(file)):
         decorator = '@register("my-model", settings=MySettings, source="where it was published")'
-        raise InputError(f"The model file {path} registers no model: put {decorator} above its class, with `from models.registry import register`.")
+        raise InputError(
+            f"The model file {path} registers no model: put {decorator} above its class, with `from models.registry import register`."
+        )
     return found
 
 
@@ -234,13 +249,19 @@ def _registered_by(file: ModelFile) -> list[ModelEntry]:
 
 def _where(error: BaseException, path: Path) -> str:
     """The line of the file that an error comes from, and what it says: the tail of a sentence."""
-    lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path)]
+    lines = [
+        line
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_filename == str(path)
+    ]
     message = str(error)
     if isinstance(error, SyntaxError) and error.filename == str(path):
         lines, message = [error.lineno or 1], error.msg
     if isinstance(error, ModuleNotFoundError) and error.name:
         missed = path.with_name(error.name.partition(".")[0])
-        if missed.exists() or missed.with_suffix(".py").exists():  # beside the file, where a change to it would go unnoticed
+        if (
+            missed.exists() or missed.with_suffix(".py").exists()
+        ):  # beside the file, where a change to it would go unnoticed
             message += ". A model file stands alone: move what it needs into it, or make a package of them, as examples/plugin is one."
     what = message if isinstance(error, InputError) else f"{type(error).__name__}: {message}"
     return f" in line {lines[-1]}: {what}" if lines else f": {what}"

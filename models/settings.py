@@ -22,14 +22,23 @@ _BOOLS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0"
 
 
 def setting(
-    default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = (), search: tuple[object, ...] = ()
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    search: tuple[object, ...] = (),
 ) -> Any:
     """A dataclass field with its documentation and the values that it admits (bounds inclusive).
 
     `search` is what `mmbench tune` chooses from: of a number the least and the largest value, both positive, between which it draws
     log-uniformly; of anything else the values themselves. Settings without it keep their defaults there.
     """
-    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices, "search": search})
+    return field(
+        default=default,
+        metadata={"help": help, "low": low, "high": high, "choices": choices, "search": search},
+    )
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,9 @@ class _Rule:
         if self.choices:
             return "one of " + ", ".join(self.choices)
         words = _WORDS[self.type.__name__]
-        low, high = (str(b) if isinstance(b, int) else f"{b:g}" if b is not None else "" for b in (self.low, self.high))
+        low, high = (
+            str(b) if isinstance(b, int) else f"{b:g}" if b is not None else "" for b in (self.low, self.high)
+        )
         if low and high:
             return f"{words} from {low} to {high}"
         if low:
@@ -60,7 +71,9 @@ class _Rule:
             if not isinstance(value, bool):
                 raise ValueError
             return value
-        if isinstance(value, bool) or (self.type is int and isinstance(value, float) and not value.is_integer()):
+        if isinstance(value, bool) or (
+            self.type is int and isinstance(value, float) and not value.is_integer()
+        ):
             raise ValueError
         parsed = self.type(value)
         if self.choices and parsed not in self.choices:
@@ -74,22 +87,35 @@ class _Rule:
 
 def _rules(cls: type) -> dict[str, _Rule]:
     types = get_type_hints(cls)
-    return {f.name: _Rule(types[f.name], f.metadata.get("low"), f.metadata.get("high"), f.metadata.get("choices", ())) for f in fields(cls)}
+    return {
+        f.name: _Rule(
+            types[f.name], f.metadata.get("low"), f.metadata.get("high"), f.metadata.get("choices", ())
+        )
+        for f in fields(cls)
+    }
 
 
 def check_class(cls: type, owner: str) -> None:
     """InputError unless `cls` is a settings class: a dataclass of int, float, bool and str fields, every one with a default."""
     if not (isinstance(cls, type) and is_dataclass(cls)):
-        raise InputError(f"The settings of {owner} are {cls!r}: expected a class with the decorator @dataclass(frozen=True).")
+        raise InputError(
+            f"The settings of {owner} are {cls!r}: expected a class with the decorator @dataclass(frozen=True)."
+        )
     try:
         types = get_type_hints(cls)
     except NameError as error:
-        raise InputError(f"The settings of {owner} have an annotation that cannot be read ({error}): import what it names.") from None
+        raise InputError(
+            f"The settings of {owner} have an annotation that cannot be read ({error}): import what it names."
+        ) from None
     for f in fields(cls):
         if types[f.name] not in (int, float, bool, str):
-            raise InputError(f"Setting {f.name!r} of {owner} is of type {types[f.name]}: expected int, float, bool or str.")
+            raise InputError(
+                f"Setting {f.name!r} of {owner} is of type {types[f.name]}: expected int, float, bool or str."
+            )
         if f.default is MISSING:
-            raise InputError(f"Setting {f.name!r} of {owner} has no default: give it one with models.settings.setting.")
+            raise InputError(
+                f"Setting {f.name!r} of {owner} has no default: give it one with models.settings.setting."
+            )
     for name, values in search_space(cls).items():
         _check_search(name, values, _rules(cls)[name], owner)
 
@@ -103,7 +129,9 @@ def _check_search(name: str, values: tuple[Any, ...], rule: _Rule, owner: str) -
     number = rule.type in (int, float)
     if len(parsed) < 2 or (number and not (len(parsed) == 2 and 0 < values[0] < values[1])):
         wanted = "the least and the largest value, both positive" if number else "two values or more"
-        raise InputError(f"Setting {name!r} of {owner} has the search {values}: expected {wanted}, each of them {rule}.")
+        raise InputError(
+            f"Setting {name!r} of {owner} has the search {values}: expected {wanted}, each of them {rule}."
+        )
 
 
 def search_space(cls: type) -> dict[str, tuple[Any, ...]]:
@@ -130,7 +158,9 @@ def resolve(cls: type[T], overrides: Mapping[str, object], owner: str) -> T:
         try:
             values[name] = rules[name].parse(value)
         except (TypeError, ValueError, OverflowError):
-            raise InputError(f"Setting {name}={value} of {owner} is not usable: expected {rules[name]}.") from None
+            raise InputError(
+                f"Setting {name}={value} of {owner} is not usable: expected {rules[name]}."
+            ) from None
     return cls(**values)
 
 

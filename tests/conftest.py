@@ -9,10 +9,23 @@ import pytest
 from click.testing import CliRunner
 from filelock import FileLock
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: threads would only stand in each other's way
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # a process for each core: threads would only stand in each other's way
     os.environ["OMP_NUM_THREADS"] = "1"
 
-SMALL = ("--set", "draws=60", "--set", "joint_draws=40", "--set", "probe_images=60", "--set", "judge_steps=3", "--set", "steps=4")
+SMALL = (
+    "--set",
+    "draws=60",
+    "--set",
+    "joint_draws=40",
+    "--set",
+    "probe_images=60",
+    "--set",
+    "judge_steps=3",
+    "--set",
+    "steps=4",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -62,7 +75,20 @@ def finished(invoke, tmp_path_factory):
     results, said = shared / "finished", shared / "finished.txt"
     with FileLock(shared / "finished.lock"):
         if not said.exists():
-            result = invoke("run", "--models", "all", "--dataset", "digits", "--preset", "smoke", "--jobs", "1", "--results", results, *SMALL)
+            result = invoke(
+                "run",
+                "--models",
+                "all",
+                "--dataset",
+                "digits",
+                "--preset",
+                "smoke",
+                "--jobs",
+                "1",
+                "--results",
+                results,
+                *SMALL,
+            )
             assert result.code == 0, result.text
             said.write_text(result.text, encoding="utf-8")
     return SimpleNamespace(path=results, text=said.read_text(encoding="utf-8"))
@@ -88,6 +114,8 @@ def paper_folder(tmp_path_factory):
     from mmbench.report import write_report
 
     folder = tmp_path_factory.mktemp("paper") / "mnist-svhn" / "cpu"
-    shutil.copytree(PUBLISHED.parents[1] / "mnist-svhn" / "cpu" / "cnf-mvae" / "seed-0", folder / "cnf-mvae" / "seed-0")
+    shutil.copytree(
+        PUBLISHED.parents[1] / "mnist-svhn" / "cpu" / "cnf-mvae" / "seed-0", folder / "cnf-mvae" / "seed-0"
+    )
     write_report(folder)
     return folder

@@ -41,7 +41,10 @@ class Oracle(MultimodalModel):
 
     def generate(self, n, generator):
         classes = torch.randint(10, (len(self.modalities), n), generator=generator)
-        return {m.name: templates(classes[0 if self.coherent else i], m.shape) for i, m in enumerate(self.modalities.values())}
+        return {
+            m.name: templates(classes[0 if self.coherent else i], m.shape)
+            for i, m in enumerate(self.modalities.values())
+        }
 
     def translate(self, inputs, targets, sample=False, generator=None):
         classes = read(next(iter(inputs.values())))
@@ -113,8 +116,13 @@ def make_tuples(data, seed=3):
     for name, (_, labels) in data.items():
         rows = []
         for i, label in enumerate(labels):
-            partners = {other: torch.nonzero(classes == label).flatten() for other, (_, classes) in data.items()}
-            drawn = {other: items[torch.randint(len(items), (), generator=generator)] for other, items in partners.items()}
+            partners = {
+                other: torch.nonzero(classes == label).flatten() for other, (_, classes) in data.items()
+            }
+            drawn = {
+                other: items[torch.randint(len(items), (), generator=generator)]
+                for other, items in partners.items()
+            }
             rows.append([i if other == name else int(drawn[other]) for other in data])
         tuples[name] = torch.tensor(rows)
     return tuples
@@ -131,4 +139,10 @@ def make_setup(modalities=TWO, spaces=("fd_clf", "fid"), protocol=PROTOCOL):
         feature_spaces=tuple(build_feature_space(name, extractors, *images, protocol) for name in spaces),
         missing={"fid": "The weights are not there."},
     )
-    return {"train": train, "test": test, "references": references, "protocol": protocol, "tuples": make_tuples(test)}
+    return {
+        "train": train,
+        "test": test,
+        "references": references,
+        "protocol": protocol,
+        "tuples": make_tuples(test),
+    }

@@ -21,7 +21,9 @@ def random_batch(modalities: tuple[Modality, ...], items: int) -> dict[str, Tens
 
 def make_twin(kind: str, model: GaussianMVAE, **config: object) -> Any:
     """MultiVae's model `kind` with the encoders, decoders, likelihood and weights of `model`; skips the test where MultiVae is not installed."""
-    multivae = pytest.importorskip("multivae.models", reason="needs MultiVae, the reference implementation: pip install multivae==1.0.3")
+    multivae = pytest.importorskip(
+        "multivae.models", reason="needs MultiVae, the reference implementation: pip install multivae==1.0.3"
+    )
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn.base_architectures import BaseDecoder, BaseEncoder
 

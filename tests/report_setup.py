@@ -29,25 +29,40 @@ def copy_runs(root, models=4, seeds=1, failed=(), evil=None, diagnostics=True):
             source = PUBLISHED / _SOURCES[model % len(_SOURCES)] / "seed-0"
             folder = root / "digits" / "quick" / f"model-{model}" / f"seed-{seed}"
             folder.mkdir(parents=True)
-            config, status, metrics = (json.loads((source / f"{name}.json").read_text()) for name in ("config", "status", "metrics"))
+            config, status, metrics = (
+                json.loads((source / f"{name}.json").read_text()) for name in ("config", "status", "metrics")
+            )
             title = EVIL if model == evil else f"Model {model}"
             config |= {"model": f"model-{model}", "title": title, "seed": seed, "hash": f"{model:016x}"}
             status |= {"hash": config["hash"], "seed": seed}
-            asked = {name: value for name, value in metrics["metrics"].items() if metric_group(name) in ("coherence", "fd_clf", "probe")}
+            asked = {
+                name: value
+                for name, value in metrics["metrics"].items()
+                if metric_group(name) in ("coherence", "fd_clf", "probe")
+            }
             metrics |= {"hash": config["hash"], "seed": seed}
-            metrics |= {"metrics": {name: float(value * rng.uniform(0.9, 1)) for name, value in asked.items()}, "reasons": {}}
+            metrics |= {
+                "metrics": {name: float(value * rng.uniform(0.9, 1)) for name, value in asked.items()},
+                "reasons": {},
+            }
             history = pd.read_csv(source / "history.csv")[["step", "stage", "learning_rate", "loss"]]
             if (model, seed) in failed:
                 status = {"state": "failed", "error": f"The loss became nan in {EVIL}."}
             elif seed == 0:  # samples of the first seed are all that a report shows
-                shutil.copytree(source / "samples", folder / "samples", ignore=shutil.ignore_patterns("diagnostics.json"))
+                shutil.copytree(
+                    source / "samples", folder / "samples", ignore=shutil.ignore_patterns("diagnostics.json")
+                )
                 if diagnostics:
                     write_json(folder / "samples" / "diagnostics.json", some_diagnostics(rng))
             if diagnostics:
-                history["validation/joint_coherence"] = np.where(history["step"] % 350 == 0, rng.random(len(history)), np.nan)
+                history["validation/joint_coherence"] = np.where(
+                    history["step"] % 350 == 0, rng.random(len(history)), np.nan
+                )
             history.to_csv(folder / "history.csv", index=False)
             for name, content in (("config", config), ("status", status), ("metrics", metrics)):
-                content = {key: value for key, value in content.items() if key not in ("format", "files", "checksum")}  # as from before checksums
+                content = {
+                    key: value for key, value in content.items() if key not in ("format", "files", "checksum")
+                }  # as from before checksums
                 (folder / f"{name}.json").write_text(json.dumps(content))
     return root / "digits" / "quick"
 
@@ -62,6 +77,9 @@ def some_diagnostics(rng, points=300):
         "confusion": {"handwritten->street": confusion, "street->handwritten": confusion},
         "latent": {
             "explained": [0.31, 0.22],
-            "points": {name: {"x": xy[:, 0].tolist(), "y": xy[:, 1].tolist(), "label": labels.tolist()} for name, xy in clouds.items()},
+            "points": {
+                name: {"x": xy[:, 0].tolist(), "y": xy[:, 1].tolist(), "label": labels.tolist()}
+                for name, xy in clouds.items()
+            },
         },
     }

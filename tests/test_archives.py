@@ -28,7 +28,9 @@ class Malicious:
 def test_a_malicious_pickle_is_refused_and_does_nothing(legacy, tmp_path):
     path, mark = tmp_path / "checkpoint.pt", tmp_path / "mark"
     torch.save({"model": Malicious(mark)}, path, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(ValueError, match="not a zip file" if legacy else "it holds other objects than tensors"):
+    with pytest.raises(
+        ValueError, match="not a zip file" if legacy else "it holds other objects than tensors"
+    ):
         read_torch(path)
     np.savez(path.with_suffix(".npz"), mean=np.array([Malicious(mark)], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match="Object arrays cannot be loaded"):
@@ -50,7 +52,9 @@ def test_an_old_file_in_front_of_an_archive_is_refused(tmp_path):
         read_torch(path)
 
 
-@pytest.mark.parametrize("value", [torch.eye(3).to_sparse(), torch.empty(3, device="meta")], ids=["sparse", "meta"])
+@pytest.mark.parametrize(
+    "value", [torch.eye(3).to_sparse(), torch.empty(3, device="meta")], ids=["sparse", "meta"]
+)
 def test_tensors_without_their_numbers_are_refused(value, tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(torch_bytes({"a": [value]}))
     with pytest.raises(ValueError, match="it holds tensors that are not dense"):
@@ -132,7 +136,12 @@ def test_declared_sizes_are_looked_at_before_anything_is_read(field, tmp_path, m
     path.write_bytes(content)
     monkeypatch.setattr("numpy.load", lambda *a, **k: pytest.fail("read it"))
     monkeypatch.setattr("mmbench.archives.MAX_BYTES", 2**20)
-    with pytest.raises(ValueError, match=r"declares? .* bytes, more than 1,048,576" if field != "header" else "EOF: reading array header"):
+    with pytest.raises(
+        ValueError,
+        match=r"declares? .* bytes, more than 1,048,576"
+        if field != "header"
+        else "EOF: reading array header",
+    ):
         read_npz(path)
 
 
@@ -159,7 +168,9 @@ def test_every_changed_byte_of_an_archive_is_noticed_or_means_nothing(kind, tmp_
     positions = chance.choice(len(whole), min(len(whole), 400), replace=False)
     refused = 0
     for position in positions:
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ int(chance.integers(1, 256))]) + whole[position + 1 :])
+        path.write_bytes(
+            whole[:position] + bytes([whole[position] ^ int(chance.integers(1, 256))]) + whole[position + 1 :]
+        )
         try:
             found = read(path)
         except (OSError, ValueError):

@@ -16,7 +16,11 @@ from models.avae import AVAE, AVAESettings
 from models.base import Modality
 from models.gaussian import DiagonalGaussian
 
-MIXED = (Modality("a", (1, 2, 2), weight=2.0), Modality("b", (3, 8, 8)), Modality("c", (2, 3), likelihood="categorical", weight=5.0, symbols="abc"))
+MIXED = (
+    Modality("a", (1, 2, 2), weight=2.0),
+    Modality("b", (3, 8, 8)),
+    Modality("c", (2, 3), likelihood="categorical", weight=5.0, symbols="abc"),
+)
 LATENT = 4  # with 4 items, B * L divides by 16, the size of the blocks that torch draws
 
 
@@ -37,9 +41,14 @@ def normal(q: DiagonalGaussian) -> Independent:
 
 def test_divergence_is_that_of_torch() -> None:
     torch.manual_seed(0)
-    a, b = (DiagonalGaussian(torch.randn(3, 5, dtype=torch.float64), torch.randn(3, 5, dtype=torch.float64)) for _ in range(2))
+    a, b = (
+        DiagonalGaussian(torch.randn(3, 5, dtype=torch.float64), torch.randn(3, 5, dtype=torch.float64))
+        for _ in range(2)
+    )
     torch.testing.assert_close(a.kl_to(b), kl_divergence(normal(a), normal(b)))
-    torch.testing.assert_close(a.kl_to(DiagonalGaussian(torch.zeros(5).double(), torch.zeros(5).double())), a.kl())
+    torch.testing.assert_close(
+        a.kl_to(DiagonalGaussian(torch.zeros(5).double(), torch.zeros(5).double())), a.kl()
+    )
     assert torch.equal(a.kl_to(a), torch.zeros(3, dtype=torch.float64))
 
 
@@ -55,8 +64,15 @@ def test_first_loss_is_the_sum_of_plain_elbos() -> None:
         for item in range(4):
             q = normal(model.posteriors({name: x[item : item + 1]})[name])
             mean = model.decoders[name](q.mean + q.stddev * noise[name][item])[0]
-            density = mean[x[item].bool()].log().sum() if name == "c" else Laplace(mean, 0.75).log_prob(x[item]).sum()
-            expected = expected + (kl_divergence(q, Independent(Normal(torch.zeros(1, LATENT), 1.0), 1))[0] - density) / 4
+            density = (
+                mean[x[item].bool()].log().sum()
+                if name == "c"
+                else Laplace(mean, 0.75).log_prob(x[item]).sum()
+            )
+            expected = (
+                expected
+                + (kl_divergence(q, Independent(Normal(torch.zeros(1, LATENT), 1.0), 1))[0] - density) / 4
+            )
     torch.testing.assert_close(total, expected)
 
 
@@ -89,11 +105,20 @@ def test_each_stage_has_gradients_for_its_own_parameters_alone() -> None:
 def make_trainer(folder: Path, steps: int = 30) -> Trainer:
     """A fresh model on random pairs; its stages meet at step 15."""
     generator = torch.Generator().manual_seed(0)
-    items = {m.name: torch.randint(256, (40, *m.shape), dtype=torch.uint8, generator=generator) for m in MIXED}
-    split = Split(items, {name: torch.zeros(40) for name in items}, torch.randint(40, (100, 3), generator=generator))
+    items = {
+        m.name: torch.randint(256, (40, *m.shape), dtype=torch.uint8, generator=generator) for m in MIXED
+    }
+    split = Split(
+        items, {name: torch.zeros(40) for name in items}, torch.randint(40, (100, 3), generator=generator)
+    )
     torch.manual_seed(0)
     model = AVAE(MIXED, AVAESettings(latent_size=LATENT))
-    return Trainer(model, Batches(split, MIXED, 8, seed=3), Training(steps=steps, learning_rate=1e-2), folder / "checkpoint.pt")
+    return Trainer(
+        model,
+        Batches(split, MIXED, 8, seed=3),
+        Training(steps=steps, learning_rate=1e-2),
+        folder / "checkpoint.pt",
+    )
 
 
 def weights(trainer: Trainer) -> dict[str, Tensor]:
@@ -186,7 +211,9 @@ def test_translation_samples_source_and_association(monkeypatch: pytest.MonkeyPa
     posteriors = model.posteriors({name: batch[name] for name in ("a", "b")})
     q = {name: normal(DiagonalGaussian(p.mean[0], p.logvar[0])) for name, p in posteriors.items()}
     repeated = {name: DiagonalGaussian(*(x.expand(100_000, -1) for x in p)) for name, p in posteriors.items()}
-    monkeypatch.setattr(model, "posteriors", lambda inputs: repeated)  # of one item, which the encoders need not see so often
+    monkeypatch.setattr(
+        model, "posteriors", lambda inputs: repeated
+    )  # of one item, which the encoders need not see so often
     drawn = model.translate(batch, ["b", "c"], sample=True, generator=torch.Generator().manual_seed(0))
     mean = (0.25 * (2 * q["a"].mean - 1) + 2 * q["b"].mean + 3) / 1.25
     variance = (0.5 / 1.25) ** 2 * q["a"].variance + (2 / 1.25) ** 2 * q["b"].variance + 1 / 1.25
@@ -198,5 +225,7 @@ def test_translation_samples_source_and_association(monkeypatch: pytest.MonkeyPa
 def test_embedding_puts_the_observed_latents_side_by_side() -> None:
     model, batch = make_model(), mixed_batch(3)
     own = {name: q.mean for name, q in model.posteriors(batch).items()}
-    torch.testing.assert_close(model.embed({"c": batch["c"], "a": batch["a"]}), torch.cat([own["a"], own["c"]], dim=-1))
+    torch.testing.assert_close(
+        model.embed({"c": batch["c"], "a": batch["a"]}), torch.cat([own["a"], own["c"]], dim=-1)
+    )
     torch.testing.assert_close(model.embed({"b": batch["b"]}), own["b"])

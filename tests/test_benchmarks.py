@@ -12,7 +12,9 @@ from click.testing import CliRunner
 from mmbench.data.batches import Batches
 from models.base import Modality
 
-pytest.importorskip("multivae", reason="needs MultiVae, the peer of the benchmarks: pip install -e '.[bench]'")
+pytest.importorskip(
+    "multivae", reason="needs MultiVae, the peer of the benchmarks: pip install -e '.[bench]'"
+)
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the scripts are no part of the installation
 
@@ -23,7 +25,19 @@ from benchmarks import compare, evaluating, growth, ours, peer, processes, table
 from benchmarks.bench import Bench, Work, alternate  # noqa: E402
 
 MODALITIES = (Modality("a", (1, 28, 28), weight=3072 / 784), Modality("b", (3, 32, 32)))
-TINY = Work(batch=16, latent=8, steps=2, job_steps=1, draws=20, conditions=12, features=24, feature_rows=40, images=2, growth_batch=4, growth_steps=1)
+TINY = Work(
+    batch=16,
+    latent=8,
+    steps=2,
+    job_steps=1,
+    draws=20,
+    conditions=12,
+    features=24,
+    feature_rows=40,
+    images=2,
+    growth_batch=4,
+    growth_steps=1,
+)
 SITTING = {"date": "today", "command": "c", "commit": "", "mmbench": "0", "torch": "2"} | dict.fromkeys(
     ("multivae", "pytorch-fid", "processor", "cores", "threads"), "1"
 )
@@ -72,10 +86,14 @@ def test_both_sides_train_the_same_model(contest):
     mine = model.loss(batch, 0.5).total
     torch.manual_seed(1)
     other = twin(peer.paired(batch, torch.zeros(16))).loss * per_item
-    if contest.settings.get("samples", 1) == 1:  # with more, MultiVae reports a surrogate of the same gradient
+    if (
+        contest.settings.get("samples", 1) == 1
+    ):  # with more, MultiVae reports a surrogate of the same gradient
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=0)
     # of the same network, not of whatever a quicker way to compute it takes: the share of the peak is of useful work
-    assert ours.step_flops(model, batch) == pytest.approx(flops(lambda: twin(peer.paired(batch, torch.zeros(16))).loss), rel=0.02)
+    assert ours.step_flops(model, batch) == pytest.approx(
+        flops(lambda: twin(peer.paired(batch, torch.zeros(16))).loss), rel=0.02
+    )
 
 
 def test_the_peers_networks_are_as_its_users_have_them():
@@ -160,7 +178,10 @@ def test_sides_take_turns():
 
         return call
 
-    assert alternate({"a": side("a", [1.0, 2.0]), "b": side("b", [3.0, 4.0])}, 2) == {"a": [1.0, 2.0], "b": [3.0, 4.0]}
+    assert alternate({"a": side("a", [1.0, 2.0]), "b": side("b", [3.0, 4.0])}, 2) == {
+        "a": [1.0, 2.0],
+        "b": [3.0, 4.0],
+    }
     assert order == ["a", "b", "a", "b"]
 
 
@@ -177,7 +198,9 @@ def test_what_is_compared_is_of_the_same_round(compared, expected, reached):
     row = table.Row("r", "s", [4.0, 2.0, 1.0], [1.0, 8.0, 2.0], compared, must=0.9, aim=1.5, work="w")
     assert row.quartiles() == pytest.approx(tuple(expected))
     assert row.reached() == reached
-    assert table.Row("r", "s", [1.0], [1.0], compared, must=-1.0, aim=None, work="").reached() == ("no" if compared == "excess" else "must")
+    assert table.Row("r", "s", [1.0], [1.0], compared, must=-1.0, aim=None, work="").reached() == (
+        "no" if compared == "excess" else "must"
+    )
 
 
 def test_growth_flags_what_grows_faster_than_what_is_varied():
@@ -215,7 +238,9 @@ def test_makespan_gives_each_run_to_the_first_free_worker():
 
 
 def run(out, *arguments):
-    result = CliRunner().invoke(compare.main, ["--out", str(out), "--repeats", "2", "--threads", "1", *arguments])
+    result = CliRunner().invoke(
+        compare.main, ["--out", str(out), "--repeats", "2", "--threads", "1", *arguments]
+    )
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
@@ -230,9 +255,15 @@ def test_rows_are_measured_alone_and_merge(bench, tmp_path):
     third = run(tmp_path, "--rows", "frechet", "--repeats", "1", *sizes)
     assert third.exit_code == 0
     rows = table.read_csv(tmp_path / "compare.csv")
-    assert [(row["group"], row["repeats"]) for row in rows] == [("data", "2"), ("frechet", "1")]  # in the table's order, measured anew
+    assert [(row["group"], row["repeats"]) for row in rows] == [
+        ("data", "2"),
+        ("frechet", "1"),
+    ]  # in the table's order, measured anew
     assert all(tuple(row) == table.FIELDS for row in rows)
-    assert all(row["torch"] == version("torch") and row["multivae"] == "1.0.3" and row["threads"] == "1" for row in rows)
+    assert all(
+        row["torch"] == version("torch") and row["multivae"] == "1.0.3" and row["threads"] == "1"
+        for row in rows
+    )
     assert "--rows data" in rows[0]["command"]
     text = (tmp_path / "compare.md").read_text()
     assert "| data path alone | " in text
@@ -241,13 +272,20 @@ def test_rows_are_measured_alone_and_merge(bench, tmp_path):
 
 def test_the_markdown_says_what_when_and_how():
     rows = [
-        table.Row("fast", "pairs/s", [20000.0], [10000.0], "rate", 1.5, 2.5, "some steps").record("training", SITTING),
-        table.Row("small", "GiB", [2.0], [1.5], "excess", 1.2, None, "a run").record("memory", SITTING | {"date": "tomorrow"}),
+        table.Row("fast", "pairs/s", [20000.0], [10000.0], "rate", 1.5, 2.5, "some steps").record(
+            "training", SITTING
+        ),
+        table.Row("small", "GiB", [2.0], [1.5], "excess", 1.2, None, "a run").record(
+            "memory", SITTING | {"date": "tomorrow"}
+        ),
     ]
     lines = table.markdown(rows).splitlines()
     assert lines[2] == "| fast | 20000 pairs/s | 10000 pairs/s | 2x (2 to 2) | 1.5x | 2.5x | must |"
     assert lines[3] == "| small | 2 GiB | 1.5 GiB | 0.5 (0.5 to 0.5) | at most 1.2 | - | must |"
-    assert [line[:10] for line in lines if "today" in line or "tomorrow" in line] == ["- training", "- memory: "]
+    assert [line[:10] for line in lines if "today" in line or "tomorrow" in line] == [
+        "- training",
+        "- memory: ",
+    ]
 
 
 def test_growth_is_written_as_points_and_a_plot(bench, tmp_path):

@@ -45,8 +45,12 @@ def slow_terms(model: CADAVAE, batch: dict[str, Tensor], noise: dict[str, Tensor
             for mu, s in zip(mean[name].tolist(), sigma[name].tolist(), strict=True):
                 parts["kl"] += 0.5 * (mu**2 + s**2 - 1) - math.log(s)
         for a, b in combinations(model.modalities, 2):
-            parts["distance"] += math.sqrt(float(((mean[a] - mean[b]) ** 2).sum() + ((sigma[a] - sigma[b]) ** 2).sum()))
-        for source, target in [(name, name) for name in model.modalities] + list(permutations(model.modalities, 2)):
+            parts["distance"] += math.sqrt(
+                float(((mean[a] - mean[b]) ** 2).sum() + ((sigma[a] - sigma[b]) ** 2).sum())
+            )
+        for source, target in [(name, name) for name in model.modalities] + list(
+            permutations(model.modalities, 2)
+        ):
             x, decoded = batch[target][item], model.decoders[target](latent[source][None])[0]
             cost = -(x * decoded.log()).sum() if target == "c" else (x - decoded).abs().sum()
             parts["reconstruction" if source == target else "cross"] += float(cost)
@@ -63,7 +67,9 @@ def slow_terms(model: CADAVAE, batch: dict[str, Tensor], noise: dict[str, Tensor
         (1.0, 0.25, 2.37, 8.13),
     ],
 )
-def test_loss_is_the_sum_over_items_and_pairs(modalities: tuple[Modality, ...], progress: float, beta: float, gamma: float, delta: float) -> None:
+def test_loss_is_the_sum_over_items_and_pairs(
+    modalities: tuple[Modality, ...], progress: float, beta: float, gamma: float, delta: float
+) -> None:
     model = make_model(modalities)
     batch = random_batch(modalities, 5)
     torch.manual_seed(1)
@@ -74,7 +80,9 @@ def test_loss_is_the_sum_over_items_and_pairs(modalities: tuple[Modality, ...], 
     expected = slow["reconstruction"] + beta * slow["kl"] + gamma * slow["cross"] + delta * slow["distance"]
     assert loss.total.item() == pytest.approx(expected, rel=1e-6)
     for part in ("reconstruction", "cross"):
-        assert sum(loss.terms[f"{part}/{m.name}"].item() for m in modalities) == pytest.approx(slow[part], rel=1e-9)
+        assert sum(loss.terms[f"{part}/{m.name}"].item() for m in modalities) == pytest.approx(
+            slow[part], rel=1e-9
+        )
     assert loss.terms["kl"].item() == pytest.approx(slow["kl"], rel=1e-9)
     assert loss.terms["distance"].item() == pytest.approx(slow["distance"], rel=1e-6)
 
@@ -88,7 +96,11 @@ def test_warm_ups_are_the_published_ones(start: float, end: float, final: float,
     """Zero up to the start, half of the value half-way, the value at the end and from there on."""
     name = {0.25: "beta", 2.37: "cross", 8.13: "distance"}[final]
     settings = CADAVAESettings()
-    assert (getattr(settings, f"{name}_start"), getattr(settings, f"{name}_end"), getattr(settings, name)) == (start, end, final)
+    assert (
+        getattr(settings, f"{name}_start"),
+        getattr(settings, f"{name}_end"),
+        getattr(settings, name),
+    ) == (start, end, final)
     assert ramp(0.0, start, end, final) == 0
     assert ramp(start, start, end, final) == 0
     assert ramp(half, start, end, final) == pytest.approx(final / 2)
@@ -104,13 +116,23 @@ def test_warm_up_that_ends_before_it_starts_is_refused() -> None:
 def test_wasserstein_is_the_closed_form_for_gaussians() -> None:
     """W2^2 = |mu_a - mu_b|^2 + Tr(A + B - 2 (A^1/2 B A^1/2)^1/2) with covariances A, B (Dowson and Landau 1982)."""
     torch.manual_seed(0)
-    a, b = (DiagonalGaussian(torch.randn(7, 4, dtype=torch.float64), torch.randn(7, 4, dtype=torch.float64)) for _ in range(2))
+    a, b = (
+        DiagonalGaussian(torch.randn(7, 4, dtype=torch.float64), torch.randn(7, 4, dtype=torch.float64))
+        for _ in range(2)
+    )
     expected = []
     for i in range(7):
         cov_a, cov_b = a.logvar[i].exp().diag().numpy(), b.logvar[i].exp().diag().numpy()
         root = sqrtm(cov_a)
-        expected.append(math.sqrt(float((a.mean[i] - b.mean[i]).square().sum()) + (cov_a + cov_b - 2 * sqrtm(root @ cov_b @ root)).trace().real))
-    torch.testing.assert_close(wasserstein(a, b), torch.tensor(expected, dtype=torch.float64), rtol=1e-6, atol=0)
+        expected.append(
+            math.sqrt(
+                float((a.mean[i] - b.mean[i]).square().sum())
+                + (cov_a + cov_b - 2 * sqrtm(root @ cov_b @ root)).trace().real
+            )
+        )
+    torch.testing.assert_close(
+        wasserstein(a, b), torch.tensor(expected, dtype=torch.float64), rtol=1e-6, atol=0
+    )
 
 
 def test_gradient_is_finite_where_two_posteriors_coincide() -> None:
@@ -132,9 +154,15 @@ def test_every_network_is_called_once(modalities: tuple[Modality, ...]) -> None:
     calls: list[tuple[str, int]] = []
     for kind in ("encoders", "decoders"):
         for name, network in getattr(model, kind).items():
-            network.register_forward_hook(lambda _module, inputs, _output, key=f"{kind}/{name}": calls.append((key, len(inputs[0]))))
+            network.register_forward_hook(
+                lambda _module, inputs, _output, key=f"{kind}/{name}": calls.append((key, len(inputs[0])))
+            )
     model.loss(random_batch(modalities, 5), 0.5)
-    expected = [(f"{kind}/{m.name}", items) for m in modalities for kind, items in (("encoders", 5), ("decoders", 5 * len(modalities)))]
+    expected = [
+        (f"{kind}/{m.name}", items)
+        for m in modalities
+        for kind, items in (("encoders", 5), ("decoders", 5 * len(modalities)))
+    ]
     assert sorted(calls) == sorted(expected)
 
 
@@ -142,7 +170,13 @@ def test_l1_sums_an_item_and_keeps_leading_dimensions() -> None:
     torch.manual_seed(0)
     x, mean = torch.rand(4, 3, 2, 2), torch.rand(6, 4, 3, 2, 2)
     expected = torch.tensor(
-        [[-sum(abs(p - q) for p, q in zip(x[i].flatten(), mean[s, i].flatten(), strict=True)) for i in range(4)] for s in range(6)]
+        [
+            [
+                -sum(abs(p - q) for p, q in zip(x[i].flatten(), mean[s, i].flatten(), strict=True))
+                for i in range(4)
+            ]
+            for s in range(6)
+        ]
     )
     torch.testing.assert_close(NegativeL1()(x, mean), expected)
 

@@ -20,7 +20,9 @@ class Affine(nn.Module):
         self.a, self.t = a, t
 
     def forward(self, z):
-        return self.a * z + self.t, torch.full(z.shape[:-1], z.shape[-1] * math.log(abs(self.a)), dtype=z.dtype)
+        return self.a * z + self.t, torch.full(
+            z.shape[:-1], z.shape[-1] * math.log(abs(self.a)), dtype=z.dtype
+        )
 
     def inverse(self, u):
         return (u - self.t) / self.a
@@ -54,10 +56,14 @@ def linear_gaussian():
     model = CNFMVAE(modalities, CNFMVAESettings(latent_size=size, likelihood_scale=s2)).double()
     model.flows["a"] = Affine(a, t)
     model.decoders["a"] = Linear(weight, bias, (1, 2, 3))
-    model.encoders["a"] = Linear(s1**2 * weight.T / s2**2, -(s1**2) * (weight.T @ bias / s2**2 + a * t), (size,))
+    model.encoders["a"] = Linear(
+        s1**2 * weight.T / s2**2, -(s1**2) * (weight.T @ bias / s2**2 + a * t), (size,)
+    )
     model.log_s1["a"].data.fill_(math.log(s1))
     model.likelihoods["a"].log_scale = torch.tensor(math.log(s2), dtype=torch.float64)
-    marginal = torch.distributions.MultivariateNormal(bias - weight @ t / a, s2**2 * torch.eye(dims, dtype=torch.float64) + weight @ weight.T / a**2)
+    marginal = torch.distributions.MultivariateNormal(
+        bias - weight @ t / a, s2**2 * torch.eye(dims, dtype=torch.float64) + weight @ weight.T / a**2
+    )
     x = marginal.sample((50,)).unflatten(1, (1, 2, 3))
     return model, x, marginal.log_prob(x.flatten(1))
 
@@ -98,7 +104,9 @@ def test_flow_against_autograd(size, layers):
     u, logdet = flow(z)
     for item in range(len(z)):
         jacobian = torch.autograd.functional.jacobian(lambda one: flow(one[None])[0][0], z[item])
-        assert logdet[item].item() == pytest.approx(torch.linalg.slogdet(jacobian).logabsdet.item(), abs=1e-10)
+        assert logdet[item].item() == pytest.approx(
+            torch.linalg.slogdet(jacobian).logabsdet.item(), abs=1e-10
+        )
     if layers > 1:
         assert (u != z).all(), "some dimension is never moved"
 
@@ -139,7 +147,10 @@ def test_info_nce_of_equal_embeddings_is_chance():
 @pytest.mark.parametrize("contrast_on", ["sample", "mean"])
 def test_total_is_the_sum_over_modalities_and_unordered_pairs(modalities, contrast_on):
     torch.manual_seed(4)
-    model = CNFMVAE(modalities, CNFMVAESettings(latent_size=6, temperature=3.0, contrast_weight=2.5, contrast_on=contrast_on)).double()
+    model = CNFMVAE(
+        modalities,
+        CNFMVAESettings(latent_size=6, temperature=3.0, contrast_weight=2.5, contrast_on=contrast_on),
+    ).double()
     batch = {m.name: torch.rand(5, *m.shape, dtype=torch.float64) for m in modalities}
     torch.manual_seed(5)
     loss = model.loss(batch, 0.0)
@@ -178,7 +189,9 @@ def test_a_trained_scale_ends_at_the_root_mean_square_error():
         return cost
 
     optimizer.step(closure)
-    assert likelihood.log_scale.exp().item() == pytest.approx((x - mean).square().mean().sqrt().item(), rel=1e-4)
+    assert likelihood.log_scale.exp().item() == pytest.approx(
+        (x - mean).square().mean().sqrt().item(), rel=1e-4
+    )
 
 
 def test_several_inputs_give_the_mean_of_their_meta_latents():

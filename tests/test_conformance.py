@@ -33,8 +33,12 @@ class Tiny(SharedLatentModel):
     def __init__(self, modalities, settings):
         super().__init__(modalities, settings)
         size = {m.name: torch.Size(m.shape).numel() for m in modalities}
-        self.heads = torch.nn.ModuleDict({name: torch.nn.Linear(n, settings.latent_size) for name, n in size.items()})
-        self.outs = torch.nn.ModuleDict({name: torch.nn.Linear(settings.latent_size, n) for name, n in size.items()})
+        self.heads = torch.nn.ModuleDict(
+            {name: torch.nn.Linear(n, settings.latent_size) for name, n in size.items()}
+        )
+        self.outs = torch.nn.ModuleDict(
+            {name: torch.nn.Linear(settings.latent_size, n) for name, n in size.items()}
+        )
 
     def infer(self, inputs, sample=False, generator=None):
         latent = torch.stack([self.heads[name](x.flatten(1)) for name, x in inputs.items()]).mean(0)
@@ -181,7 +185,9 @@ class NeedsAll(Tiny):
 class OnlyTwo(Tiny):
     def infer(self, inputs, sample=False, generator=None):
         order = {"a": 0, "b": 1}
-        return super().infer({name: inputs[name] for name in sorted(inputs, key=lambda name: order[name])}, sample, generator)
+        return super().infer(
+            {name: inputs[name] for name in sorted(inputs, key=lambda name: order[name])}, sample, generator
+        )
 
 
 class BuiltForTwo(Tiny):
@@ -246,26 +252,62 @@ class UnregisteredWithoutPrior(Unregistered):
 @pytest.mark.parametrize(
     ("model", "check", "words"),
     [
-        (Silent, "generate", r"^generate\(5, generator\) raised NotDefinedError without a message: say in a sentence what"),
-        (Missing, "construction", r"^Building it for 2 modalities \(a of shape \(1, 12, 12\), b of shape \(3, 8, 8\)\) raised TypeError: .*prior"),
+        (
+            Silent,
+            "generate",
+            r"^generate\(5, generator\) raised NotDefinedError without a message: say in a sentence what",
+        ),
+        (
+            Missing,
+            "construction",
+            r"^Building it for 2 modalities \(a of shape \(1, 12, 12\), b of shape \(3, 8, 8\)\) raised TypeError: .*prior",
+        ),
         (Bare, "construction", "^Bare is not a MultimodalModel: subclass models.base.MultimodalModel"),
-        (WrongShape, "generate", r"^generate\(5, generator\) returned b of shape \(5, 1, 8, 8\): expected \(5, 3, 8, 8\)"),
-        (WrongShape, "translate", r"^translate from a alone to a and b returned b of shape \(7, 1, 8, 8\): expected \(7, 3, 8, 8\)"),
+        (
+            WrongShape,
+            "generate",
+            r"^generate\(5, generator\) returned b of shape \(5, 1, 8, 8\): expected \(5, 3, 8, 8\)",
+        ),
+        (
+            WrongShape,
+            "translate",
+            r"^translate from a alone to a and b returned b of shape \(7, 1, 8, 8\): expected \(7, 3, 8, 8\)",
+        ),
         (FlatEmbedding, "embed", r"^embed of a alone has shape \(7,\): expected \(7, L\)"),
         (OutOfRange, "generate", r"expected decoder means in \[0, 1\]"),
         (AsList, "generate", "returned list: expected a dict from modality name to tensor"),
         (AllTargets, "translate", "^translate from a alone to b returned a and b: expected exactly b"),
         (UnusedParameter, "gradients", r"^No gradient reaches spare\.bias, spare\.weight: use"),
-        (Untrained, "gradients", r"^No stage trains outs\.a\.bias, outs\.a\.weight, outs\.b\.bias, outs\.b\.weight: name it among"),
+        (
+            Untrained,
+            "gradients",
+            r"^No stage trains outs\.a\.bias, outs\.a\.weight, outs\.b\.bias, outs\.b\.weight: name it among",
+        ),
         (Iterated, "loss", r"^The parameters of stage train are not a tuple .* write tuple\("),
         (Shares, "loss", r"^The shares of the stages add up to 1\.4: expected 1"),
-        (WithoutGradient, "gradients", r"^The loss of stage train has no gradient: no detach\(\), item\(\) or no_grad\(\)"),
-        (Number, "loss", "^The loss of stage train on 1 item at progress 0.0: total is of type float: expected a torch.Tensor"),
+        (
+            WithoutGradient,
+            "gradients",
+            r"^The loss of stage train has no gradient: no detach\(\), item\(\) or no_grad\(\)",
+        ),
+        (
+            Number,
+            "loss",
+            "^The loss of stage train on 1 item at progress 0.0: total is of type float: expected a torch.Tensor",
+        ),
         (PerItem, "loss", r"total has shape \(1,\): expected a scalar, the mean over the batch"),
         (GlobalNoise, "generate", "global generator"),
         (SameDraws, "generate", "same images for different generator seeds"),
-        (Counting, "generate", "^generate is not deterministic: two calls with generators of one seed differ"),
-        (Counting, "translate", "^translate from a alone with sample=False is not deterministic: two calls on the same inputs differ"),
+        (
+            Counting,
+            "generate",
+            "^generate is not deterministic: two calls with generators of one seed differ",
+        ),
+        (
+            Counting,
+            "translate",
+            "^translate from a alone with sample=False is not deterministic: two calls on the same inputs differ",
+        ),
         (NoisyMean, "translate", "^translate from a alone with sample=False is not deterministic"),
         (NoisyMean, "embed", "^embed of a alone is not deterministic"),
         (BatchNormalised, "translate", "depends on the other items"),
@@ -274,7 +316,11 @@ class UnregisteredWithoutPrior(Unregistered):
             "embed",
             "^embed of a alone raised KeyError: 'b' .* The inputs hold only what is observed, here a alone: any non-empty subset of a and b",
         ),
-        (ItemsFirst, "log_weights", r"^log_weights\(batch, 3, generator\) has shape \(7, 3\): expected \(3, 7\), a row per draw"),
+        (
+            ItemsFirst,
+            "log_weights",
+            r"^log_weights\(batch, 3, generator\) has shape \(7, 3\): expected \(3, 7\), a row per draw",
+        ),
         (GlobalWeights, "log_weights", "is not repeatable under the same generator seed"),
         (InfiniteWeights, "log_weights", "has NaN or infinite values"),
         (SilentWeights, "log_weights", "raised NotDefinedError without a message"),
@@ -332,17 +378,32 @@ class Undefined(Partial):
 def test_a_model_of_incomplete_batches_passes_and_others_are_not_asked():
     found = dict(check_model(replace(entry_of(Partial), incomplete=True)))
     assert {what for what, problem in found.items() if problem} == set()
-    assert {what for what in found if what.startswith("incomplete")} == {"incomplete, 2 modalities", "incomplete, 3 modalities"}
+    assert {what for what in found if what.startswith("incomplete")} == {
+        "incomplete, 2 modalities",
+        "incomplete, 3 modalities",
+    }
     assert not any(what.startswith("incomplete") for what, _ in check_model(entry_of(Partial)))
 
 
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (Tiny, "^The loss of stage train on 7 items of a alone at progress 0.0 raised KeyError: 'b' .* a batch may lack modalities"),
-        (ExtraTerm, "^The loss of stage train on a batch of a alone has terms that a complete batch has not: alone"),
-        (TrainsAbsent, "^The loss of stage train on a batch of a alone trains parameters of b, which it does not hold"),
-        (IgnoresOne, "^The loss of stage train on a batch of a alone trains no parameter of a: let it go over all modalities"),
+        (
+            Tiny,
+            "^The loss of stage train on 7 items of a alone at progress 0.0 raised KeyError: 'b' .* a batch may lack modalities",
+        ),
+        (
+            ExtraTerm,
+            "^The loss of stage train on a batch of a alone has terms that a complete batch has not: alone",
+        ),
+        (
+            TrainsAbsent,
+            "^The loss of stage train on a batch of a alone trains parameters of b, which it does not hold",
+        ),
+        (
+            IgnoresOne,
+            "^The loss of stage train on a batch of a alone trains no parameter of a: let it go over all modalities",
+        ),
         (Undefined, "total is (inf|nan)"),
     ],
 )
@@ -372,8 +433,13 @@ def test_an_exception_inside_torch_is_reported_where_the_author_called_it():
             return self.outs[name](latent[:, :2])
 
     _, first = inspect.getsourcelines(BadLinear)
-    place = rf"\(test_conformance.py, line {first + 2}, in decode: return self.outs\[name\]\(latent\[:, :2\]\)\)"
-    with pytest.raises(ConformanceError, match=rf"(?s)^generate\(5, generator\) raised RuntimeError: mat1 and mat2 .*{place}\.$"):
+    place = (
+        rf"\(test_conformance.py, line {first + 2}, in decode: return self.outs\[name\]\(latent\[:, :2\]\)\)"
+    )
+    with pytest.raises(
+        ConformanceError,
+        match=rf"(?s)^generate\(5, generator\) raised RuntimeError: mat1 and mat2 .*{place}\.$",
+    ):
         CHECKS["generate"](entry_of(BadLinear), TWO)
 
 
@@ -385,5 +451,8 @@ def test_a_model_that_fails_on_three_is_told_that_it_is_their_number(model, fail
         "With two modalities all is well: treat any number of them alike, in loops over self.modalities."
     )
     if failing == "construction":
-        assert "raised ValueError: too many values to unpack (expected 2)" in problems["construction, 3 modalities"]
+        assert (
+            "raised ValueError: too many values to unpack (expected 2)"
+            in problems["construction, 3 modalities"]
+        )
         assert "loss, 3 modalities" not in problems

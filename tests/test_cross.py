@@ -22,7 +22,9 @@ SUBSETS = [subset for size in (1, 2) for subset in combinations("abc", size)]
 def condition(setup, sources, i):
     """The i-th condition from `sources` as a batch of one, and its label."""
     test, rows = setup["test"], setup["tuples"][sources[0]][i]
-    return {name: as_float(test[name][0][rows["abc".index(name)]])[None] for name in sources}, int(test[sources[0]][1][i])
+    return {name: as_float(test[name][0][rows["abc".index(name)]])[None] for name in sources}, int(
+        test[sources[0]][1][i]
+    )
 
 
 def test_cross_coherence_from_every_subset_is_the_loop():
@@ -39,7 +41,10 @@ def test_cross_coherence_from_every_subset_is_the_loop():
                     inputs, label = condition(setup, sources, i)
                     with torch.no_grad():
                         latent = model.infer(inputs) + (noise[i] if mode == "sample" else 0)
-                        hits += int(read(as_read(model.modalities[target], model.decode(target, latent)))) == label
+                        hits += (
+                            int(read(as_read(model.modalities[target], model.decode(target, latent))))
+                            == label
+                        )
                 name = f"cross_coherence/{'+'.join(sources)}->{target}/{mode}"
                 assert found[name] == pytest.approx(hits / 205), name
                 names.add(name)
@@ -61,7 +66,10 @@ def test_the_label_is_that_of_the_first_source_and_each_item_is_a_condition_once
             return super().translate(inputs, targets, sample, generator)
 
     setup = make_setup(THREE, spaces=())
-    assert evaluate(Listener(THREE), **setup, metrics=["coherence"]).metrics["cross_coherence/size-2/mean"] == 1.0
+    assert (
+        evaluate(Listener(THREE), **setup, metrics=["coherence"]).metrics["cross_coherence/size-2/mean"]
+        == 1.0
+    )
     assert [list(batch) for batch in seen] == [["a", "b"], ["a", "c"], ["b", "c"]]
     for batch in seen:
         first, second = batch.values()
@@ -73,7 +81,11 @@ def test_a_mean_without_one_of_its_values_says_why():
     setup = make_setup(THREE, spaces=())
     shared = References({name: Reader().eval() for name in "ab"}, {})
     found = evaluate(Oracle(THREE), **setup | {"references": shared}, metrics=["coherence"])
-    for name in ("cross_coherence/a+b->c/mean", "cross_coherence/size-1/sample", "cross_coherence/size-2/mean"):
+    for name in (
+        "cross_coherence/a+b->c/mean",
+        "cross_coherence/size-1/sample",
+        "cross_coherence/size-2/mean",
+    ):
         assert found.metrics[name] is None
         assert found.reasons[name] == "There is no judge for c."
     assert found.metrics["cross_coherence/b+c->a/mean"] == 1.0
@@ -112,7 +124,10 @@ def test_one_pass_finds_what_every_primitive_called_anew_does(entry, modalities)
     model = entry.model(modalities, entry.settings())
     n, generator = 620, torch.Generator().manual_seed(0)  # two batches, one of them not whole
     labels = torch.arange(n) % 10
-    data = {m.name: (torch.randint(256, (n, *m.shape), generator=generator).to(torch.uint8), labels) for m in modalities}
+    data = {
+        m.name: (torch.randint(256, (n, *m.shape), generator=generator).to(torch.uint8), labels)
+        for m in modalities
+    }
     setup = {
         "train": data,
         "test": data,
@@ -138,32 +153,54 @@ def test_every_test_image_is_encoded_once_for_mean_and_probe_together():
 
     evaluate(Counting(), **make_setup(spaces=()), metrics=["coherence", "probe"])
     once, figures, probe = 205, 40, 100
-    assert encoded == {("a", True): once, ("b", True): once, ("a", False): once + figures + probe, ("b", False): once + figures + probe}
+    assert encoded == {
+        ("a", True): once,
+        ("b", True): once,
+        ("a", False): once + figures + probe,
+        ("b", False): once + figures + probe,
+    }
 
 
 def test_a_translate_or_an_embed_of_its_own_is_used():
     class Zeros(TinyVAE):
         def translate(self, inputs, targets, sample=False, generator=None):
             items = len(next(iter(inputs.values())))
-            return {name: templates(torch.zeros(items, dtype=torch.int64), self.modalities[name].shape) for name in targets}
+            return {
+                name: templates(torch.zeros(items, dtype=torch.int64), self.modalities[name].shape)
+                for name in targets
+            }
 
     class Pixels(TinyVAE):
         def embed(self, inputs):
             return torch.cat([x.flatten(1) for x in inputs.values()], 1)
 
     setup = make_setup(TWO, spaces=())
-    usual, zeros, pixels = (evaluate(model, **setup, metrics=["coherence", "probe"]).metrics for model in (TinyVAE(), Zeros(), Pixels()))
+    usual, zeros, pixels = (
+        evaluate(model, **setup, metrics=["coherence", "probe"]).metrics
+        for model in (TinyVAE(), Zeros(), Pixels())
+    )
     zero_share = (setup["test"]["a"][1] == 0).double().mean().item()
-    assert zeros["cross_coherence/a->b/mean"] == zeros["cross_coherence/a->b/sample"] == pytest.approx(zero_share)
-    assert {name: value for name, value in pixels.items() if "probe" not in name} == {name: v for name, v in usual.items() if "probe" not in name}
+    assert (
+        zeros["cross_coherence/a->b/mean"]
+        == zeros["cross_coherence/a->b/sample"]
+        == pytest.approx(zero_share)
+    )
+    assert {name: value for name, value in pixels.items() if "probe" not in name} == {
+        name: v for name, v in usual.items() if "probe" not in name
+    }
     assert pixels["probe/a"] == pixels["probe/b"] == 1.0
     assert usual["probe/a"] < 1.0
 
 
 def test_every_item_has_a_tuple_of_its_class_whatever_the_pairs():
-    labels = {name: torch.randperm(n, generator=torch.Generator().manual_seed(n)) % 10 for name, n in (("a", 40), ("b", 55), ("c", 30))}
+    labels = {
+        name: torch.randperm(n, generator=torch.Generator().manual_seed(n)) % 10
+        for name, n in (("a", 40), ("b", 55), ("c", 30))
+    }
     one_to_one = torch.arange(30).expand(3, -1).T
-    split = Split({name: torch.zeros(len(of), 1, dtype=torch.uint8) for name, of in labels.items()}, labels, one_to_one)
+    split = Split(
+        {name: torch.zeros(len(of), 1, dtype=torch.uint8) for name, of in labels.items()}, labels, one_to_one
+    )
     tuples = anchor_tuples(split, seed=0)
     for column, (name, of) in enumerate(labels.items()):
         assert torch.equal(tuples[name][:, column], torch.arange(len(of)))

@@ -21,7 +21,9 @@ def split() -> Split:
         "b": torch.arange(100, 112, dtype=torch.uint8).view(12, 1).expand(12, 3).contiguous(),
     }
     labels = {"a": torch.zeros(10, dtype=torch.int64), "b": torch.zeros(12, dtype=torch.int64)}
-    pairs = torch.cartesian_prod(torch.arange(10), torch.arange(12))[torch.randperm(120, generator=torch.Generator().manual_seed(0))[:PAIRS]]
+    pairs = torch.cartesian_prod(torch.arange(10), torch.arange(12))[
+        torch.randperm(120, generator=torch.Generator().manual_seed(0))[:PAIRS]
+    ]
     return Split(items, labels, pairs)
 
 
@@ -32,7 +34,10 @@ def pairs_of(batch: dict[str, torch.Tensor]) -> list[tuple[int, int]]:
 
 def test_shapes_and_range(split: Split) -> None:
     batch = Batches(split, MODALITIES, SIZE, 0, "cpu").batch(0)
-    assert {name: (tuple(x.shape), x.dtype) for name, x in batch.items()} == {"a": ((4, 1, 2, 2), torch.float32), "b": ((4, 3), torch.float32)}
+    assert {name: (tuple(x.shape), x.dtype) for name, x in batch.items()} == {
+        "a": ((4, 1, 2, 2), torch.float32),
+        "b": ((4, 3), torch.float32),
+    }
     assert torch.equal(as_float(torch.tensor([0, 51, 255], dtype=torch.uint8)), torch.tensor([0.0, 0.2, 1.0]))
 
 
@@ -41,7 +46,11 @@ def test_an_epoch_covers_each_pair_at_most_once(split: Split) -> None:
     assert batches.steps_per_epoch == PAIRS // SIZE
     known = set(map(tuple, split.pairs.tolist()))
     for epoch in range(3):
-        seen = [pair for i in range(batches.steps_per_epoch) for pair in pairs_of(batches.batch(epoch * batches.steps_per_epoch + i))]
+        seen = [
+            pair
+            for i in range(batches.steps_per_epoch)
+            for pair in pairs_of(batches.batch(epoch * batches.steps_per_epoch + i))
+        ]
         assert len(seen) == len(set(seen)) == PAIRS - PAIRS % SIZE
         assert set(seen) <= known
 
@@ -53,13 +62,18 @@ def test_a_batch_depends_on_seed_and_step_alone(split: Split) -> None:
     torch.manual_seed(123)
     backward = Batches(split, MODALITIES, SIZE, 7, "cpu")
     assert [pairs_of(backward.batch(step)) for step in reversed(steps)] == expected[::-1]
-    assert pairs_of(Batches(split, MODALITIES, SIZE, 7, "cpu").batch(9)) == expected[9], "a resumed run sees another batch"
+    assert pairs_of(Batches(split, MODALITIES, SIZE, 7, "cpu").batch(9)) == expected[9], (
+        "a resumed run sees another batch"
+    )
 
 
 def test_seeds_and_epochs_differ(split: Split) -> None:
     def epoch(seed: int, number: int) -> list[list[tuple[int, int]]]:
         batches = Batches(split, MODALITIES, SIZE, seed, "cpu")
-        return [pairs_of(batches.batch(number * batches.steps_per_epoch + i)) for i in range(batches.steps_per_epoch)]
+        return [
+            pairs_of(batches.batch(number * batches.steps_per_epoch + i))
+            for i in range(batches.steps_per_epoch)
+        ]
 
     orders = [epoch(seed, number) for seed in range(3) for number in range(3)]
     assert all(first != second for i, first in enumerate(orders) for second in orders[:i])
@@ -67,7 +81,10 @@ def test_seeds_and_epochs_differ(split: Split) -> None:
 
 def test_modalities_are_found_by_name(split: Split) -> None:
     whole = Batches(split, MODALITIES, SIZE, 0, "cpu").batch(5)
-    reversed_, alone = Batches(split, MODALITIES[::-1], SIZE, 0, "cpu").batch(5), Batches(split, MODALITIES[1:], SIZE, 0, "cpu").batch(5)
+    reversed_, alone = (
+        Batches(split, MODALITIES[::-1], SIZE, 0, "cpu").batch(5),
+        Batches(split, MODALITIES[1:], SIZE, 0, "cpu").batch(5),
+    )
     assert pairs_of(reversed_) == pairs_of(whole)
     assert list(alone) == ["b"]
     assert torch.equal(alone["b"], whole["b"])

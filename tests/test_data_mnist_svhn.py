@@ -34,7 +34,10 @@ Arrays = dict[str, np.ndarray]
 def make_arrays(name: str, part: str) -> Arrays:
     n = SIZES[part]
     random = np.random.default_rng([len(name), n])
-    return {"images": random.integers(0, 256, (n, *SHAPES[name]), dtype=np.uint8), "labels": random.permutation(n).astype(np.uint8) % 10}
+    return {
+        "images": random.integers(0, 256, (n, *SHAPES[name]), dtype=np.uint8),
+        "labels": random.permutation(n).astype(np.uint8) % 10,
+    }
 
 
 @pytest.fixture
@@ -58,7 +61,11 @@ def test_arrays(folder: Path) -> None:
     data = load_data("mnist-svhn", folder, DataSettings(pairs_per_image=3))
     assert [m.name for m in data.modalities] == list(data.train.items) == ["mnist", "svhn"]
     assert data.modalities[0].weight == pytest.approx(3072 / 784)
-    for split, n in ((data.train, 30), (data.validation, 10), (data.test, 20)):  # one of each class is held out
+    for split, n in (
+        (data.train, 30),
+        (data.validation, 10),
+        (data.test, 20),
+    ):  # one of each class is held out
         assert {name: (x.dtype, *x.shape) for name, x in split.items.items()} == {
             "mnist": (torch.uint8, n, 1, 28, 28),
             "svhn": (torch.uint8, n, 3, 32, 32),
@@ -76,7 +83,9 @@ def test_the_hold_out_is_a_partition_of_the_train_part(folder: Path) -> None:
     data = load_data("mnist-svhn", folder)
     for name in SHAPES:
         raw = make_arrays(name, "train")
-        whole = sorted((image.tobytes(), int(label)) for image, label in zip(raw["images"], raw["labels"], strict=True))
+        whole = sorted(
+            (image.tobytes(), int(label)) for image, label in zip(raw["images"], raw["labels"], strict=True)
+        )
         assert whole == sorted(contents(data, "train", name) + contents(data, "validation", name))
         assert len({image for image, _ in whole}) == len(whole)
 
@@ -84,7 +93,10 @@ def test_the_hold_out_is_a_partition_of_the_train_part(folder: Path) -> None:
 def contents(data: MultimodalData, split: str, name: str) -> list[tuple[bytes, int]]:
     """Images as bytes, channels last, with their labels."""
     of = getattr(data, split)
-    return [(x.permute(1, 2, 0).numpy().tobytes(), int(y)) for x, y in zip(of.items[name], of.labels[name], strict=True)]
+    return [
+        (x.permute(1, 2, 0).numpy().tobytes(), int(y))
+        for x, y in zip(of.items[name], of.labels[name], strict=True)
+    ]
 
 
 def test_provenance(folder: Path) -> None:
@@ -92,13 +104,19 @@ def test_provenance(folder: Path) -> None:
     assert first["modalities"]["svhn"]["train"]["images"] == 30
     assert first["pairs"] == {"train": 600, "validation": 200, "test": 400}
     assert first["settings"] == {"pairs_per_image": 10, "pairing_seed": 0}
-    assert any(note.startswith("SVHN: 60 of 99,289 official crops (40 of 73,257 train, 20 of 26,032 test)") for note in first["notes"])
+    assert any(
+        note.startswith("SVHN: 60 of 99,289 official crops (40 of 73,257 train, 20 of 26,032 test)")
+        for note in first["notes"]
+    )
 
     changed = make_arrays("svhn", "test")
     changed["images"][3, 2, 1, 0] ^= 1
     np.savez(folder / "svhn_test.npz", **changed)
     second = load_data("mnist-svhn", folder).provenance
-    hashes = [{(m, part): of[part]["sha256"] for m, of in p["modalities"].items() for part in of} for p in (first, second)]
+    hashes = [
+        {(m, part): of[part]["sha256"] for m, of in p["modalities"].items() for part in of}
+        for p in (first, second)
+    ]
     assert [key for key in hashes[0] if hashes[0][key] != hashes[1][key]] == [("svhn", "test")]
 
 
@@ -112,7 +130,9 @@ def test_with_text(folder: Path) -> None:
     assert three.provenance["notes"][:-1] == two.provenance["notes"]
     assert three.provenance["notes"][-1].startswith("Text: ")
     for split in (three.train, three.validation, three.test):
-        classes = torch.stack([labels[column] for labels, column in zip(split.labels.values(), split.pairs.t(), strict=True)])
+        classes = torch.stack(
+            [labels[column] for labels, column in zip(split.labels.values(), split.pairs.t(), strict=True)]
+        )
         assert (classes == classes[0]).all()
     entry = DATASETS.get("mnist-svhn-text")
     assert (entry.default_preset, entry.needs_data_dir) == ("paper", True)
@@ -122,14 +142,31 @@ def test_with_text(folder: Path) -> None:
     ("parts", "counts", "expected"),
     [
         (None, (73_257, 26_032), None),
-        (([0] * 5, [1] * 3), (5, 3), "SVHN: 8 of 99,289 official crops (5 of 73,257 train, 3 of 26,032 test): not comparable"),
-        (([0, 0, 1, 1, 1], [1, 0, 1]), (5, 3), "SVHN: 8 of 99,289 official crops (3 train, 5 test), re-split by photo into 5 / 3: not comparable"),
-        (([0] * 5, [1, 1, 0]), (5, 3), "SVHN: 8 of 99,289 official crops (6 train, 2 test), re-split by photo into 5 / 3: not comparable"),
+        (
+            ([0] * 5, [1] * 3),
+            (5, 3),
+            "SVHN: 8 of 99,289 official crops (5 of 73,257 train, 3 of 26,032 test): not comparable",
+        ),
+        (
+            ([0, 0, 1, 1, 1], [1, 0, 1]),
+            (5, 3),
+            "SVHN: 8 of 99,289 official crops (3 train, 5 test), re-split by photo into 5 / 3: not comparable",
+        ),
+        (
+            ([0] * 5, [1, 1, 0]),
+            (5, 3),
+            "SVHN: 8 of 99,289 official crops (6 train, 2 test), re-split by photo into 5 / 3: not comparable",
+        ),
     ],
 )
-def test_coverage_note(parts: tuple[list[int], list[int]] | None, counts: tuple[int, int], expected: str | None) -> None:
+def test_coverage_note(
+    parts: tuple[list[int], list[int]] | None, counts: tuple[int, int], expected: str | None
+) -> None:
     train, test = (
-        LabelledArrays(np.empty((n, 0)), np.empty(n), None if parts is None else np.array(parts[i], dtype=np.uint8)) for i, n in enumerate(counts)
+        LabelledArrays(
+            np.empty((n, 0)), np.empty(n), None if parts is None else np.array(parts[i], dtype=np.uint8)
+        )
+        for i, n in enumerate(counts)
     )
     note = coverage_note("svhn", train, test)
     assert note is None if expected is None else note is not None and note.startswith(expected)
@@ -168,7 +205,9 @@ def declare_size(n: int) -> Callable[[Path], None]:
         with zipfile.ZipFile(path, "w") as archive:
             for name, shape in (("images", (n, 32, 32, 3)), ("labels", (n,))):
                 with archive.open(f"{name}.npy", "w") as file:
-                    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+                    np.lib.format.write_array_header_1_0(
+                        file, {"descr": "|u1", "fortran_order": False, "shape": shape}
+                    )
 
     return damage
 
@@ -177,27 +216,75 @@ EXPECTED = r"expected `images` \(N, 32, 32, 3\) uint8 and `labels` \(N,\) whole 
 BAD_FILES = {
     "truncated": (truncate, "cannot be read as an .npz archive"),
     "bytes changed": (corrupt_middle, "cannot be read as an .npz archive"),
-    "not a zip": (lambda path: path.write_bytes(b"\x93NUMPY and so on"), r"cannot be read as an .npz archive \(File is not a zip file\)"),
-    "empty file": (lambda path: path.write_bytes(b""), r"cannot be read as an .npz archive \(File is not a zip file\)"),
-    "zip of no arrays": (lambda path: zipfile.ZipFile(path, "w").writestr("readme", "hello"), "cannot be read as an .npz archive"),
+    "not a zip": (
+        lambda path: path.write_bytes(b"\x93NUMPY and so on"),
+        r"cannot be read as an .npz archive \(File is not a zip file\)",
+    ),
+    "empty file": (
+        lambda path: path.write_bytes(b""),
+        r"cannot be read as an .npz archive \(File is not a zip file\)",
+    ),
+    "zip of no arrays": (
+        lambda path: zipfile.ZipFile(path, "w").writestr("readme", "hello"),
+        "cannot be read as an .npz archive",
+    ),
     "no images": (rewrite(lambda a: a.pop("images")), f"has no `images`: {EXPECTED}; it holds labels"),
     "no labels": (rewrite(lambda a: a.pop("labels")), f"has no `labels`: {EXPECTED}; it holds images"),
-    "channels first": (set_array("images", lambda x: x.transpose(0, 3, 1, 2)), rf"`images` in .* is \(40, 3, 32, 32\) uint8: {EXPECTED}"),
-    "no channels": (set_array("images", lambda x: x[..., 0]), rf"`images` in .* is \(40, 32, 32\) uint8: {EXPECTED}"),
-    "floats": (set_array("images", lambda x: x / 255), rf"`images` in .* is \(40, 32, 32, 3\) float64: {EXPECTED}"),
-    "objects": (set_array("images", lambda x: np.array([None] * 40)), rf"`images` in .* is \(40\) object: {EXPECTED}"),
-    "no items": (rewrite(lambda a: a.update(images=a["images"][:0], labels=a["labels"][:0])), rf"is \(0, 32, 32, 3\) uint8: {EXPECTED}"),
-    "labels of wrong type": (set_array("labels", lambda x: x.astype(float)), rf"`labels` in .* is \(40\) float64: {EXPECTED}"),
-    "labels in a column": (set_array("labels", lambda x: x[:, None]), rf"`labels` in .* is \(40, 1\) uint8: {EXPECTED}"),
+    "channels first": (
+        set_array("images", lambda x: x.transpose(0, 3, 1, 2)),
+        rf"`images` in .* is \(40, 3, 32, 32\) uint8: {EXPECTED}",
+    ),
+    "no channels": (
+        set_array("images", lambda x: x[..., 0]),
+        rf"`images` in .* is \(40, 32, 32\) uint8: {EXPECTED}",
+    ),
+    "floats": (
+        set_array("images", lambda x: x / 255),
+        rf"`images` in .* is \(40, 32, 32, 3\) float64: {EXPECTED}",
+    ),
+    "objects": (
+        set_array("images", lambda x: np.array([None] * 40)),
+        rf"`images` in .* is \(40\) object: {EXPECTED}",
+    ),
+    "no items": (
+        rewrite(lambda a: a.update(images=a["images"][:0], labels=a["labels"][:0])),
+        rf"is \(0, 32, 32, 3\) uint8: {EXPECTED}",
+    ),
+    "labels of wrong type": (
+        set_array("labels", lambda x: x.astype(float)),
+        rf"`labels` in .* is \(40\) float64: {EXPECTED}",
+    ),
+    "labels in a column": (
+        set_array("labels", lambda x: x[:, None]),
+        rf"`labels` in .* is \(40, 1\) uint8: {EXPECTED}",
+    ),
     "unequal lengths": (set_array("labels", lambda x: x[:-1]), "holds 40 images but 39 of `labels`"),
-    "label 10": (set_array("labels", lambda x: np.where(x == 0, 10, x)), "go from 1 to 10: expected digits from 0 to 9"),
-    "label -1": (set_array("labels", lambda x: x.astype(int) - 1), "go from -1 to 8: expected digits from 0 to 9"),
-    "one image of a class": (set_array("labels", lambda x: np.array([3, *[0, 1, 2, 4, 5, 6, 7, 8, 9] * 4, 0, 1, 2])), "than 2 images of class 3: "),
-    "parts of unequal length": (rewrite(lambda a: a.update(official_part=a["labels"][1:] % 2)), "holds 40 images but 39 of `official_part`"),
-    "parts neither train nor test": (rewrite(lambda a: a.update(official_part=a["labels"] % 3)), "holds other values than 0 and 1"),
+    "label 10": (
+        set_array("labels", lambda x: np.where(x == 0, 10, x)),
+        "go from 1 to 10: expected digits from 0 to 9",
+    ),
+    "label -1": (
+        set_array("labels", lambda x: x.astype(int) - 1),
+        "go from -1 to 8: expected digits from 0 to 9",
+    ),
+    "one image of a class": (
+        set_array("labels", lambda x: np.array([3, *[0, 1, 2, 4, 5, 6, 7, 8, 9] * 4, 0, 1, 2])),
+        "than 2 images of class 3: ",
+    ),
+    "parts of unequal length": (
+        rewrite(lambda a: a.update(official_part=a["labels"][1:] % 2)),
+        "holds 40 images but 39 of `official_part`",
+    ),
+    "parts neither train nor test": (
+        rewrite(lambda a: a.update(official_part=a["labels"] % 3)),
+        "holds other values than 0 and 1",
+    ),
     "absurd size": (declare_size(10**9), "declares 1,000,000,000 images, more than 4 GiB"),
     "data missing": (declare_size(10**4), "cannot be read as an .npz archive"),
-    "a folder": (lambda path: (path.unlink(), path.mkdir()), r"cannot be read as an .npz archive \(Is a directory\)"),
+    "a folder": (
+        lambda path: (path.unlink(), path.mkdir()),
+        r"cannot be read as an .npz archive \(Is a directory\)",
+    ),
 }
 
 
@@ -240,7 +327,8 @@ def test_bad_folders(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.usefixtures("no_network")
 def test_an_empty_folder_without_network(name: str, tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"mnist_train.npz and mnist_test.npz nor torchvision's MNIST/raw/.*download failed \(.*\): put the one"
+        InputError,
+        match=r"mnist_train.npz and mnist_test.npz nor torchvision's MNIST/raw/.*download failed \(.*\): put the one",
     ) as caught:
         load_data(name, tmp_path)
     assert "\n" not in str(caught.value)
@@ -260,7 +348,9 @@ def write_mnist(raw: Path) -> None:
     for part, prefix in (("train", "train"), ("test", "t10k")):
         arrays = make_arrays("mnist", part)
         for kind, array in (("images-idx3", arrays["images"]), ("labels-idx1", arrays["labels"])):
-            (raw / f"{prefix}-{kind}-ubyte").write_bytes(struct.pack(f">{array.ndim + 1}i", 0x800 + array.ndim, *array.shape) + array.tobytes())
+            (raw / f"{prefix}-{kind}-ubyte").write_bytes(
+                struct.pack(f">{array.ndim + 1}i", 0x800 + array.ndim, *array.shape) + array.tobytes()
+            )
 
 
 def write_svhn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +371,9 @@ def hashes(data: MultimodalData) -> dict[str, object]:
 
 
 @pytest.mark.usefixtures("no_network")
-def test_torchvision_files(folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchvision_files(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     official = tmp_path_factory.mktemp("official")
     write_mnist(official / "MNIST" / "raw")
     write_svhn(official, monkeypatch)
@@ -296,7 +388,10 @@ def test_damaged_torchvision_files(folder: Path, monkeypatch: pytest.MonkeyPatch
         path.unlink()
     mat = folder / "test_32x32.mat"
     mat.write_bytes(mat.read_bytes()[:-10])
-    with pytest.raises(InputError, match=r"torchvision cannot read its files in .*test_32x32.mat; .*corrupted.*delete them to have them downloaded"):
+    with pytest.raises(
+        InputError,
+        match=r"torchvision cannot read its files in .*test_32x32.mat; .*corrupted.*delete them to have them downloaded",
+    ):
         load_data("mnist-svhn", folder)
     images = folder / "MNIST" / "raw" / "train-images-idx3-ubyte"
     images.write_bytes(images.read_bytes()[:-10])
@@ -325,7 +420,12 @@ class QuietHandler(SimpleHTTPRequestHandler):
         pass
 
 
-def test_download(folder: Path, serve: Callable[[Path], str], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download(
+    folder: Path,
+    serve: Callable[[Path], str],
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A server that offers torchvision's archives: whole files end up in the folder and are read."""
     from torchvision.datasets import MNIST, SVHN
 
@@ -341,7 +441,11 @@ def test_download(folder: Path, serve: Callable[[Path], str], tmp_path_factory: 
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(MNIST, "mirrors", [url])
     monkeypatch.setattr(MNIST, "resources", resources)
-    monkeypatch.setattr(SVHN, "split_list", {part: [url + name, name, md5] for part, (_, name, md5) in SVHN.split_list.items()})
+    monkeypatch.setattr(
+        SVHN,
+        "split_list",
+        {part: [url + name, name, md5] for part, (_, name, md5) in SVHN.split_list.items()},
+    )
 
     assert hashes(load_data("mnist-svhn", target)) == hashes(load_data("mnist-svhn", folder))
     assert sorted(path.name for path in target.iterdir()) == ["MNIST", "test_32x32.mat", "train_32x32.mat"]
@@ -350,14 +454,24 @@ def test_download(folder: Path, serve: Callable[[Path], str], tmp_path_factory: 
 def test_registry() -> None:
     entry = DATASETS.get("mnist-svhn")
     assert (entry.default_preset, entry.needs_data_dir) == ("paper", True)
-    with pytest.raises(InputError, match=re.escape("Unknown data set 'mnist-svnh': did you mean 'mnist-svhn'?")):
+    with pytest.raises(
+        InputError, match=re.escape("Unknown data set 'mnist-svnh': did you mean 'mnist-svhn'?")
+    ):
         load_data("mnist-svnh")
 
 
-@pytest.mark.skipif(REAL is None or not Path(REAL, "svhn_train.npz").exists(), reason="MMBENCH_DATA does not name a folder with the real arrays")
+@pytest.mark.skipif(
+    REAL is None or not Path(REAL, "svhn_train.npz").exists(),
+    reason="MMBENCH_DATA does not name a folder with the real arrays",
+)
 def test_real_images() -> None:
     data = load_data("mnist-svhn", REAL)
-    counts = {name: [data.provenance["modalities"][name][split]["images"] for split in ("train", "validation", "test")] for name in SHAPES}
+    counts = {
+        name: [
+            data.provenance["modalities"][name][split]["images"] for split in ("train", "validation", "test")
+        ]
+        for name in SHAPES
+    }
     assert counts["mnist"] == [57_000, 3_000, 10_000]
     train, validation, test = counts["svhn"]
     share = 0.1 if train + validation < 20_000 else 0.05

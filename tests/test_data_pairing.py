@@ -62,8 +62,13 @@ def test_every_subset_of_partners_is_equally_likely(draws: int) -> None:
     pairs = make_pairs([torch.zeros(anchors, dtype=torch.int64), torch.zeros(5, dtype=torch.int64)], draws, 0)
     partners = pairs[: anchors * draws, 1].view(anchors, draws)
     for place in range(draws):
-        assert torch.bincount(partners[:, place], minlength=5).sub(anchors / 5).abs().max() < 5 * (anchors * 0.2 * 0.8) ** 0.5
-    together = torch.stack([((partners == a).any(1) & (partners == b).any(1)).sum() for a in range(5) for b in range(a)])
+        assert (
+            torch.bincount(partners[:, place], minlength=5).sub(anchors / 5).abs().max()
+            < 5 * (anchors * 0.2 * 0.8) ** 0.5
+        )
+    together = torch.stack(
+        [((partners == a).any(1) & (partners == b).any(1)).sum() for a in range(5) for b in range(a)]
+    )
     share = draws * (draws - 1) / 20
     assert together.sub(anchors * share).abs().max() <= 5 * (anchors * share * (1 - share)) ** 0.5
 
@@ -83,7 +88,9 @@ def test_a_class_with_too_few_images_is_drawn_with_replacement() -> None:
 
 
 def test_a_missing_class_is_refused() -> None:
-    with pytest.raises(InputError, match=r"Modality 2 of 2 has no image of class 1, 3, which another modality has"):
+    with pytest.raises(
+        InputError, match=r"Modality 2 of 2 has no image of class 1, 3, which another modality has"
+    ):
         make_pairs([torch.arange(4), torch.tensor([0, 2])], 2, 0)
 
 

@@ -25,7 +25,9 @@ def test_confusions_count_condition_against_generated_class(modalities):
     with torch.no_grad():
         for source, (images, labels) in setup["test"].items():
             targets = [name for name in names if name != source]
-            outputs = model.translate({source: as_float(images)}, targets, True, torch.Generator().manual_seed(0))
+            outputs = model.translate(
+                {source: as_float(images)}, targets, True, torch.Generator().manual_seed(0)
+            )
             for target in targets:
                 table = np.zeros((10, 10), int)
                 for label, x in zip(labels, as_read(model.modalities[target], outputs[target]), strict=True):
@@ -48,7 +50,12 @@ def test_the_plane_is_that_of_the_singular_value_decomposition(monkeypatch):
     latent = evaluate(TinyVAE(), **setup, metrics={"probe"}).diagnostics.latent
     rows, model = probe_indices(205, 90, 0), TinyVAE().eval()
     with torch.no_grad():
-        z = np.concatenate([model.embed({name: as_float(images[rows])}).numpy() for name, (images, _) in setup["test"].items()])
+        z = np.concatenate(
+            [
+                model.embed({name: as_float(images[rows])}).numpy()
+                for name, (images, _) in setup["test"].items()
+            ]
+        )
     assert z.shape == (180, 12)
     z = z - z.mean(0)
     _, singular, axes = np.linalg.svd(z, full_matrices=False)
@@ -69,7 +76,9 @@ def test_a_component_points_to_where_its_largest_coordinate_is_positive(seed):
     torch.testing.assert_close(principal_plane(-x)[0], points)
 
 
-@pytest.mark.parametrize("x", [torch.zeros(5, 3), torch.rand(5, 1), torch.rand(1, 5)], ids=["one point", "a line", "one item"])
+@pytest.mark.parametrize(
+    "x", [torch.zeros(5, 3), torch.rand(5, 1), torch.rand(1, 5)], ids=["one point", "a line", "one item"]
+)
 def test_no_plane_where_there_is_none(x):
     assert principal_plane(x) is None
 
@@ -99,7 +108,9 @@ def test_no_metric_changes_and_no_model_or_judge_is_called_for_them(monkeypatch)
 
     def observe():
         calls = []
-        count = torch.nn.modules.module.register_module_forward_hook(lambda module, inputs, output: calls.append((type(module), len(inputs[0]))))
+        count = torch.nn.modules.module.register_module_forward_hook(
+            lambda module, inputs, output: calls.append((type(module), len(inputs[0])))
+        )
         try:
             found = evaluate(TinyVAE(), **make_setup())
         finally:

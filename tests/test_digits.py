@@ -28,7 +28,9 @@ def splits(data: MultimodalData) -> Iterator[Split]:
 
 def test_sizes(digits: MultimodalData) -> None:
     assert [tuple(m.shape) for m in digits.modalities] == [(1, 28, 28), (3, 32, 32)]
-    counts = {name: [len(split.labels[name]) for split in splits(digits)] for name in ("handwritten", "street")}
+    counts = {
+        name: [len(split.labels[name]) for split in splits(digits)] for name in ("handwritten", "street")
+    }
     assert sum(counts["handwritten"]) == 1797
     assert counts["handwritten"][2] == 500
     assert counts["street"] == [9_000, 1_000, 2_000]
@@ -36,7 +38,9 @@ def test_sizes(digits: MultimodalData) -> None:
         for name, items in split.items.items():
             assert items.dtype == torch.uint8
             assert len(split.labels[name].unique()) == 10
-        assert torch.equal(split.labels["handwritten"][split.pairs[:, 0]], split.labels["street"][split.pairs[:, 1]])
+        assert torch.equal(
+            split.labels["handwritten"][split.pairs[:, 0]], split.labels["street"][split.pairs[:, 1]]
+        )
         assert len(split.pairs) == 10 * sum(map(len, split.labels.values()))
 
 
@@ -69,7 +73,9 @@ def test_glyphs_fill_their_tiles() -> None:
     assert widths.min() > 5
     assert widths.max() <= TILE
     flat = glyphs.flatten(2)
-    assert (flat[:, :, None] - flat[:, None]).abs().sum(-1).add(torch.eye(10) * 1e9).min() > 20, "two digits of a font look the same"
+    assert (flat[:, :, None] - flat[:, None]).abs().sum(-1).add(torch.eye(10) * 1e9).min() > 20, (
+        "two digits of a font look the same"
+    )
 
 
 def test_renderings_depend_on_labels_and_seed() -> None:
@@ -106,7 +112,9 @@ def test_a_small_network_reads_street_digits(digits: MultimodalData) -> None:
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
     for _ in range(250):
         chosen = torch.randint(9_000, (128,))
-        loss = functional.cross_entropy(network(as_float(digits.train.items["street"][chosen])), digits.train.labels["street"][chosen])
+        loss = functional.cross_entropy(
+            network(as_float(digits.train.items["street"][chosen])), digits.train.labels["street"][chosen]
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

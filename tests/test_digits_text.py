@@ -33,13 +33,19 @@ def test_strings_spell_their_labels() -> None:
     assert (texts.dtype, tuple(texts.shape), int(texts.max())) == (torch.uint8, (4000, 8, 27), 255)
     strings = spell(texts)
     assert [string.strip() for string in strings] == [LETTERS.split()[label] for label in labels]
-    expected = {" " * start + word + " " * (8 - start - len(word)) for word in LETTERS.split() for start in range(8 - len(word))}
+    expected = {
+        " " * start + word + " " * (8 - start - len(word))
+        for word in LETTERS.split()
+        for start in range(8 - len(word))
+    }
     assert len(expected) == 40
     assert set(strings) == expected
     for word in LETTERS.split():
         places = Counter(string.index(word) for string in strings if word in string)
         share = 400 / (8 - len(word))
-        assert all(abs(count - share) < 5 * share**0.5 for count in places.values()), "some places are likelier than others"
+        assert all(abs(count - share) < 5 * share**0.5 for count in places.values()), (
+            "some places are likelier than others"
+        )
 
 
 def test_texts_depend_on_labels_and_seed() -> None:
@@ -50,7 +56,9 @@ def test_texts_depend_on_labels_and_seed() -> None:
     assert not torch.equal(first, render_texts(labels, 1))
     other = render_texts(labels.roll(1), 0)
     assert all(a.strip() != b.strip() for a, b in zip(spell(first), spell(other), strict=True))
-    assert torch.equal(render_texts(torch.tensor([], dtype=torch.int64), 0), torch.zeros(0, 8, 27, dtype=torch.uint8))
+    assert torch.equal(
+        render_texts(torch.tensor([], dtype=torch.int64), 0), torch.zeros(0, 8, 27, dtype=torch.uint8)
+    )
 
 
 def test_the_modality() -> None:
@@ -70,7 +78,11 @@ def test_images_are_those_of_digits(data: MultimodalData) -> None:
     assert data.modalities[:2] == two.modalities
     parts = data.provenance["modalities"]
     assert {name: parts[name] for name in two.provenance["modalities"]} == two.provenance["modalities"]
-    assert {split: count["images"] for split, count in parts["text"].items()} == {"train": 9_000, "validation": 1_000, "test": 2_000}
+    assert {split: count["images"] for split, count in parts["text"].items()} == {
+        "train": 9_000,
+        "validation": 1_000,
+        "test": 2_000,
+    }
     assert "same ones are in the train, validation and test splits" in " ".join(data.provenance["notes"])
     entry = DATASETS.get("digits-text")
     assert (entry.default_preset, entry.needs_data_dir) == ("quick", False)
@@ -79,13 +91,18 @@ def test_images_are_those_of_digits(data: MultimodalData) -> None:
 def test_triples_share_their_class(data: MultimodalData) -> None:
     for split in (getattr(data, name) for name in SPLITS):
         assert split.pairs.shape == (10 * sum(map(len, split.labels.values())), 3)
-        classes = torch.stack([labels[column] for labels, column in zip(split.labels.values(), split.pairs.t(), strict=True)])
+        classes = torch.stack(
+            [labels[column] for labels, column in zip(split.labels.values(), split.pairs.t(), strict=True)]
+        )
         assert (classes == classes[0]).all()
 
 
 def test_batches_hold_what_belongs_together(data: MultimodalData) -> None:
     known = {
-        name: {image.numpy().tobytes(): int(label) for image, label in zip(data.train.items[name], data.train.labels[name], strict=True)}
+        name: {
+            image.numpy().tobytes(): int(label)
+            for image, label in zip(data.train.items[name], data.train.labels[name], strict=True)
+        }
         for name in ("handwritten", "street")
     }
     batch = Batches(data.train, data.modalities, 256, 0).batch(3)
@@ -98,4 +115,6 @@ def test_batches_hold_what_belongs_together(data: MultimodalData) -> None:
     read = [WORDS.index(string.strip()) for string in spell(batch["text"])]
     assert len(set(read)) == 10
     for name, labels in known.items():
-        assert [labels[image.numpy().tobytes()] for image in (batch[name] * 255).round().to(torch.uint8)] == read
+        assert [
+            labels[image.numpy().tobytes()] for image in (batch[name] * 255).round().to(torch.uint8)
+        ] == read

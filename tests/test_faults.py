@@ -25,7 +25,10 @@ def seed_folder(results, model="mopoe", seed=0):
 
 def results_of(folder):
     """The bytes of everything that must be the same whatever happened on the way."""
-    return {path.name: path.read_bytes() for path in (folder / "metrics.json", folder / "history.csv", *(folder / "samples").iterdir())}
+    return {
+        path.name: path.read_bytes()
+        for path in (folder / "metrics.json", folder / "history.csv", *(folder / "samples").iterdir())
+    }
 
 
 def test_random_damages(finished, tmp_path, monkeypatch):
@@ -68,7 +71,9 @@ def test_a_second_signal_stops_at_once(tmp_path):
     assert stop_twice(tmp_path, 2) < 5
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="there is no /proc to tell which file is flushed")
+@pytest.mark.skipif(
+    not Path("/proc/self/fd").exists(), reason="there is no /proc to tell which file is flushed"
+)
 def test_a_full_disk_fails_the_run_and_the_same_command_goes_on(finished, invoke, tmp_path, monkeypatch):
     """The disk is full when the checkpoint is written, then when the metrics are: what was whole before is used."""
     folder = seed_folder(tmp_path)
@@ -84,7 +89,9 @@ def test_a_full_disk_fails_the_run_and_the_same_command_goes_on(finished, invoke
         result = invoke(*RUN, "--models", "mopoe", "--results", tmp_path)
         monkeypatch.undo()
         assert result.code == 1
-        assert f"The file {folder / name} cannot be written (No space left on device): make room" in result.text
+        assert (
+            f"The file {folder / name} cannot be written (No space left on device): make room" in result.text
+        )
         status = read_json(folder / "status.json")
         assert (status["state"], "WriteError" in status["traceback"]) == ("failed", True)
         assert not list(folder.rglob("*.part"))
@@ -95,14 +102,18 @@ def test_a_full_disk_fails_the_run_and_the_same_command_goes_on(finished, invoke
 
 FAILURES = {
     "no memory": MemoryError("a tensor of 80 GiB"),
-    "the allocator": RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+    "the allocator": RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"
+    ),
     "a call of sys.exit": SystemExit(3),
     "an exception": KeyError("plugin"),
 }
 
 
 @pytest.mark.parametrize("case", FAILURES)
-def test_a_run_that_fails_says_why_and_the_table_what_it_rests_on(case, finished, invoke, tmp_path, monkeypatch):
+def test_a_run_that_fails_says_why_and_the_table_what_it_rests_on(
+    case, finished, invoke, tmp_path, monkeypatch
+):
     shutil.copytree(seed_folder(finished.path), seed_folder(tmp_path))
     whole, error = MoPoE.loss, FAILURES[case]
 
@@ -127,7 +138,9 @@ def test_a_run_that_fails_says_why_and_the_table_what_it_rests_on(case, finished
         assert "Rests on" not in (tmp_path / "digits" / "smoke" / "table1.md").read_text()
 
 
-@pytest.mark.parametrize("model", ["cnf-mvae", "avae"])  # of one stage, of two; that draws follow the seed is checked for every model
+@pytest.mark.parametrize(
+    "model", ["cnf-mvae", "avae"]
+)  # of one stage, of two; that draws follow the seed is checked for every model
 def test_the_run_of_a_config_file_has_the_same_bits(model, finished, invoke, tmp_path):
     config = seed_folder(finished.path, model) / "config.json"
     result = invoke("run", "--config", config, "--results", tmp_path, "--jobs", "1", "--label", "again")
@@ -137,7 +150,11 @@ def test_the_run_of_a_config_file_has_the_same_bits(model, finished, invoke, tmp
     stored, environment = read_json(again / "config.json"), read_json(config)["environment"]
     assert stored["hash"] == read_json(config)["hash"]
     assert {"mmbench", "python", "torch", "numpy", "device", "git_commit", "threads"} <= environment.keys()
-    assert all(len(split["sha256"]) == 64 for parts in stored["data"]["modalities"].values() for split in parts.values())
+    assert all(
+        len(split["sha256"]) == 64
+        for parts in stored["data"]["modalities"].values()
+        for split in parts.values()
+    )
 
 
 CONFIGS = {
@@ -145,8 +162,14 @@ CONFIGS = {
     "unknown data set": ({"dataset": "../digits"}, "cannot be made again: Unknown data set '../digits'"),
     "unknown preset": ({"preset": "../../x"}, "cannot be made again: Unknown preset '../../x'"),
     "label that leads elsewhere": ({"label": "../../x"}, "The label '../../x' is not usable"),
-    "other data": ({"data": {"settings": {}, "pairs": {"train": 3}}, "hash": "f" * 16}, "was made with other data or code: data."),
-    "setting that is gone": ({"settings": {"old": 1}}, "cannot be made again: Unknown setting 'old' of mopoe"),
+    "other data": (
+        {"data": {"settings": {}, "pairs": {"train": 3}}, "hash": "f" * 16},
+        "was made with other data or code: data.",
+    ),
+    "setting that is gone": (
+        {"settings": {"old": 1}},
+        "cannot be made again: Unknown setting 'old' of mopoe",
+    ),
 }
 
 
@@ -163,7 +186,10 @@ def test_config_files_that_cannot_be_run(case, finished, invoke, tmp_path):
 
 def test_a_config_file_says_it_all(invoke, tmp_path):
     result = invoke("run", "--config", tmp_path / "config.json", "--seeds", "1")
-    assert (result.code, result.text) == (2, f"Error: --config {tmp_path / 'config.json'} says what --seeds says: leave one of them out.\n")
+    assert (result.code, result.text) == (
+        2,
+        f"Error: --config {tmp_path / 'config.json'} says what --seeds says: leave one of them out.\n",
+    )
     assert "No data set to run on: name one with --dataset" in invoke("run", "--models", "mopoe").text
 
 

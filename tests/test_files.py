@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from mmbench.files import DamagedError, WriteError, cache_dir, content_hash, read_json, write_atomically, write_json
+from mmbench.files import (
+    DamagedError,
+    WriteError,
+    cache_dir,
+    content_hash,
+    read_json,
+    write_atomically,
+    write_json,
+)
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -98,7 +106,9 @@ def test_a_full_disk_leaves_the_old_file_and_its_predecessor(call, tmp_path, mon
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(*{"fsync": ("os.fsync", full), "open": ("pathlib.Path.open", full)}[call])
-    with pytest.raises(WriteError, match=r"The file .*file cannot be written \(No space left on device\): make room"):
+    with pytest.raises(
+        WriteError, match=r"The file .*file cannot be written \(No space left on device\): make room"
+    ):
         write_atomically(path, lambda file: file.write(b"new"), previous)
     monkeypatch.undo()
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"file": b"old", "previous": b"older"}

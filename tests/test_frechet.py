@@ -18,7 +18,12 @@ def make_features(d: int, n: int, seed: int, relu: bool = False) -> torch.Tensor
     """Correlated features whose scales span two orders of magnitude; rectified ones have constant columns, as networks do."""
     generator = torch.Generator().manual_seed(seed)
     mixing = torch.randn(d, d, generator=generator, dtype=torch.float64) / d**0.5
-    x = torch.randn(n, d, generator=generator, dtype=torch.float64) * torch.logspace(0, -2, d, dtype=torch.float64) @ mixing + 0.1
+    x = (
+        torch.randn(n, d, generator=generator, dtype=torch.float64)
+        * torch.logspace(0, -2, d, dtype=torch.float64)
+        @ mixing
+        + 0.1
+    )
     if relu:
         x = x.relu()
         x[:, :2] = 0.0
@@ -28,7 +33,12 @@ def make_features(d: int, n: int, seed: int, relu: bool = False) -> torch.Tensor
 def by_sqrtm(a: Statistics, b: Statistics) -> float:
     product = scipy.linalg.sqrtm((a.covariance @ b.covariance).numpy())
     gap = (a.mean - b.mean).numpy()
-    return float(gap @ gap + np.trace(a.covariance.numpy()) + np.trace(b.covariance.numpy()) - 2 * np.trace(product).real)
+    return float(
+        gap @ gap
+        + np.trace(a.covariance.numpy())
+        + np.trace(b.covariance.numpy())
+        - 2 * np.trace(product).real
+    )
 
 
 def by_pytorch_fid(a: Statistics, b: Statistics) -> float:
@@ -36,9 +46,13 @@ def by_pytorch_fid(a: Statistics, b: Statistics) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
-            return fid_score.calculate_frechet_distance(a.mean.numpy(), a.covariance.numpy(), b.mean.numpy(), b.covariance.numpy())
+            return fid_score.calculate_frechet_distance(
+                a.mean.numpy(), a.covariance.numpy(), b.mean.numpy(), b.covariance.numpy()
+            )
         except TypeError as error:
-            pytest.skip(f"pytorch-fid calls scipy.linalg.sqrtm with an argument that this SciPy no longer takes: {error}")
+            pytest.skip(
+                f"pytorch-fid calls scipy.linalg.sqrtm with an argument that this SciPy no longer takes: {error}"
+            )
 
 
 def by_trace_norm(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -51,7 +65,10 @@ def by_trace_norm(a: torch.Tensor, b: torch.Tensor) -> float:
 
 @pytest.mark.parametrize(
     ("d", "reference"),
-    [*product((16, 64, 256, 512), (by_sqrtm, by_pytorch_fid)), pytest.param(2048, by_pytorch_fid, marks=pytest.mark.slow)],
+    [
+        *product((16, 64, 256, 512), (by_sqrtm, by_pytorch_fid)),
+        pytest.param(2048, by_pytorch_fid, marks=pytest.mark.slow),
+    ],
 )
 def test_full_rank(d, reference):
     a, b = statistics(make_features(d, 4 * d, 0)), statistics(make_features(d, 5 * d, 1))
@@ -76,7 +93,10 @@ def test_rectified_features_with_constant_columns():
 
 
 def test_one_dimension_by_hand():
-    a, b = statistics(torch.tensor([[0.0], [2.0]])), statistics(torch.tensor([[5.0], [11.0]]))  # means 1, 8; variances 2, 18
+    a, b = (
+        statistics(torch.tensor([[0.0], [2.0]])),
+        statistics(torch.tensor([[5.0], [11.0]])),
+    )  # means 1, 8; variances 2, 18
     assert frechet_distance(a, b) == pytest.approx(7**2 + (18**0.5 - 2**0.5) ** 2)
 
 

@@ -63,7 +63,11 @@ def test_features_are_pytorch_fids_on_png_files(weights, tmp_path, monkeypatch, 
     from pytorch_fid.fid_score import get_activations
 
     images = torch.randint(256, (3, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    monkeypatch.setattr(pytorch_fid, "load_state_dict_from_url", lambda *args, **kwargs: torch.load(weights, weights_only=True))
+    monkeypatch.setattr(
+        pytorch_fid,
+        "load_state_dict_from_url",
+        lambda *args, **kwargs: torch.load(weights, weights_only=True),
+    )
     files = [save_png(tmp_path / f"{i}.png", image) for i, image in enumerate(images)]
     expected = get_activations(files, pytorch_fid.InceptionV3([3]), batch_size=3, num_workers=0)
     seen = []
@@ -84,12 +88,18 @@ def test_the_size_of_a_batch_does_not_matter(weights, monkeypatch):
 
 
 def test_a_file_with_another_hash_is_refused(random_weights):
-    with pytest.raises(InputError, match=r"random.pth does not hold the Inception weights: its SHA-256 begins with .*, expected 6726825d"):
+    with pytest.raises(
+        InputError,
+        match=r"random.pth does not hold the Inception weights: its SHA-256 begins with .*, expected 6726825d",
+    ):
         load_inception(random_weights[0])
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"no\.pth are not there .*\(No such file or directory\): expected pytorch-fid's file pt_inception"):
+    with pytest.raises(
+        InputError,
+        match=r"no\.pth are not there .*\(No such file or directory\): expected pytorch-fid's file pt_inception",
+    ):
         find_weights(tmp_path / "no.pth")
 
 
@@ -101,7 +111,9 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, weights, monkeypatch):
         raise PermissionError(13, "Permission denied", "file")
 
     monkeypatch.setattr("pathlib.Path.open", forbidden)
-    with pytest.raises(InputError, match=r"random\.pth are not there or cannot be read \(Permission denied\)"):
+    with pytest.raises(
+        InputError, match=r"random\.pth are not there or cannot be read \(Permission denied\)"
+    ):
         find_weights(weights)
 
 
@@ -137,7 +149,9 @@ def test_a_download_goes_to_the_cache(weights, no_cache, monkeypatch, tmp_path):
 def test_a_download_with_another_hash_leaves_nothing(no_cache, monkeypatch, tmp_path):
     (tmp_path / NAME).write_bytes(b"a page that says log in first")
     monkeypatch.setattr(inception, "WEIGHTS_URL", (tmp_path / NAME).as_uri())
-    with pytest.raises(WeightsUnavailable, match=r"could not be downloaded \(its hash is not the expected one\)"):
+    with pytest.raises(
+        WeightsUnavailable, match=r"could not be downloaded \(its hash is not the expected one\)"
+    ):
         find_weights()
     assert list(no_cache.iterdir()) == []
 
@@ -145,7 +159,9 @@ def test_a_download_with_another_hash_leaves_nothing(no_cache, monkeypatch, tmp_
 def test_without_weights_and_network_there_is_a_reason(monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(inception, "WEIGHTS_URL", f"http://127.0.0.1:9/{NAME}")
-    with pytest.raises(WeightsUnavailable, match=r"could not be downloaded \(Connection refused\)\. .*--inception-weights"):
+    with pytest.raises(
+        WeightsUnavailable, match=r"could not be downloaded \(Connection refused\)\. .*--inception-weights"
+    ):
         load_inception()
 
 
@@ -156,9 +172,15 @@ def test_without_weights_and_network_there_is_a_reason(monkeypatch):
         (URLError("no host given"), "no host given"),
         (HTTPError("http://host/file", 404, "Not Found", None, None), "Not Found"),
         (TimeoutError("timed out"), "timed out"),
-        (RemoteDisconnected("Remote end closed connection without response"), "Remote end closed connection without response"),
+        (
+            RemoteDisconnected("Remote end closed connection without response"),
+            "Remote end closed connection without response",
+        ),
         (PermissionError(13, "Permission denied", "/home/someone/.cache"), "Permission denied"),
-        (RuntimeError('invalid hash value (expected "6726825d", got "0")'), "its hash is not the expected one"),
+        (
+            RuntimeError('invalid hash value (expected "6726825d", got "0")'),
+            "its hash is not the expected one",
+        ),
     ],
 )
 def test_the_reason_says_why_without_places(monkeypatch, error, cause):
@@ -178,7 +200,9 @@ def test_the_reason_says_why_without_places(monkeypatch, error, cause):
     assert (limits, socket.getdefaulttimeout()) == ([30.0], None)
 
 
-@pytest.mark.parametrize(("shape", "fits"), [((1, 8, 8), True), ((3, 5, 7), True), ((2, 8, 8), False), ((5, 27), False)])
+@pytest.mark.parametrize(
+    ("shape", "fits"), [((1, 8, 8), True), ((3, 5, 7), True), ((2, 8, 8), False), ((5, 27), False)]
+)
 def test_what_the_network_can_see(shape, fits):
     assert can_see(shape) is fits
 
@@ -190,25 +214,56 @@ def test_from_a_file_of_weights_to_a_fid(weights, tmp_path, monkeypatch):
     data, protocol = make_data(modalities=modalities, test=10), Protocol(draws=4, joint_draws=4)
     references = make_references(data, protocol, {"fid"}, weights)
     model = Noise(data.modalities)
-    found = evaluate(model, test=data.test.labelled, train=data.train.labelled, references=references, protocol=protocol, metrics={"fid"})
+    found = evaluate(
+        model,
+        test=data.test.labelled,
+        train=data.train.labelled,
+        references=references,
+        protocol=protocol,
+        metrics={"fid"},
+    )
     assert set(found.metrics) == {"fid/a", "fid/words"}
-    assert found.reasons == {"fid/words": "There is no FID of words: the Inception network takes images of one channel or three."}
+    assert found.reasons == {
+        "fid/words": "There is no FID of words: the Inception network takes images of one channel or three."
+    }
     network = load_inception(weights)
     draws = (255 * model.generate(500, torch.Generator().manual_seed(0))["a"][:4]).round().to(torch.uint8)
-    expected = by_trace_norm(features(network, draws).double(), features(network, data.test.items["a"]).double())
+    expected = by_trace_norm(
+        features(network, draws).double(), features(network, data.test.items["a"]).double()
+    )
     assert found.metrics["fid/a"] == pytest.approx(expected, rel=1e-4)
     assert (found.references["fid_real/a"], found.references["fid_train/a"]) == (10, 4)
     assert found.references["fid_floor/a"] > 0
     pickle.dumps(references)  # workers get them
-    monkeypatch.setattr("mmbench.references.build_feature_space", lambda *a, **k: pytest.fail("computed again"))
-    assert make_references(data, protocol, {"fid"}, weights).feature_spaces[0].floor == references.feature_spaces[0].floor
+    monkeypatch.setattr(
+        "mmbench.references.build_feature_space", lambda *a, **k: pytest.fail("computed again")
+    )
+    assert (
+        make_references(data, protocol, {"fid"}, weights).feature_spaces[0].floor
+        == references.feature_spaces[0].floor
+    )
 
 
 def test_fid_can_be_added_to_a_finished_run(weights, invoke, tmp_path, monkeypatch):
     for name, count in {"HANDWRITTEN_TEST": 1, "STREET_TRAIN": 100, "STREET_TEST": 10}.items():
         monkeypatch.setattr(f"mmbench.data.digits.{name}", count)
-    few = [word for pair in ("draws=2", "joint_draws=2", "judge_steps=2", "steps=2", "batch_size=8") for word in ("--set", pair)]
-    words = ("--models", "mopoe", "--dataset", "digits", "--preset", "smoke", "--jobs", "1", "--metrics", "coherence,fd_clf,probe")
+    few = [
+        word
+        for pair in ("draws=2", "joint_draws=2", "judge_steps=2", "steps=2", "batch_size=8")
+        for word in ("--set", pair)
+    ]
+    words = (
+        "--models",
+        "mopoe",
+        "--dataset",
+        "digits",
+        "--preset",
+        "smoke",
+        "--jobs",
+        "1",
+        "--metrics",
+        "coherence,fd_clf,probe",
+    )
     result = invoke("run", *words, "--results", tmp_path, *few)
     assert result.code == 0, result.text
     folder = tmp_path / "digits" / "smoke" / "mopoe" / "seed-0"
@@ -216,7 +271,11 @@ def test_fid_can_be_added_to_a_finished_run(weights, invoke, tmp_path, monkeypat
     result = invoke("evaluate", folder, "--metrics", "fid", "--inception-weights", weights)
     assert result.code == 0, result.text
     after = read_json(folder / "metrics.json")
-    for kind, names in {"metrics": ("fid",), "references": ("fid_floor", "fid_real", "fid_train"), "reasons": ()}.items():
+    for kind, names in {
+        "metrics": ("fid",),
+        "references": ("fid_floor", "fid_real", "fid_train"),
+        "reasons": (),
+    }.items():
         added = {f"{name}/{modality}" for name in names for modality in ("handwritten", "street")}
         assert after[kind].keys() - before[kind].keys() == added
         assert all(after[kind][name] > 0 for name in added)

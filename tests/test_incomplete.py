@@ -23,28 +23,52 @@ from models.gaussian import DiagonalGaussian, product_of_experts
 from models.registry import MODELS
 
 INCOMPLETE = [entry for entry in MODELS if entry.incomplete]
-RUN = ("run", "--dataset", "digits", "--preset", "smoke", "--jobs", "1", *SMALL, "--set", "steps=12")  # enough for batches of both kinds
+RUN = (
+    "run",
+    "--dataset",
+    "digits",
+    "--preset",
+    "smoke",
+    "--jobs",
+    "1",
+    *SMALL,
+    "--set",
+    "steps=12",
+)  # enough for batches of both kinds
 
 
 @pytest.fixture
 def split():
     """Items that spell out their own index; of 300 pairs some lack one modality, some the other, some both."""
     generator = torch.Generator().manual_seed(0)
-    items = {m.name: torch.arange(200, dtype=torch.uint8).view(-1, *[1] * len(m.shape)).expand(200, *m.shape).contiguous() for m in TWO}
+    items = {
+        m.name: torch.arange(200, dtype=torch.uint8)
+        .view(-1, *[1] * len(m.shape))
+        .expand(200, *m.shape)
+        .contiguous()
+        for m in TWO
+    }
     pairs = torch.randint(200, (300, 2), generator=generator)
-    return Split(items, {m.name: torch.zeros(200) for m in TWO}, hide(pairs, [200, 200], {0: 0.7, 1: 0.5}, seed=1))
+    return Split(
+        items, {m.name: torch.zeros(200) for m in TWO}, hide(pairs, [200, 200], {0: 0.7, 1: 0.5}, seed=1)
+    )
 
 
 def test_a_share_of_the_items_is_hidden_in_all_pairs_that_have_them():
     counts, shares = [1000, 50, 2000], {0: 0.3, 2: 0.9}
-    pairs = torch.stack([torch.randint(count, (20_000,), generator=torch.Generator().manual_seed(count)) for count in counts], 1)
+    pairs = torch.stack(
+        [torch.randint(count, (20_000,), generator=torch.Generator().manual_seed(count)) for count in counts],
+        1,
+    )
     before = pairs.clone()
     hidden = hide(pairs, counts, shares, seed=0)
     there = hidden >= 0
     seen = [hidden[there[:, m], m].unique() for m in range(3)]
     assert [len(items) for items in seen] == [300, 50, 1800]
     assert all(torch.equal(there[:, m], torch.isin(pairs[:, m], items)) for m, items in enumerate(seen))
-    assert (there[:, 0] & there[:, 2]).double().mean().item() == pytest.approx(0.27, abs=0.02)  # independent of each other
+    assert (there[:, 0] & there[:, 2]).double().mean().item() == pytest.approx(
+        0.27, abs=0.02
+    )  # independent of each other
     assert torch.equal(hidden[there], pairs[there])
     assert (hidden[~there] == -1).all()
     assert torch.equal(pairs, before)
@@ -71,37 +95,60 @@ def test_a_batch_has_pairs_of_one_kind_and_an_epoch_has_each_at_most_once(split)
         order = []
         for step in range(batches.steps_per_epoch):
             batch = batches.batch(epoch * batches.steps_per_epoch + step)
-            columns = [(batch[m.name].flatten(1)[:, 0] * 255).round().long().tolist() if m.name in batch else [None] * 8 for m in TWO]
+            columns = [
+                (batch[m.name].flatten(1)[:, 0] * 255).round().long().tolist()
+                if m.name in batch
+                else [None] * 8
+                for m in TWO
+            ]
             seen.update(zip(*columns, strict=True))
             order.append(tuple(batch))
         assert seen <= expected
-        assert Counter(order) == {tuple(m.name for m, is_there in zip(TWO, kind, strict=True) if is_there): n // 8 for kind, n in kinds.items()}
+        assert Counter(order) == {
+            tuple(m.name for m, is_there in zip(TWO, kind, strict=True) if is_there): n // 8
+            for kind, n in kinds.items()
+        }
         assert len(set(pairwise(order))) > 3, "batches of one kind follow each other"
         orders.append(order)
     assert orders[0] != orders[1]
     again = Batches(split, TWO, 8, seed=3)  # whatever was asked for before
-    assert torch.equal(again.batch(9)["a"], batches.batch(9)["a"]) if "a" in again.batch(9) else "a" not in batches.batch(9)
+    assert (
+        torch.equal(again.batch(9)["a"], batches.batch(9)["a"])
+        if "a" in again.batch(9)
+        else "a" not in batches.batch(9)
+    )
 
 
 def test_too_few_pairs_of_a_kind_are_refused(split):
-    few = replace(split, pairs=torch.cat([split.pairs[(split.pairs >= 0).all(1)], torch.tensor([[3, -1]] * 5)]))
-    with pytest.raises(InputError, match="A batch of 8 pairs is more than the 5 that have just a: choose a smaller batch size, or other shares"):
+    few = replace(
+        split, pairs=torch.cat([split.pairs[(split.pairs >= 0).all(1)], torch.tensor([[3, -1]] * 5)])
+    )
+    with pytest.raises(
+        InputError,
+        match="A batch of 8 pairs is more than the 5 that have just a: choose a smaller batch size, or other shares",
+    ):
         Batches(few, TWO, 8, seed=0)
 
 
 def test_models_and_seeds_see_the_same_items():
     data = load_data("digits")
     names = [name for name in ("mvae", "cnf-mvae") for _ in range(2)]
-    configs = [make_configs([MODELS.get(name)], "digits", "smoke", (), observed={"street": 0.2})[0] for name in names]
+    configs = [
+        make_configs([MODELS.get(name)], "digits", "smoke", (), observed={"street": 0.2})[0] for name in names
+    ]
     seen = []
     for config, seed in zip(configs, (0, 1, 2, 3), strict=True):
         batches = make_batches(config, data, seed, "cpu")
         seen.append({tuple(row) for row in batches._pairs.t().tolist()})
     assert all(pairs == seen[0] for pairs in seen)
-    assert len({street for _, street in seen[0] if street >= 0}) == round(0.2 * len(data.train.items["street"]))
+    assert len({street for _, street in seen[0] if street >= 0}) == round(
+        0.2 * len(data.train.items["street"])
+    )
 
 
-@pytest.mark.parametrize("observed", [5, None, ["street"], {"street": "0.5"}, {"street": 7.0}, {"street": float("nan")}])
+@pytest.mark.parametrize(
+    "observed", [5, None, ["street"], {"street": "0.5"}, {"street": 7.0}, {"street": float("nan")}]
+)
 def test_a_config_with_other_shares_is_refused(observed, finished):
     stored = read_json(finished.path / "digits" / "smoke" / "mvae" / "seed-0" / "config.json")
     stored["training"]["share_observed"] = observed
@@ -134,7 +181,12 @@ def unimodal(name, model, x):
         return (x - model.decode("a", z)).abs().flatten(1).sum(1).mean() + s.beta * posterior.kl().mean()
     cost = -weight * model.likelihoods["a"](x, model.decode("a", z)).mean()
     if name == "mmvae":  # one sample, no closed form
-        return cost + (posterior.log_prob(z) - DiagonalGaussian(torch.zeros_like(z), torch.zeros_like(z)).log_prob(z)).mean()
+        return (
+            cost
+            + (
+                posterior.log_prob(z) - DiagonalGaussian(torch.zeros_like(z), torch.zeros_like(z)).log_prob(z)
+            ).mean()
+        )
     return cost + s.beta * posterior.kl().mean()
 
 
@@ -150,7 +202,9 @@ def test_one_modality_alone_is_a_vae(entry):
 def test_without_the_third_modality_it_is_the_model_of_two(entry):
     """With the same weights and noise; but for MoPoE, whose product of all modalities has a prior expert, and that of two among three has none."""
     whole, part = make(entry, THREE), make(entry)
-    part.load_state_dict({name: value for name, value in whole.state_dict().items() if "c" not in name.split(".")})
+    part.load_state_dict(
+        {name: value for name, value in whole.state_dict().items() if "c" not in name.split(".")}
+    )
     batch = {m.name: torch.rand(6, *m.shape) for m in TWO}
     totals = []
     for model in (whole, part):
@@ -163,7 +217,9 @@ def test_without_the_third_modality_it_is_the_model_of_two(entry):
 def test_training_resumes_to_the_bit_with_terms_that_come_and_go(entry, split, tmp_path):
     def train(folder, stop=lambda: False):
         where = folder / "checkpoint.pt", "h", "fp32", lambda step, row: None, stop
-        trainer = Trainer(make(entry), Batches(split, TWO, 8, seed=3), Training(steps=60, learning_rate=1e-3), *where)
+        trainer = Trainer(
+            make(entry), Batches(split, TWO, 8, seed=3), Training(steps=60, learning_rate=1e-3), *where
+        )
         return trainer.run(), trainer
 
     asked = iter(range(100))
@@ -172,7 +228,9 @@ def test_training_resumes_to_the_bit_with_terms_that_come_and_go(entry, split, t
     assert not finished
     _, resumed = train(tmp_path / "broken")
     assert resumed.history == whole.history
-    assert all(torch.equal(a, b) for a, b in zip(resumed.model.parameters(), whole.model.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(resumed.model.parameters(), whole.model.parameters(), strict=True)
+    )
     assert {"reconstruction/a", "reconstruction/b", "loss"} <= {name for row in whole.history for name in row}
 
 
@@ -186,14 +244,31 @@ def test_a_run_says_what_was_hidden_and_can_be_made_again(invoke, tmp_path, fini
     assert "--observe street=0.5" in config["command"]
     assert "share observed street 0.5" in (folder / "table1.md").read_text()
     history = pd.read_csv(folder / "mvae" / "seed-0" / "history.csv")
-    assert set(history["single/street"].isna()) == {True, False}  # a row for every step, of which some have no street
+    assert set(history["single/street"].isna()) == {
+        True,
+        False,
+    }  # a row for every step, of which some have no street
     assert history[["loss", "reconstruction/handwritten"]].notna().all(axis=None)
     assert "1 of them done" in invoke(*command).text
-    assert config["hash"] != read_json(finished.path / "digits" / "smoke" / "mvae" / "seed-0" / "config.json")["hash"]
+    assert (
+        config["hash"]
+        != read_json(finished.path / "digits" / "smoke" / "mvae" / "seed-0" / "config.json")["hash"]
+    )
     other = invoke(*command[:-3], "street=0.25", "--results", tmp_path)
     assert other.code == 2
     assert "training.share_observed.street (0.5 there, 0.25 asked for)" in other.text
-    again = invoke("run", "--config", folder / "mvae" / "seed-0" / "config.json", "--jobs", "1", "--results", tmp_path / "again")
+    again = invoke(
+        "run",
+        "--config",
+        folder / "mvae" / "seed-0" / "config.json",
+        "--jobs",
+        "1",
+        "--results",
+        tmp_path / "again",
+    )
     assert again.code == 0, again.text
-    files = [path / "digits" / "smoke" / "mvae" / "seed-0" / "history.csv" for path in (tmp_path, tmp_path / "again")]
+    files = [
+        path / "digits" / "smoke" / "mvae" / "seed-0" / "history.csv"
+        for path in (tmp_path, tmp_path / "again")
+    ]
     assert files[0].read_bytes() == files[1].read_bytes()

@@ -11,7 +11,18 @@ from report_setup import PUBLISHED
 from sklearn.datasets import load_digits
 
 from metrics import judges
-from metrics.judges import FEATURES, Judge, _shift, accuracy, can_judge, features, judge_identity, predict, train_judge, weights_hash
+from metrics.judges import (
+    FEATURES,
+    Judge,
+    _shift,
+    accuracy,
+    can_judge,
+    features,
+    judge_identity,
+    predict,
+    train_judge,
+    weights_hash,
+)
 from metrics.protocol import Protocol
 from mmbench.files import content_hash
 from models.base import Modality
@@ -25,11 +36,15 @@ def bundled_digits() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def train(images, labels, **changes) -> Judge:
-    return train_judge(images, labels, **({"steps": 5, "batch_size": 32, "learning_rate": 3e-3, "seed": 0} | changes))
+    return train_judge(
+        images, labels, **({"steps": 5, "batch_size": 32, "learning_rate": 3e-3, "seed": 0} | changes)
+    )
 
 
 def same(a: Judge, b: Judge) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    return all(
+        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    )
 
 
 def test_it_learns_digits_it_has_not_seen():
@@ -78,7 +93,9 @@ def test_uint8_and_floats_are_judged_alike_in_any_company():
     together = features(judge, images, lambda *state: seen.append(state))
     assert seen == [(500, 501), (501, 501)]
     torch.testing.assert_close(together, features(judge, images.float() / 255))
-    torch.testing.assert_close(together[[3, 500]], torch.cat([features(judge, images[i : i + 1]) for i in (3, 500)]))
+    torch.testing.assert_close(
+        together[[3, 500]], torch.cat([features(judge, images[i : i + 1]) for i in (3, 500)])
+    )
 
 
 def test_accuracy_is_the_share_of_hits():
@@ -133,7 +150,11 @@ def test_identity_is_that_of_the_published_runs_whatever_torch_prints(monkeypatc
 def test_a_change_of_any_layer_changes_the_identity(shape):
     """Each layer in turn without its bias, or with one, or with another number."""
     texts = {judges._spelled(judges.make_judge(shape))}
-    layers = [name for name, module in judges.make_judge(shape).named_modules() if not (list(module.children()) or isinstance(module, torch.nn.ReLU))]
+    layers = [
+        name
+        for name, module in judges.make_judge(shape).named_modules()
+        if not (list(module.children()) or isinstance(module, torch.nn.ReLU))
+    ]
     for name in layers:
         judge = judges.make_judge(shape)
         layer = judge.get_submodule(name)
@@ -150,7 +171,15 @@ def test_a_change_of_any_layer_changes_the_identity(shape):
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 @pytest.mark.parametrize(
     ("shape", "fits"),
-    [((1, 28, 28), True), ((2, 8, 10), True), ((1, 27, 28), False), ((3, 32, 9), False), ((1, 6, 8), False), ((5, 27), False), ((784,), False)],
+    [
+        ((1, 28, 28), True),
+        ((2, 8, 10), True),
+        ((1, 27, 28), False),
+        ((3, 32, 9), False),
+        ((1, 6, 8), False),
+        ((5, 27), False),
+        ((784,), False),
+    ],
 )
 def test_what_a_judge_can_judge(shape, fits):
     assert can_judge(Modality("x", shape)) is fits
@@ -183,7 +212,10 @@ def test_accuracy_on_real_test_images(name, least):
     for part in ("train", "test"):
         with np.load(folder / f"{name}_{part}.npz") as arrays:
             images, labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"]).long()
-        parts[part] = (images.permute(0, 3, 1, 2).contiguous() if images.ndim == 4 else images[:, None], labels)
+        parts[part] = (
+            images.permute(0, 3, 1, 2).contiguous() if images.ndim == 4 else images[:, None],
+            labels,
+        )
     images, labels = parts["train"]
     held_out = len(images) // 10
     protocol = Protocol()

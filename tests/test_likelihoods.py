@@ -19,18 +19,24 @@ LEADING = [(4,), (6, 4), (2, 6, 4)]
 def tensors(leading: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Four items in [0, 1] and means of them in (0, 1), with leading dimensions that end in 4."""
     torch.manual_seed(0)
-    return torch.rand(4, *IMAGE.shape, dtype=torch.float64), 0.01 + 0.98 * torch.rand(*leading, *IMAGE.shape, dtype=torch.float64)
+    return torch.rand(4, *IMAGE.shape, dtype=torch.float64), 0.01 + 0.98 * torch.rand(
+        *leading, *IMAGE.shape, dtype=torch.float64
+    )
 
 
 @pytest.mark.parametrize("leading", LEADING)
 @pytest.mark.parametrize("scale", [0.1, 0.75, 2.0])
 @pytest.mark.parametrize(("family", "reference"), [("gaussian", Normal), ("laplace", Laplace)])
-def test_families_with_a_scale(family: str, reference: type[Normal] | type[Laplace], scale: float, leading: tuple[int, ...]) -> None:
+def test_families_with_a_scale(
+    family: str, reference: type[Normal] | type[Laplace], scale: float, leading: tuple[int, ...]
+) -> None:
     x, mean = tensors(leading)
     log_prob = make_likelihood(IMAGE, family, scale).double()(x, mean)
     assert log_prob.shape == leading
     # the scale is kept as a float32 logarithm
-    torch.testing.assert_close(log_prob, reference(mean, scale).log_prob(x).sum((-3, -2, -1)), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        log_prob, reference(mean, scale).log_prob(x).sum((-3, -2, -1)), rtol=1e-6, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("leading", LEADING)
@@ -86,14 +92,22 @@ def test_trained_scale_has_the_gradient_of_the_density() -> None:
 
 
 def test_scale_is_trained_only_where_it_exists_and_is_asked_for() -> None:
-    trained = {family: len(list(make_likelihood(IMAGE, family, 0.5, trained=True).parameters())) for family in ("gaussian", "laplace", "bernoulli")}
+    trained = {
+        family: len(list(make_likelihood(IMAGE, family, 0.5, trained=True).parameters()))
+        for family in ("gaussian", "laplace", "bernoulli")
+    }
     assert trained == {"gaussian": 1, "laplace": 1, "bernoulli": 0}
     assert not list(make_likelihood(IMAGE, "gaussian", 0.5).parameters())
     assert make_likelihood(IMAGE, "gaussian", 0.5).state_dict()["log_scale"].exp() == pytest.approx(0.5)
 
 
 def test_modality_overrules_the_model() -> None:
-    assert make_likelihood(Modality("text", (5, 6), likelihood="categorical", symbols="abcdef"), "gaussian").family == "categorical"
+    assert (
+        make_likelihood(
+            Modality("text", (5, 6), likelihood="categorical", symbols="abcdef"), "gaussian"
+        ).family
+        == "categorical"
+    )
     with pytest.raises(ValueError, match="unknown likelihood 'poisson'"):
         make_likelihood(IMAGE, "poisson")
 

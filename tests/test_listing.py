@@ -14,7 +14,9 @@ def test_models_and_datasets_are_listed_as_text_and_json(invoke):
     assert all(row["source"] and row["settings"] for row in runnable.values())
     assert runnable["multivae-telbo"]["limit"]["modalities"] == 2
     assert runnable["mmvae"]["presets"]["paper"] == {"samples": 30}
-    assert [line.startswith("mmvae ") for line in text.splitlines() if "; paper: samples=30; cpu: " in line] == [True]
+    assert [
+        line.startswith("mmvae ") for line in text.splitlines() if "; paper: samples=30; cpu: " in line
+    ] == [True]
     assert {"digits", "mnist-svhn"} <= {row["name"] for row in json.loads(invoke("datasets", "--json").text)}
     assert len(invoke("datasets").text.splitlines()) >= 2
 

@@ -22,7 +22,9 @@ with locked(Path(sys.argv[1]), print):
 @pytest.fixture
 def holder(tmp_path):
     """A process that holds the lock tmp_path/.lock."""
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / ".lock")], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / ".lock")], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
@@ -59,7 +61,9 @@ def test_a_disk_without_locks(tmp_path, monkeypatch):
 
     monkeypatch.setattr("mmbench.locks.FileLock.acquire", refuse)
     with (
-        pytest.raises(WriteError, match=r"\.lock cannot be written \(this system has no locks for its disk\)"),
+        pytest.raises(
+            WriteError, match=r"\.lock cannot be written \(this system has no locks for its disk\)"
+        ),
         locked(tmp_path / ".lock", lambda: None),
     ):
         pytest.fail("held")
@@ -67,5 +71,8 @@ def test_a_disk_without_locks(tmp_path, monkeypatch):
 
 def test_a_lock_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(WriteError, match=r"file/\.lock cannot be written"), locked(tmp_path / "file" / ".lock", lambda: None):
+    with (
+        pytest.raises(WriteError, match=r"file/\.lock cannot be written"),
+        locked(tmp_path / "file" / ".lock", lambda: None),
+    ):
         pytest.fail("held")

@@ -49,7 +49,11 @@ def integrated(model, batch, latent):
     """(B,): log p(x) as a sum over a grid of latents."""
     side = torch.linspace(-20, 20, 4_001) if latent == 1 else torch.linspace(-5, 5, 151)
     grid = torch.cartesian_prod(*[side] * latent).view(-1, latent)
-    terms = model.log_prior(grid) if hasattr(model, "log_prior") else torch.distributions.Normal(0, 1).log_prob(grid).sum(-1)
+    terms = (
+        model.log_prior(grid)
+        if hasattr(model, "log_prior")
+        else torch.distributions.Normal(0, 1).log_prob(grid).sum(-1)
+    )
     terms = terms.double().unsqueeze(1)
     for name, x in batch.items():
         means = model.decode(name, grid).unsqueeze(1).expand(-1, *x.shape)
@@ -60,10 +64,17 @@ def integrated(model, batch, latent):
 @pytest.mark.parametrize(("name", "latent", "chosen"), DENSITIES)
 @torch.no_grad()
 def test_log_weights_average_to_the_integral_over_the_latent(name, latent, chosen):
-    small = (Modality("a", (1, 2, 2), weight=5.0), Modality("b", (3,)), Modality("c", (1, 3), "categorical", symbols="xyz"))
+    small = (
+        Modality("a", (1, 2, 2), weight=5.0),
+        Modality("b", (3,)),
+        Modality("c", (1, 3), "categorical", symbols="xyz"),
+    )
     model = make_density(name, latent, chosen, small)
     generator = torch.Generator().manual_seed(0)
-    batch = {"a": torch.rand(2, 1, 2, 2, generator=generator).round(), "b": torch.rand(2, 3, generator=generator)}
+    batch = {
+        "a": torch.rand(2, 1, 2, 2, generator=generator).round(),
+        "b": torch.rand(2, 3, generator=generator),
+    }
     batch["c"] = torch.eye(3)[[2, 0]].unsqueeze(1)
     expected = integrated(model, batch, latent)
     log_weights = model.log_weights(batch, 20_000, torch.Generator().manual_seed(1)).double()
@@ -71,7 +82,9 @@ def test_log_weights_average_to_the_integral_over_the_latent(name, latent, chose
     error = weights.std(0) / math.sqrt(len(weights))
     assert (error < 0.01).all()
     assert ((weights.mean(0) - 1).abs() < 4 * error).all()
-    torch.testing.assert_close(log_likelihoods(model, batch, 20_000, torch.Generator().manual_seed(1)), expected, rtol=0, atol=2e-2)
+    torch.testing.assert_close(
+        log_likelihoods(model, batch, 20_000, torch.Generator().manual_seed(1)), expected, rtol=0, atol=2e-2
+    )
     pairs = log_weights.view(2, -1, 2).logsumexp(0) - math.log(2)
     assert (log_weights.mean(0) < pairs.mean(0)).all()  # a lower bound that rises with the number of samples
     assert (pairs.mean(0) < expected).all()
@@ -82,12 +95,15 @@ def test_log_likelihood_of_a_linear_gaussian_model_is_its_marginal():
     """x_m = W_m z + b_m + s eps: x is N(b, W W^T + s^2 I), with the posterior N(S W^T (x - b) / s^2, S), S^-1 = I + W^T W / s^2."""
     sizes, scale = {"a": 4, "b": 3}, 1.2
     model = MODELS.get("mvae").model(
-        [Modality(name, (n,)) for name, n in sizes.items()], settings_of("mvae", 2, likelihood="gaussian", likelihood_scale=scale)
+        [Modality(name, (n,)) for name, n in sizes.items()],
+        settings_of("mvae", 2, likelihood="gaussian", likelihood_scale=scale),
     )
     torch.manual_seed(0)
     model.decoders.update({name: torch.nn.Linear(2, n) for name, n in sizes.items()})
     for name in sizes:
-        model.encoders[name][-2].bias[2:] = 2  # wide experts, so that the proposal is no narrower than the posterior
+        model.encoders[name][-2].bias[2:] = (
+            2  # wide experts, so that the proposal is no narrower than the posterior
+        )
     x = {name: 0.5 * torch.randn(6, n) for name, n in sizes.items()}
     weight = torch.cat([model.decoders[name].weight for name in sizes]).double()
     offset = torch.cat([model.decoders[name].bias for name in sizes]).double()
@@ -106,7 +122,9 @@ def test_log_likelihood_is_the_mean_over_test_tuples(monkeypatch):
     with torch.no_grad():
         for part in rows.split(20):
             batch = {name: as_float(setup["test"][name][0][part[:, m]]) for m, name in enumerate("ab")}
-            values += [w.exp().mean().log().item() for w in (model.log_weights(batch, 100, generator).double()).T]
+            values += [
+                w.exp().mean().log().item() for w in (model.log_weights(batch, 100, generator).double()).T
+            ]
     assert found.metrics == {"log_likelihood": pytest.approx(np.mean(values))}
     with pytest.raises(InputError, match="needs tuples of test images"):
         evaluate(model, **setup | {"tuples": None}, metrics=["log_likelihood"])
@@ -120,8 +138,12 @@ def test_models_without_a_joint_density_say_so():
         ("avae", "AVAE has no joint density of latents and observations that it evaluates."),
     ):
         model = MODELS.get(name).model(TWO, settings_of(name, 4))
-        assert evaluate(model, **setup, metrics=["log_likelihood"]).reasons == {"log_likelihood": f"Not defined: {sentence}"}
+        assert evaluate(model, **setup, metrics=["log_likelihood"]).reasons == {
+            "log_likelihood": f"Not defined: {sentence}"
+        }
     model = make_density("mopoe", 4, {}, TWO)
     with torch.no_grad():
         model.decoders["a"][0].bias.fill_(math.nan)
-    assert evaluate(model, **setup, metrics=["log_likelihood"]).reasons == {"log_likelihood": "The densities of the model are not finite."}
+    assert evaluate(model, **setup, metrics=["log_likelihood"]).reasons == {
+        "log_likelihood": "The densities of the model are not finite."
+    }

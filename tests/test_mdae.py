@@ -11,7 +11,11 @@ from torch import Tensor, nn
 from models.base import Modality, NotDefinedError
 from models.mdae import MDAE, MDAESettings
 
-MIXED = (Modality("a", (1, 2, 2), weight=2.0), Modality("b", (3, 8, 8)), Modality("c", (2, 3), likelihood="categorical", weight=5.0, symbols="abc"))
+MIXED = (
+    Modality("a", (1, 2, 2), weight=2.0),
+    Modality("b", (3, 8, 8)),
+    Modality("c", (2, 3), likelihood="categorical", weight=5.0, symbols="abc"),
+)
 
 
 def make_model(modalities: tuple[Modality, ...] = MIXED) -> MDAE:
@@ -27,7 +31,9 @@ def mixed_batch(items: int) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("modalities", [MIXED[:2], MIXED], ids=["two", "three"])
 @pytest.mark.parametrize("items", [1, 2, 3, 20, 256])
-def test_every_subset_gets_an_equal_share_of_every_batch(modalities: tuple[Modality, ...], items: int) -> None:
+def test_every_subset_gets_an_equal_share_of_every_batch(
+    modalities: tuple[Modality, ...], items: int
+) -> None:
     """To within one item; and over many batches, every item is as likely to get one subset as another."""
     model = make_model(modalities)
     subsets = {kept for kept in product((0.0, 1.0), repeat=len(modalities)) if any(kept)}
@@ -53,13 +59,18 @@ def test_loss_reconstructs_everything_from_what_is_kept(items: int) -> None:
     expected = torch.zeros((), dtype=torch.float64)
     for item, kept in enumerate(patterns):
         x = {name: batch[name][item : item + 1] for name in batch}
-        latent = sum(model.encoders[name](x[name] if keep else torch.zeros_like(x[name])) for name, keep in zip(x, kept, strict=True))
+        latent = sum(
+            model.encoders[name](x[name] if keep else torch.zeros_like(x[name]))
+            for name, keep in zip(x, kept, strict=True)
+        )
         for name, modality in model.modalities.items():
             mean = model.decode(name, latent)
             if modality.likelihood == "categorical":
                 cost = -mean[x[name].bool()].log().sum()
             else:
-                cost = (x[name] - mean).square().sum() / 2 + math.prod(modality.shape) * math.log(2 * math.pi) / 2
+                cost = (x[name] - mean).square().sum() / 2 + math.prod(modality.shape) * math.log(
+                    2 * math.pi
+                ) / 2
             expected = expected + cost / items
     torch.testing.assert_close(loss.total, expected)
     torch.testing.assert_close(loss.total.detach(), sum(loss.terms.values()))

@@ -16,13 +16,19 @@ from metrics.protocol import Protocol
 from models.errors import InputError
 from models.settings import describe, resolve
 
-votes = st.integers(1, 40).flatmap(lambda n: st.lists(st.lists(st.integers(0, 4), min_size=n, max_size=n), min_size=2, max_size=4))
+votes = st.integers(1, 40).flatmap(
+    lambda n: st.lists(st.lists(st.integers(0, 4), min_size=n, max_size=n), min_size=2, max_size=4)
+)
 
 
 def slow_joint(rows: list[list[int]]) -> tuple[float, float, float | None]:
     agreed = [draw[0] for draw in zip(*rows, strict=True) if len(set(draw)) == 1]
     chance = sum(math.prod(row.count(label) / len(row) for row in rows) for label in range(5))
-    entropy = sum(-count / len(agreed) * math.log(count / len(agreed)) for count in Counter(agreed).values()) if agreed else None
+    entropy = (
+        sum(-count / len(agreed) * math.log(count / len(agreed)) for count in Counter(agreed).values())
+        if agreed
+        else None
+    )
     return len(agreed) / len(rows[0]), chance, entropy
 
 
@@ -67,8 +73,13 @@ def test_probe_is_logistic_regression_by_gradient_descent():
     x, y = make_blobs(200, 0, spread=2.0)
     x_test, y_test = make_blobs(500, 1, spread=2.0)
     mean, scale = x.double().mean(0), x.double().std(0, correction=0)
-    weight, bias = torch.zeros(12, 10, dtype=torch.float64, requires_grad=True), torch.zeros(10, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([weight, bias], max_iter=2000, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+    weight, bias = (
+        torch.zeros(12, 10, dtype=torch.float64, requires_grad=True),
+        torch.zeros(10, dtype=torch.float64, requires_grad=True),
+    )
+    optimiser = torch.optim.LBFGS(
+        [weight, bias], max_iter=2000, tolerance_grad=1e-10, line_search_fn="strong_wolfe"
+    )
 
     def closure():
         optimiser.zero_grad()
@@ -131,7 +142,12 @@ def test_probe_indices_depend_on_the_seed_only():
 
 def test_protocol_has_the_defaults_and_documents_them():
     protocol = Protocol()
-    assert (protocol.draws, protocol.joint_draws, protocol.probe_images, protocol.evaluation_seed) == (20_000, 10_000, 2_000, 0)
+    assert (protocol.draws, protocol.joint_draws, protocol.probe_images, protocol.evaluation_seed) == (
+        20_000,
+        10_000,
+        2_000,
+        0,
+    )
     assert all(row["help"] for row in describe(Protocol))
 
 
@@ -145,5 +161,7 @@ def test_eight_bits_is_the_nearest_level_and_comes_back():
     assert torch.equal(eight_bits(as_float(levels)), levels)
     assert torch.equal(eight_bits(levels), levels)
     x = torch.rand(1000, generator=torch.Generator().manual_seed(0))
-    nearest = [min(range(256), key=lambda level, value=value: abs(level - 255 * value)) for value in x.tolist()]
+    nearest = [
+        min(range(256), key=lambda level, value=value: abs(level - 255 * value)) for value in x.tolist()
+    ]
     np.testing.assert_array_equal(eight_bits(x), nearest)

@@ -31,10 +31,14 @@ def test_a_coherent_oracle_scores_one(modalities):
     for source, target in permutations([m.name for m in modalities], 2):
         assert found[f"cross_coherence/{source}->{target}/mean"] == 1.0
         forgotten = torch.rand(205, generator=torch.Generator().manual_seed(0)) < 0.3
-        assert found[f"cross_coherence/{source}->{target}/sample"] == pytest.approx(1 - forgotten.double().mean().item())
+        assert found[f"cross_coherence/{source}->{target}/sample"] == pytest.approx(
+            1 - forgotten.double().mean().item()
+        )
     for m in modalities:
         assert found[f"probe/{m.name}"] == 1.0
-    cross = {2: 2, 3: 6 + 3 + 2}[len(modalities)]  # pairs; pairs of one source, of two sources, and a mean of each kind
+    cross = {2: 2, 3: 6 + 3 + 2}[
+        len(modalities)
+    ]  # pairs; pairs of one source, of two sources, and a mean of each kind
     assert len(found) == 3 + 2 * cross + 3 * len(modalities) + 3
 
 
@@ -48,9 +52,13 @@ def test_an_incoherent_oracle_scores_chance(modalities):
 
 
 def slow_frechet(generated, real):
-    (mean_a, cov_a), (mean_b, cov_b) = ((x.double().numpy().mean(0), np.cov(x.double().numpy(), rowvar=False)) for x in (generated, real))
+    (mean_a, cov_a), (mean_b, cov_b) = (
+        (x.double().numpy().mean(0), np.cov(x.double().numpy(), rowvar=False)) for x in (generated, real)
+    )
     product = scipy.linalg.sqrtm(cov_a @ cov_b)
-    return float(((mean_a - mean_b) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * np.trace(product).real)
+    return float(
+        ((mean_a - mean_b) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * np.trace(product).real
+    )
 
 
 def test_every_metric_of_a_random_network_is_the_loop():
@@ -71,11 +79,19 @@ def test_every_metric_of_a_random_network_is_the_loop():
                 hits["mean"] += int(read(model.decode(target, mean)) == labels[i])
                 hits["sample"] += int(read(model.decode(target, mean + noise[i])) == labels[i])
             for mode, count in hits.items():
-                assert found.metrics[f"cross_coherence/{source}->{target}/{mode}"] == pytest.approx(count / 205)
+                assert found.metrics[f"cross_coherence/{source}->{target}/{mode}"] == pytest.approx(
+                    count / 205
+                )
         for name in "ab":
             images, labels = setup["test"][name]
-            distance = slow_frechet((draws[name] * 255).round().flatten(1) / 255, images.flatten(1).float() / 255)
-            assert found.metrics[f"fd_clf/{name}"] == found.metrics[f"fid/{name}"] == pytest.approx(distance, rel=1e-5)
+            distance = slow_frechet(
+                (draws[name] * 255).round().flatten(1) / 255, images.flatten(1).float() / 255
+            )
+            assert (
+                found.metrics[f"fd_clf/{name}"]
+                == found.metrics[f"fid/{name}"]
+                == pytest.approx(distance, rel=1e-5)
+            )
             train_images, train_labels = setup["train"][name]
             rows = probe_indices(300, 100, 0)
             embedded = (model.embed({name: as_float(x)}) for x in (train_images[rows], images))
@@ -127,13 +143,17 @@ def test_a_metric_does_not_depend_on_which_others_are_asked_for(chosen):
         "sampler": ("fitted",),
     }
     kept = tuple(prefix for name in chosen for prefix in prefixes[name])
-    assert some.metrics == {name: value for name, value in everything.metrics.items() if name.startswith(kept)}
+    assert some.metrics == {
+        name: value for name, value in everything.metrics.items() if name.startswith(kept)
+    }
     np.testing.assert_equal(vars(some.samples), vars(everything.samples))
 
 
 def test_joint_coherence_reads_the_first_draws():
     few = evaluate(TinyVAE(), **make_setup(protocol=replace(PROTOCOL, draws=600)), metrics=["coherence"])
-    many = evaluate(TinyVAE(), **make_setup(protocol=replace(PROTOCOL, draws=1500)), metrics=["coherence", "fd_clf"])
+    many = evaluate(
+        TinyVAE(), **make_setup(protocol=replace(PROTOCOL, draws=1500)), metrics=["coherence", "fd_clf"]
+    )
     assert few.metrics["joint_coherence"] == many.metrics["joint_coherence"]
 
 
@@ -181,7 +201,11 @@ def test_values_that_are_not_finite_leave_a_cell_empty_with_a_reason():
     found = evaluate(Broken(), **make_setup(), metrics=("coherence", "fd_clf", "fid", "probe"))
     empty = {name for name, value in found.metrics.items() if value is None}
     joint = {"joint_coherence", "joint_coherence/chance", "joint_coherence/entropy"}
-    assert empty == set(found.reasons) == joint | {"cross_coherence/a->b/sample", "fd_clf/b", "fid/b", "probe/a", "probe/b"}
+    assert (
+        empty
+        == set(found.reasons)
+        == joint | {"cross_coherence/a->b/sample", "fd_clf/b", "fid/b", "probe/a", "probe/b"}
+    )
     assert found.reasons["fd_clf/b"] == "The model generated values that are not finite in b."
     assert found.reasons["probe/b"] == "The representation is the same for every train image."
     json.dumps(found.metrics, allow_nan=False)
@@ -193,7 +217,11 @@ def test_without_references_cells_say_why():
     found = evaluate(Oracle(), **setup)
     assert found.metrics["fid/a"] is None
     assert found.reasons["fid/a"] == "The weights are not there."
-    assert found.reasons["joint_coherence"] == found.reasons["cross_coherence/a->b/mean"] == "There is no judge for b."
+    assert (
+        found.reasons["joint_coherence"]
+        == found.reasons["cross_coherence/a->b/mean"]
+        == "There is no judge for b."
+    )
     assert found.metrics["cross_coherence/b->a/mean"] == 1.0
     assert "fid_floor/a" not in found.references
 
@@ -202,7 +230,10 @@ class Opposed(Oracle):
     """Never draws the same class twice."""
 
     def generate(self, n, generator):
-        return {"a": templates(torch.zeros(n, dtype=torch.int64), (1, 4, 4)), "b": templates(torch.ones(n, dtype=torch.int64), (3, 2, 3))}
+        return {
+            "a": templates(torch.zeros(n, dtype=torch.int64), (1, 4, 4)),
+            "b": templates(torch.ones(n, dtype=torch.int64), (3, 2, 3)),
+        }
 
 
 class Priorless(TinyVAE):
@@ -213,7 +244,15 @@ class Priorless(TinyVAE):
 def test_a_model_without_a_prior_has_all_that_needs_none():
     setup = make_setup()
     usual, found = evaluate(TinyVAE(), **setup), evaluate(Priorless(), **setup)
-    lost = {"joint_coherence", "joint_coherence/chance", "joint_coherence/entropy", "fd_clf/a", "fd_clf/b", "fid/a", "fid/b"}
+    lost = {
+        "joint_coherence",
+        "joint_coherence/chance",
+        "joint_coherence/entropy",
+        "fd_clf/a",
+        "fd_clf/b",
+        "fid/a",
+        "fid/b",
+    }
     assert found.reasons == dict.fromkeys(lost, "Not defined: It has no prior.")
     assert found.metrics == usual.metrics | dict.fromkeys(lost, None)
     assert found.metrics["fitted_coherence"] is not None
@@ -257,10 +296,17 @@ def test_samples_show_four_conditions_of_every_class_and_what_became_of_them():
         images, labels = setup["test"][source]
         for condition, label in zip(cross.conditions, cross.labels, strict=True):
             assert int(label) in labels[(images.numpy() == condition).reshape(len(images), -1).all(1)]
-        assert len(np.unique(cross.conditions, axis=0)) == (10 if source == "c" else 40)  # there is one text of each class
+        assert len(np.unique(cross.conditions, axis=0)) == (
+            10 if source == "c" else 40
+        )  # there is one text of each class
         shape = next(m.shape for m in THREE if m.name == target)
-        np.testing.assert_array_equal(cross.outputs, 255 * templates(torch.from_numpy(cross.labels), shape).byte())
-    assert all((samples.joint[name].reshape(64, -1).argmax(1) == samples.joint["a"].reshape(64, -1).argmax(1)).all() for name in "bc")
+        np.testing.assert_array_equal(
+            cross.outputs, 255 * templates(torch.from_numpy(cross.labels), shape).byte()
+        )
+    assert all(
+        (samples.joint[name].reshape(64, -1).argmax(1) == samples.joint["a"].reshape(64, -1).argmax(1)).all()
+        for name in "bc"
+    )
 
 
 def test_progress_runs_to_the_end_of_every_task():
@@ -273,7 +319,12 @@ def test_progress_runs_to_the_end_of_every_task():
 
 def test_progress_is_made_while_the_features_of_a_batch_of_draws_are_computed():
     setup, steps = make_setup(spaces=("fid",)), []
-    evaluate(Oracle(), **setup, metrics=["fid"], progress=lambda task, done, total: steps.append(done) if task == "prior draws" else None)
+    evaluate(
+        Oracle(),
+        **setup,
+        metrics=["fid"],
+        progress=lambda task, done, total: steps.append(done) if task == "prior draws" else None,
+    )
     # two modalities: every hundred images of one are fifty draws; 500 and 200 draws at a time
     assert steps == [50, 100, 150, 200, 300, 350, 400, 450, 500, 550, 650, 700]
 
@@ -313,6 +364,9 @@ def test_feature_spaces_survive_npz():
 
 def test_networks_of_the_references_move():
     judge, inception = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
-    spaces = tuple(FeatureSpace(name, {"a": partial(print, network)}, {}, {}, {}, {}) for name, network in (("fd_clf", judge), ("fid", inception)))
+    spaces = tuple(
+        FeatureSpace(name, {"a": partial(print, network)}, {}, {}, {}, {})
+        for name, network in (("fd_clf", judge), ("fid", inception))
+    )
     References({"a": judge}, {}, spaces).to("meta")
     assert {p.device.type for network in (judge, inception) for p in network.parameters()} == {"meta"}

@@ -30,9 +30,13 @@ def make_model(modalities: tuple[Modality, ...], latent_size: int = LATENT, **se
 
 
 @pytest.mark.parametrize("samples", [1, 5])
-@pytest.mark.parametrize(("posterior", "reference"), [("gaussian", "normal"), ("laplace", "laplace_with_softmax")])
+@pytest.mark.parametrize(
+    ("posterior", "reference"), [("gaussian", "normal"), ("laplace", "laplace_with_softmax")]
+)
 @pytest.mark.parametrize("modalities", [TWO, THREE], ids=["two", "three"])
-def test_loss_and_gradients_are_those_of_multivae(modalities: tuple[Modality, ...], posterior: str, reference: str, samples: int) -> None:
+def test_loss_and_gradients_are_those_of_multivae(
+    modalities: tuple[Modality, ...], posterior: str, reference: str, samples: int
+) -> None:
     """Differences: MultiVae sums over the batch, we average; and its DReG loss has the value sum_k v_k log w_k, while ours is the bound itself.
 
     Hence our value is that of its plain bound, our gradient that of its DReG loss, both divided by B.
@@ -44,7 +48,14 @@ def test_loss_and_gradients_are_those_of_multivae(modalities: tuple[Modality, ..
     ours = model.loss(batch, 0.5).total
     theirs = {}
     for objective in ("iwae_looser", "dreg_looser"):
-        twin = make_twin("MMVAE", model, K=samples, prior_and_posterior_dist=reference, learn_prior=posterior == "laplace", loss=objective)
+        twin = make_twin(
+            "MMVAE",
+            model,
+            K=samples,
+            prior_and_posterior_dist=reference,
+            learn_prior=posterior == "laplace",
+            loss=objective,
+        )
         if posterior == "laplace":
             twin.prior_log_var = model.prior_spread
         torch.manual_seed(1)
@@ -52,13 +63,19 @@ def test_loss_and_gradients_are_those_of_multivae(modalities: tuple[Modality, ..
     torch.testing.assert_close(ours, theirs["iwae_looser"], rtol=1e-6, atol=0)
     if samples == 1:
         torch.testing.assert_close(ours, theirs["dreg_looser"], rtol=1e-6, atol=0)
-    for mine, other in zip(gradients(ours, parameters), gradients(theirs["dreg_looser"], parameters), strict=True):
+    for mine, other in zip(
+        gradients(ours, parameters), gradients(theirs["dreg_looser"], parameters), strict=True
+    ):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6 * float(other.abs().max()))
 
 
 def expert(posterior: str, mean: Tensor, raw: Tensor) -> Normal | Laplace:
     """q(z given x) from the two halves of an encoder's output."""
-    return Normal(mean, torch.exp(0.5 * raw)) if posterior == "gaussian" else Laplace(mean, raw.softmax(-1) * len(raw) + 1e-6)
+    return (
+        Normal(mean, torch.exp(0.5 * raw))
+        if posterior == "gaussian"
+        else Laplace(mean, raw.softmax(-1) * len(raw) + 1e-6)
+    )
 
 
 def draw(q: Normal | Laplace, noise: Tensor) -> Tensor:
@@ -66,7 +83,9 @@ def draw(q: Normal | Laplace, noise: Tensor) -> Tensor:
     return q.loc + q.scale * (noise if isinstance(q, Normal) else -noise.sign() * torch.log1p(-noise.abs()))
 
 
-def log_weight(model: MMVAE, batch: dict[str, Tensor], item: int, z: Tensor, experts: list[Normal | Laplace]) -> Tensor:
+def log_weight(
+    model: MMVAE, batch: dict[str, Tensor], item: int, z: Tensor, experts: list[Normal | Laplace]
+) -> Tensor:
     """log p(z) + sum_n s_n log p(x_n given z) - log (1/M) sum_n q_n(z) of one item and one latent (L,)."""
     if model.settings.posterior == "gaussian":
         prior: Distribution = Normal(torch.zeros_like(z), 1.0)
@@ -82,7 +101,9 @@ def log_weight(model: MMVAE, batch: dict[str, Tensor], item: int, z: Tensor, exp
     return log_w - torch.stack([q.log_prob(z).sum() for q in experts]).exp().mean().log()
 
 
-def estimators_by_hand(model: MMVAE, batch: dict[str, Tensor], noise: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+def estimators_by_hand(
+    model: MMVAE, batch: dict[str, Tensor], noise: Tensor
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """From `noise` (M, K, B, L), one latent at a time: the looser bound, its DReG gradient by the parameters, its plain gradient.
 
     DReG: sum_k v_k dlog w_k/dtheta + sum_k v_k^2 (dlog w_k/dz) (dz/dphi). Plain: the derivative of the bound, through q as well.
@@ -102,9 +123,14 @@ def estimators_by_hand(model: MMVAE, batch: dict[str, Tensor], noise: Tensor) ->
             for z, v in zip(latents, weights.detach().softmax(0), strict=True):
                 leaf = z.detach().requires_grad_()
                 *direct, by_latent = torch.autograd.grad(
-                    log_weight(model, batch, item, leaf, detached), [*parameters, leaf], allow_unused=True, materialize_grads=True
+                    log_weight(model, batch, item, leaf, detached),
+                    [*parameters, leaf],
+                    allow_unused=True,
+                    materialize_grads=True,
                 )
-                through = torch.autograd.grad(z, parameters, by_latent, retain_graph=True, allow_unused=True, materialize_grads=True)
+                through = torch.autograd.grad(
+                    z, parameters, by_latent, retain_graph=True, allow_unused=True, materialize_grads=True
+                )
                 for total, of_decoder, of_encoder in zip(dreg, direct, through, strict=True):
                     total += (v * of_decoder + v**2 * of_encoder) / (experts * items)
     return bound, dreg, gradients(bound, parameters)
@@ -127,7 +153,9 @@ def test_gradient_is_the_doubly_reparameterised_one(posterior: str, samples: int
     loss = model.loss(batch, 0.5).total
     torch.manual_seed(1)
     noise = torch.empty(2, samples, 3, 2, dtype=torch.float64)
-    noise = noise.normal_() if posterior == "gaussian" else noise.uniform_(torch.finfo(torch.float64).eps - 1, 1)
+    noise = (
+        noise.normal_() if posterior == "gaussian" else noise.uniform_(torch.finfo(torch.float64).eps - 1, 1)
+    )
     bound, dreg, iwae = estimators_by_hand(model, batch, noise)
     torch.testing.assert_close(loss, -bound)
     mine = [-g for g in gradients(loss, list(model.parameters()))]
@@ -145,11 +173,15 @@ def test_every_network_is_called_once(modalities: tuple[Modality, ...], samples:
     calls: list[tuple[str, int]] = []
     for kind in ("encoders", "decoders"):
         for name, network in getattr(model, kind).items():
-            network.register_forward_hook(lambda _module, inputs, _output, key=f"{kind}/{name}": calls.append((key, len(inputs[0]))))
+            network.register_forward_hook(
+                lambda _module, inputs, _output, key=f"{kind}/{name}": calls.append((key, len(inputs[0])))
+            )
     model.loss(random_batch(modalities, 6), 0.5)
     names = [m.name for m in modalities]
     latents = len(modalities) * samples * 6
-    assert sorted(calls) == sorted([(f"encoders/{name}", 6) for name in names] + [(f"decoders/{name}", latents) for name in names])
+    assert sorted(calls) == sorted(
+        [(f"encoders/{name}", 6) for name in names] + [(f"decoders/{name}", latents) for name in names]
+    )
 
 
 def test_loss_can_be_taken_without_gradients() -> None:
@@ -197,7 +229,9 @@ def test_several_inputs_are_averaged_or_one_of_them_is_drawn(monkeypatch: pytest
 def test_laplace_is_that_of_torch() -> None:
     torch.manual_seed(0)
     q = DiagonalLaplace(torch.randn(4, 5, dtype=torch.float64), torch.randn(4, 5, dtype=torch.float64))
-    torch.testing.assert_close(q.scale().sum(-1), torch.full((4,), 5.0, dtype=torch.float64), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        q.scale().sum(-1), torch.full((4,), 5.0, dtype=torch.float64), rtol=1e-5, atol=0
+    )
     z = torch.randn(6, 4, 5, dtype=torch.float64)
     reference = Laplace(q.mean, q.scale())
     torch.testing.assert_close(q.log_prob(z), reference.log_prob(z).sum(-1))
@@ -213,6 +247,10 @@ def test_prior_draws_follow_the_prior(posterior: str) -> None:
     model = make_model(TWO, posterior=posterior)
     with torch.no_grad():
         z = model.prior(100_000, torch.Generator().manual_seed(0))
-        expected = model.prior_spread.softmax(-1) * LATENT if posterior == "laplace" else torch.full_like(model.prior_spread, math.sqrt(2 / math.pi))
+        expected = (
+            model.prior_spread.softmax(-1) * LATENT
+            if posterior == "laplace"
+            else torch.full_like(model.prior_spread, math.sqrt(2 / math.pi))
+        )
     torch.testing.assert_close(z.abs().mean(0), expected, rtol=0.02, atol=0)
     assert float(z.mean()) == pytest.approx(0, abs=0.01)

@@ -22,9 +22,13 @@ from models.errors import InputError
 from models.registry import MODELS, load_model_file
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "plugin"
-CODE = (EXAMPLE / "mmbench_jmvae.py").read_text(encoding="utf-8").replace('"jmvae"', '"mine"')  # which may be installed, and then is taken
+CODE = (
+    (EXAMPLE / "mmbench_jmvae.py").read_text(encoding="utf-8").replace('"jmvae"', '"mine"')
+)  # which may be installed, and then is taken
 RUN = ("run", "--dataset", "digits", "--preset", "smoke", "--metrics", "probe", *SMALL)
-REGISTER = 'from models.registry import register\n@register("{}", settings={}, source="nobody")\nclass Model: ...\n'
+REGISTER = (
+    'from models.registry import register\n@register("{}", settings={}, source="nobody")\nclass Model: ...\n'
+)
 
 DATA = SimpleNamespace(provenance={}, modalities=TWO)
 
@@ -61,20 +65,41 @@ def test_a_file_may_have_any_name(name, write):
 
 
 BAD = {
-    "typo": ("import torch\nimport dataclas\n", "fails in line 2: ModuleNotFoundError: No module named 'dataclas'"),
+    "typo": (
+        "import torch\nimport dataclas\n",
+        "fails in line 2: ModuleNotFoundError: No module named 'dataclas'",
+    ),
     "syntax": ("x = 1\ny = (\n", "fails in line 2: SyntaxError: '(' was never closed"),
-    "error in a function": ("def f():\n    return 1 / 0\n\nf()\n", "fails in line 2: ZeroDivisionError: division by zero"),
-    "error in another module": ("import json\n\njson.loads('')\n", "fails in line 3: JSONDecodeError: Expecting value"),
+    "error in a function": (
+        "def f():\n    return 1 / 0\n\nf()\n",
+        "fails in line 2: ZeroDivisionError: division by zero",
+    ),
+    "error in another module": (
+        "import json\n\njson.loads('')\n",
+        "fails in line 3: JSONDecodeError: Expecting value",
+    ),
     "end of the program": ("raise SystemExit(3)\n", "fails in line 1: SystemExit: 3"),
     "null byte": ("x = '\0'\n", "fails: "),
-    "module beside it": ("import my_layers.deep\n", "No module named 'my_layers'. A model file stands alone: move what it needs into it"),
-    "taken name": (CODE.replace('"mine"', '"mopoe"'), "The model name 'mopoe' is taken already: register yours under another name."),
-    "bad settings": (REGISTER.format("mine", "3"), "fails in line 2: The settings of mine are 3: expected a class with the decorator"),
+    "module beside it": (
+        "import my_layers.deep\n",
+        "No module named 'my_layers'. A model file stands alone: move what it needs into it",
+    ),
+    "taken name": (
+        CODE.replace('"mine"', '"mopoe"'),
+        "The model name 'mopoe' is taken already: register yours under another name.",
+    ),
+    "bad settings": (
+        REGISTER.format("mine", "3"),
+        "fails in line 2: The settings of mine are 3: expected a class with the decorator",
+    ),
     "no model": (
         "import torch\n",
         'registers no model: put @register("my-model", settings=MySettings, source="where it was published") above its class,',
     ),
-    "no text": (b"\xff\xfe\x00", "cannot be read (invalid or missing encoding declaration): expected a Python file that registers a model."),
+    "no text": (
+        b"\xff\xfe\x00",
+        "cannot be read (invalid or missing encoding declaration): expected a Python file that registers a model.",
+    ),
 }
 
 
@@ -110,14 +135,21 @@ def test_what_is_no_file_of_python_is_refused(name, message, tmp_path):
 
 
 def test_a_file_that_fails_leaves_no_model_behind(write):
-    with pytest.raises(InputError, match=f"fails in line {len(CODE.splitlines()) + 1}: NameError: name 'oops' is not defined"):
+    with pytest.raises(
+        InputError, match=f"fails in line {len(CODE.splitlines()) + 1}: NameError: name 'oops' is not defined"
+    ):
         load_model_file(write(CODE + "oops\n"))
     assert [entry.name for entry in load_model_file(write())] == ["mine"]
 
 
 def test_which_models_are_run(write):
     def picked(names, *files):
-        return [config.entry.name for config in Job.from_options(names, "digits", preset="smoke", device="cpu", model_files=files).configs]
+        return [
+            config.entry.name
+            for config in Job.from_options(
+                names, "digits", preset="smoke", device="cpu", model_files=files
+            ).configs
+        ]
 
     path = write()
     other = write(CODE.replace('"mine"', '"other"'), "other.py")
@@ -125,7 +157,10 @@ def test_which_models_are_run(write):
     assert picked("mopoe", path) == picked("mopoe,mine", path) == ["mopoe", "mine"]
     assert picked(None, other, path) == ["other", "mine"]
     assert picked("all", path, other) == [entry.name for entry in MODELS]
-    with pytest.raises(InputError, match=r"No model to run: name some with --models .*, or a file of yours with --model-file\."):
+    with pytest.raises(
+        InputError,
+        match=r"No model to run: name some with --models .*, or a file of yours with --model-file\.",
+    ):
         picked(None)
 
 
@@ -154,9 +189,18 @@ config = pickle.load(sys.stdin.buffer)
 from models.conformance import TWO
 print(repr(config.entry.model(TWO, config.settings)), config.entry.file.code)
 """
-    found = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(config), capture_output=True, timeout=120, check=False)
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        input=pickle.dumps(config),
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
     assert found.returncode == 0, found.stderr.decode()
-    assert found.stdout.decode().split() == f"{config.entry.model(TWO, config.settings)!r} {config.entry.file.code}".split()
+    assert (
+        found.stdout.decode().split()
+        == f"{config.entry.model(TWO, config.settings)!r} {config.entry.file.code}".split()
+    )
 
 
 def test_a_run_of_a_file_from_beginning_to_end(write, invoke, tmp_path, monkeypatch):
@@ -171,7 +215,9 @@ def test_a_run_of_a_file_from_beginning_to_end(write, invoke, tmp_path, monkeypa
     assert result.code == 0, result.text
     config = read_json(folder / "config.json")
     assert config["code"] == MODELS.get("mine").file.code
-    assert config["command"].startswith("mmbench run --model-file my_model.py --models mine --dataset digits --preset smoke --seeds 0 ")
+    assert config["command"].startswith(
+        "mmbench run --model-file my_model.py --models mine --dataset digits --preset smoke --seeds 0 "
+    )
     assert "probe/street" in read_json(folder / "metrics.json")["metrics"]
     assert "1 runs, 1 of them done" in invoke(*RUN, "--model-file", path).text
     assert invoke("evaluate", folder, "--model-file", path, "--metrics", "probe").code == 0
@@ -185,7 +231,10 @@ def test_a_run_of_a_file_from_beginning_to_end(write, invoke, tmp_path, monkeypa
     path.write_text(path.read_text(encoding="utf-8") + "# edited\n")
     edited = invoke(*RUN, "--model-file", path)
     assert edited.code == 2
-    assert f"differs in code ({config['code']} there, {MODELS.get('mine').file.code} asked for). Keep both with --label NAME" in edited.text
+    assert (
+        f"differs in code ({config['code']} there, {MODELS.get('mine').file.code} asked for). Keep both with --label NAME"
+        in edited.text
+    )
     evaluated = invoke("evaluate", folder, "--model-file", path)
     assert evaluated.code == 2
     assert "was made with other data, code or settings: code (" in evaluated.text
@@ -205,8 +254,16 @@ def test_check_looks_at_every_model_of_a_file(write, invoke):
 
 
 def test_the_example_package_is_small_and_names_its_module():
-    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in EXAMPLE.iterdir() if path.is_file()) < 80
-    (module,) = re.findall(r'\[project\.entry-points\."mmbench\.models"\]\njmvae = "(\w+)"', (EXAMPLE / "pyproject.toml").read_text())
+    assert (
+        sum(
+            len(path.read_text(encoding="utf-8").splitlines()) for path in EXAMPLE.iterdir() if path.is_file()
+        )
+        < 80
+    )
+    (module,) = re.findall(
+        r'\[project\.entry-points\."mmbench\.models"\]\njmvae = "(\w+)"',
+        (EXAMPLE / "pyproject.toml").read_text(),
+    )
     assert (EXAMPLE / f"{module}.py").exists()
 
 

@@ -21,10 +21,14 @@ def make_model(modalities: tuple[Modality, ...]) -> MoPoE:
 
 
 def random_gaussian(*shape: int) -> DiagonalGaussian:
-    return DiagonalGaussian(torch.randn(*shape, dtype=torch.float64), torch.randn(*shape, dtype=torch.float64))
+    return DiagonalGaussian(
+        torch.randn(*shape, dtype=torch.float64), torch.randn(*shape, dtype=torch.float64)
+    )
 
 
-@pytest.mark.parametrize(("modalities", "items"), [(TWO, 3), (TWO, 8), (TWO, 11), (THREE, 7), (THREE, 16), (THREE, 20)])
+@pytest.mark.parametrize(
+    ("modalities", "items"), [(TWO, 3), (TWO, 8), (TWO, 11), (THREE, 7), (THREE, 16), (THREE, 20)]
+)
 def test_loss_is_that_of_multivae(modalities: tuple[Modality, ...], items: int) -> None:
     """Value and gradients. The only difference: MultiVae adds 1e-8 to every expert's variance before it multiplies, one-element products included."""
     model = make_model(modalities)
@@ -35,9 +39,13 @@ def test_loss_is_that_of_multivae(modalities: tuple[Modality, ...], items: int) 
     torch.manual_seed(1)
     theirs = twin_output(twin, batch)
     torch.testing.assert_close(ours.total, theirs.loss, rtol=1e-6, atol=0)
-    torch.testing.assert_close(ours.terms["kl"], theirs.metrics["joint_divergence"], rtol=1e-6, atol=0, check_dtype=False)
+    torch.testing.assert_close(
+        ours.terms["kl"], theirs.metrics["joint_divergence"], rtol=1e-6, atol=0, check_dtype=False
+    )
     parameters = list(model.parameters())
-    for mine, other in zip(gradients(ours.total, parameters), gradients(theirs.loss, parameters), strict=True):
+    for mine, other in zip(
+        gradients(ours.total, parameters), gradients(theirs.loss, parameters), strict=True
+    ):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6 * float(other.abs().max()))
 
 
@@ -50,7 +58,9 @@ def test_slices_are_those_of_multivae(modalities: tuple[Modality, ...]) -> None:
         subset = torch.arange(count, dtype=torch.float64).view(-1, 1, 1).expand(-1, items, 2)
         without_spread = DiagonalGaussian(subset, torch.full_like(subset, -torch.inf))
         ours = MoPoE._sample_by_slices(without_spread)[:, 0]
-        theirs, _ = twin.deterministic_mixture_component_selection(subset, subset, torch.full((count,), 1 / count))
+        theirs, _ = twin.deterministic_mixture_component_selection(
+            subset, subset, torch.full((count,), 1 / count)
+        )
         expected = theirs[:, 0] if items >= count else torch.arange(items, dtype=torch.float64)
         assert ours.tolist() == expected.tolist(), items
 
@@ -89,14 +99,20 @@ def test_gaussian_densities_are_those_of_torch() -> None:
     torch.manual_seed(0)
     q = random_gaussian(3, 5)
     reference = Normal(q.mean, torch.exp(0.5 * q.logvar))
-    torch.testing.assert_close(q.kl(), kl_divergence(reference, Normal(torch.zeros_like(q.mean), 1.0)).sum(-1))
+    torch.testing.assert_close(
+        q.kl(), kl_divergence(reference, Normal(torch.zeros_like(q.mean), 1.0)).sum(-1)
+    )
     z = torch.randn(4, 3, 5, dtype=torch.float64)
     torch.testing.assert_close(q.log_prob(z), reference.log_prob(z).sum(-1))
 
 
 def test_gaussian_draws_have_its_moments() -> None:
-    q = DiagonalGaussian(torch.tensor([1.0, -3.0]).expand(200_000, 2), torch.tensor([0.0, 2.0]).expand(200_000, 2))
+    q = DiagonalGaussian(
+        torch.tensor([1.0, -3.0]).expand(200_000, 2), torch.tensor([0.0, 2.0]).expand(200_000, 2)
+    )
     z = q.rsample(torch.Generator().manual_seed(0))
     torch.testing.assert_close(z.mean(0), torch.tensor([1.0, -3.0]), rtol=0, atol=0.03)
-    torch.testing.assert_close(z.var(0), torch.tensor([1.0, 2.0]).exp() ** torch.tensor([0.0, 1.0]), rtol=0.02, atol=0)
+    torch.testing.assert_close(
+        z.var(0), torch.tensor([1.0, 2.0]).exp() ** torch.tensor([0.0, 1.0]), rtol=0.02, atol=0
+    )
     assert torch.equal(z, q.rsample(torch.Generator().manual_seed(0)))

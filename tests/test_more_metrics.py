@@ -35,7 +35,10 @@ def test_no_preset_asks_for_further_metrics_and_all_of_them_are_described():
     assert {kind.group for kind in FURTHER_KINDS.values()} == set(FURTHER)
     assert set(FEATURES) <= set(JUDGED)
     setup = make_setup()
-    assert evaluate(TinyVAE(), **setup).metrics.keys() == evaluate(TinyVAE(), **setup, metrics=METRICS).metrics.keys()
+    assert (
+        evaluate(TinyVAE(), **setup).metrics.keys()
+        == evaluate(TinyVAE(), **setup, metrics=METRICS).metrics.keys()
+    )
     for group in FURTHER:
         found = evaluate(TinyVAE(), **setup, metrics=[group]).metrics
         assert found
@@ -52,18 +55,30 @@ def test_further_metrics_do_not_depend_on_which_others_are_asked_for():
         alone |= evaluate(TinyVAE(), **setup, metrics=[group]).metrics
     together = evaluate(TinyVAE(), **setup, metrics=METRICS + FURTHER).metrics
     assert {name: value for name, value in together.items() if metric_group(name) in FURTHER} == alone
-    assert {name: value for name, value in together.items() if metric_group(name) in METRICS} == evaluate(TinyVAE(), **setup).metrics
+    assert {name: value for name, value in together.items() if metric_group(name) in METRICS} == evaluate(
+        TinyVAE(), **setup
+    ).metrics
 
 
 def test_references_hold_what_a_group_reads(tmp_path, monkeypatch):
     monkeypatch.setenv("MMBENCH_CACHE", str(tmp_path))
-    data, protocol = make_data(), replace(PROTOCOL, draws=40, joint_draws=40, judge_steps=2, judge_batch_size=8)
-    parts = {"test": data.test.labelled, "train": data.train.labelled, "tuples": anchor_tuples(data.test, 0), "protocol": protocol}
+    data, protocol = (
+        make_data(),
+        replace(PROTOCOL, draws=40, joint_draws=40, judge_steps=2, judge_batch_size=8),
+    )
+    parts = {
+        "test": data.test.labelled,
+        "train": data.train.labelled,
+        "tuples": anchor_tuples(data.test, 0),
+        "protocol": protocol,
+    }
     for group in FURTHER:
         references = make_references(data, protocol, [group])
         assert [space.name for space in references.feature_spaces] == ["fd_clf"] * (group in FEATURES)
         found = evaluate(TinyVAE(data.modalities), **parts, references=references, metrics=[group])
-        assert all(value is not None for value in found.metrics.values()) == (group != "log_likelihood")  # TinyVAE has no density
+        assert all(value is not None for value in found.metrics.values()) == (
+            group != "log_likelihood"
+        )  # TinyVAE has no density
 
 
 # Precision, recall, density, coverage
@@ -88,7 +103,10 @@ def slow_prdc(real, generated, k):
 def test_prdc_is_the_loop(k, monkeypatch):
     monkeypatch.setattr("metrics.prdc.BLOCK", 7)
     generator = torch.Generator().manual_seed(k)
-    real, generated = torch.randn(25, 3, generator=generator), 1 + 0.8 * torch.randn(32, 3, generator=generator)
+    real, generated = (
+        torch.randn(25, 3, generator=generator),
+        1 + 0.8 * torch.randn(32, 3, generator=generator),
+    )
     found, expected = prdc(real, generated, k), slow_prdc(real, generated, k)
     assert found == pytest.approx(expected)
     assert len(set(expected)) == 4  # so that none can stand in for another
@@ -97,7 +115,9 @@ def test_prdc_is_the_loop(k, monkeypatch):
 def test_two_samples_of_one_distribution_have_density_one_and_the_coverage_on_paper():
     x = torch.randn(2, 3000, 4, generator=torch.Generator().manual_seed(0))
     n = 3000
-    missed = math.prod((n - i) / (2 * n - i) for i in range(1, NEIGHBOURS + 1))  # Naeem et al. 2020, section 3
+    missed = math.prod(
+        (n - i) / (2 * n - i) for i in range(1, NEIGHBOURS + 1)
+    )  # Naeem et al. 2020, section 3
     found = prdc(*x)
     assert found.density == pytest.approx(1, abs=0.05)
     assert found.coverage == pytest.approx(1 - missed, abs=0.02)
@@ -106,7 +126,12 @@ def test_two_samples_of_one_distribution_have_density_one_and_the_coverage_on_pa
 def test_repeated_items_are_in_the_balls_of_their_equals():
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(4, 128, generator=generator) * 100
-    assert prdc(points.repeat(10, 1), points.repeat(10, 1)) == (1, 1, 2, 1)  # each in the balls of 10 equals, and k = 5
+    assert prdc(points.repeat(10, 1), points.repeat(10, 1)) == (
+        1,
+        1,
+        2,
+        1,
+    )  # each in the balls of 10 equals, and k = 5
     assert prdc(points.repeat(10, 1), points.repeat(10, 1) + 1) == (0, 0, 0, 0)
 
 
@@ -115,20 +140,27 @@ class Noisy(Oracle):
 
     def generate(self, n, generator):
         drawn = super().generate(n, generator)
-        return {name: (x + 0.5 * torch.rand(x.shape, generator=generator)).clamp(0, 1) for name, x in drawn.items()}
+        return {
+            name: (x + 0.5 * torch.rand(x.shape, generator=generator)).clamp(0, 1)
+            for name, x in drawn.items()
+        }
 
 
 def test_prdc_reads_the_draws_of_fd_clf_and_as_many_test_items(monkeypatch):
     monkeypatch.setattr(metrics.joint, "COUNT", 120)
     model, setup, seen = Noisy(), make_setup(), []
-    found = evaluate(model, **setup, metrics=["prdc"], progress=lambda task, done, total: seen.append((task, done, total))).metrics
+    found = evaluate(
+        model, **setup, metrics=["prdc"], progress=lambda task, done, total: seen.append((task, done, total))
+    ).metrics
     draws = model.generate(500, torch.Generator().manual_seed(0))
     rows = probe_indices(205, 120, 0)
     for name in "ab":
         generated = (draws[name][:120] * 255).round().flatten(1) / 255
         expected = slow_prdc(as_float(setup["test"][name][0][rows]).flatten(1), generated, NEIGHBOURS)
         assert len(set(expected) - {0, 1}) >= 3  # hardly any of them as it would be of any draws
-        assert [found[f"{kind}/{name}"] for kind in ("precision", "recall", "density", "coverage")] == pytest.approx(expected)
+        assert [
+            found[f"{kind}/{name}"] for kind in ("precision", "recall", "density", "coverage")
+        ] == pytest.approx(expected)
         assert (f"neighbours of {name}", 360, 360) in seen
 
 
@@ -190,14 +222,23 @@ def test_reconstruction_without_its_needs_says_why():
     found = evaluate(Oracle(), **make_setup(), metrics=["reconstruction"])
     assert found.reasons["ssim/b"] == "SSIM takes images of 6 or more pixels a side; b has 2 x 3."
     images, labels = make_setup()["test"]["a"]
-    assert found.metrics["mse/a"] == pytest.approx((as_float(images) - templates(labels, (1, 4, 4))).square().mean().item(), rel=1e-5)
+    assert found.metrics["mse/a"] == pytest.approx(
+        (as_float(images) - templates(labels, (1, 4, 4))).square().mean().item(), rel=1e-5
+    )
 
     class Lost(Oracle):
         def translate(self, inputs, targets, sample=False, generator=None):
-            return {name: x * math.nan for name, x in super().translate(inputs, targets, sample, generator).items()}
+            return {
+                name: x * math.nan
+                for name, x in super().translate(inputs, targets, sample, generator).items()
+            }
 
     found = evaluate(Lost(BIG), **make_setup(BIG), metrics=["reconstruction"])
-    assert found.reasons["mse/b"] == found.reasons["ssim/b"] == "The model generated values that are not finite in b."
+    assert (
+        found.reasons["mse/b"]
+        == found.reasons["ssim/b"]
+        == "The model generated values that are not finite in b."
+    )
 
 
 # Clustering
@@ -205,7 +246,9 @@ def test_reconstruction_without_its_needs_says_why():
 
 def slow_accuracy(clusters, labels):
     maps = permutations(range(4))
-    return max(sum(p[c] == label for c, label in zip(clusters, labels, strict=True)) for p in maps) / len(labels)
+    return max(sum(p[c] == label for c, label in zip(clusters, labels, strict=True)) for p in maps) / len(
+        labels
+    )
 
 
 def test_cluster_accuracy_is_the_best_of_all_maps():
@@ -250,7 +293,9 @@ def test_mutual_information_is_normalised_by_the_mean_of_the_entropies(monkeypat
 
 def test_clustering_reads_the_representations_of_the_test_items():
     found = evaluate(Oracle(), **make_setup(), metrics=["clustering"]).metrics
-    assert found == dict.fromkeys(["cluster_accuracy/a", "cluster_nmi/a", "cluster_accuracy/b", "cluster_nmi/b"], pytest.approx(1))
+    assert found == dict.fromkeys(
+        ["cluster_accuracy/a", "cluster_nmi/a", "cluster_accuracy/b", "cluster_nmi/b"], pytest.approx(1)
+    )
 
     class Blind(Oracle):
         def embed(self, inputs):
@@ -260,7 +305,9 @@ def test_clustering_reads_the_representations_of_the_test_items():
     _, labels = make_setup()["test"]["a"]
     assert found.metrics["cluster_accuracy/a"] == pytest.approx(labels.bincount().max().item() / len(labels))
     assert found.metrics["cluster_nmi/a"] == 0
-    assert found.reasons == dict.fromkeys(["cluster_accuracy/b", "cluster_nmi/b"], "The representation holds values that are not finite.")
+    assert found.reasons == dict.fromkeys(
+        ["cluster_accuracy/b", "cluster_nmi/b"], "The representation holds values that are not finite."
+    )
 
 
 # Diversity
@@ -272,10 +319,16 @@ def test_diversity_is_the_mean_distance_of_samples_from_one_condition(monkeypatc
     found = evaluate(model, **setup, metrics=["diversity"]).metrics
     assert set(found) == {f"diversity/{a}->{b}" for a, b in permutations("abc", 2)}
     chosen = probe_indices(205, 60, 0)
-    images, generator, distances = as_float(setup["test"]["a"][0]), torch.Generator().manual_seed(0), {"b": [], "c": []}
+    images, generator, distances = (
+        as_float(setup["test"]["a"][0]),
+        torch.Generator().manual_seed(0),
+        {"b": [], "c": []},
+    )
     with torch.no_grad():
         means = model.eval().infer({"a": images[chosen].repeat_interleave(10, 0)})
-        latents = means + torch.cat([torch.randn(500, 12, generator=generator), torch.randn(100, 12, generator=generator)])
+        latents = means + torch.cat(
+            [torch.randn(500, 12, generator=generator), torch.randn(100, 12, generator=generator)]
+        )
         for i in range(60):
             b = (model.decode("b", latents[10 * i : 10 * i + 10]) * 255).round().flatten(1) / 255
             c = torch.eye(12)[model.decode("c", latents[10 * i : 10 * i + 10]).argmax(-1)].flatten(1)
@@ -293,11 +346,17 @@ def test_diversity_of_an_oracle_is_that_of_its_forgetting():
 
 
 def test_diversity_without_its_needs_says_why():
-    assert evaluate(Oracle(), **make_setup(spaces=()), metrics=["diversity"]).reasons["diversity/b->a"] == "There are no reference features for a."
+    assert (
+        evaluate(Oracle(), **make_setup(spaces=()), metrics=["diversity"]).reasons["diversity/b->a"]
+        == "There are no reference features for a."
+    )
 
     class Lost(Oracle):
         def translate(self, inputs, targets, sample=False, generator=None):
-            return {name: x * (math.inf if name == "b" else 1) for name, x in super().translate(inputs, targets, sample, generator).items()}
+            return {
+                name: x * (math.inf if name == "b" else 1)
+                for name, x in super().translate(inputs, targets, sample, generator).items()
+            }
 
     found = evaluate(Lost(), **make_setup(), metrics=["diversity"])
     assert found.reasons == {"diversity/a->b": "The model generated values that are not finite in b."}
@@ -309,7 +368,12 @@ def test_diversity_without_its_needs_says_why():
 
 def test_they_are_in_every_place_that_takes_metrics_by_name_and_in_no_table(tmp_path):
     folder = copy_runs(tmp_path, models=2, diagnostics=False)
-    values = {"diversity/handwritten->street": 3.25, "mse/street": 0.0123, "log_likelihood": -321.5, "ssim/handwritten": None}
+    values = {
+        "diversity/handwritten->street": 3.25,
+        "mse/street": 0.0123,
+        "log_likelihood": -321.5,
+        "ssim/handwritten": None,
+    }
     file = folder / "model-0" / "seed-0" / "metrics.json"
     content = json.loads(file.read_text())
     content["metrics"] |= values
@@ -318,7 +382,9 @@ def test_they_are_in_every_place_that_takes_metrics_by_name_and_in_no_table(tmp_
     write_report(tmp_path)
     table = mmbench.load_results(tmp_path)
     found = table[table["metric"].isin(values) & (table["model"] == "model-0")].set_index("metric")
-    assert found["value"].dropna().to_dict() == {name: value for name, value in values.items() if value is not None}
+    assert found["value"].dropna().to_dict() == {
+        name: value for name, value in values.items() if value is not None
+    }
     assert found["reason"]["ssim/handwritten"] == "They are too small."
     results = json.loads((folder / "results.json").read_text())
     named = {name: results["metrics"][name] for name in values}
@@ -328,12 +394,26 @@ def test_they_are_in_every_place_that_takes_metrics_by_name_and_in_no_table(tmp_
         "log_likelihood": ("further", "Log-likelihood"),
         "diversity/handwritten->street": ("further", "Diversity handwritten→street"),
     }
-    assert (named["mse/street"]["unit"], named["mse/street"]["better"], named["log_likelihood"]["unit"]) == ("fraction", "lower", "nats")
+    assert (named["mse/street"]["unit"], named["mse/street"]["better"], named["log_likelihood"]["unit"]) == (
+        "fraction",
+        "lower",
+        "nats",
+    )
     cells = [model["metrics"]["mse/street"] for model in results["models"]]
     assert cells[0]["values"] == {"0": 0.0123}
     assert "mmbench evaluate adds it later, with --metrics reconstruction" in cells[1]["note"]
     page = (folder / "report.html").read_text()
-    assert all(text in page for text in ("Further metrics", "MSE street", "1.23", "\N{MINUS SIGN}321.50", "3.25", "They are too small."))
+    assert all(
+        text in page
+        for text in (
+            "Further metrics",
+            "MSE street",
+            "1.23",
+            "\N{MINUS SIGN}321.50",
+            "3.25",
+            "They are too small.",
+        )
+    )
     for name in ("README.md", "table1.md", "table2.md", "table3.csv"):
         assert "MSE" not in (folder / name).read_text()
     schema = json.loads((Path(mmbench.__file__).parent / "report" / "results.schema.json").read_text())

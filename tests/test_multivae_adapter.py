@@ -27,7 +27,12 @@ from models.mvae import MVAE, MVAESettings
 from models.registry import MODELS
 
 NAMES = list(multivae.ENTRIES)
-EPOCHS = [(0.0, 1, 0.0), (0.2, 21, 0.0), (0.995, 100, 0.5), (1.0, 100, 1.0)]  # progress, epoch, share of the epoch
+EPOCHS = [
+    (0.0, 1, 0.0),
+    (0.2, 21, 0.0),
+    (0.995, 100, 0.5),
+    (1.0, 100, 1.0),
+]  # progress, epoch, share of the epoch
 
 load_data_once = cache(load_data)
 
@@ -42,7 +47,9 @@ def make(name, modalities, **settings):
 
 def like(native: GaussianMVAE, name, **settings):
     """The adapted model `name` in float64 with the networks of `native`."""
-    adapted = make(name, list(native.modalities.values()), latent_size=native.settings.latent_size, **settings).double()
+    adapted = make(
+        name, list(native.modalities.values()), latent_size=native.settings.latent_size, **settings
+    ).double()
     for mine, other in ((native.encoders, adapted.peer.encoders), (native.decoders, adapted.peer.decoders)):
         for modality in native.modalities:
             other[modality].network = mine[modality]
@@ -86,7 +93,9 @@ def test_mvae_has_the_loss_of_ours(modalities, progress):
     assert_same_loss(native, like(native, "multivae-mvae", warmup=0.4, likelihood="bernoulli"), 4, progress)
 
 
-@pytest.mark.parametrize(("posterior", "theirs"), [("gaussian", "normal"), ("laplace", "laplace_with_softmax")])
+@pytest.mark.parametrize(
+    ("posterior", "theirs"), [("gaussian", "normal"), ("laplace", "laplace_with_softmax")]
+)
 @pytest.mark.parametrize("modalities", [TWO, THREE], ids=["two", "three"])
 def test_mmvae_has_the_loss_of_ours(modalities, posterior, theirs):
     """Its value is the bound that ours has; with doubly reparameterised gradients MultiVae gives another value with these gradients."""
@@ -95,7 +104,10 @@ def test_mmvae_has_the_loss_of_ours(modalities, posterior, theirs):
     batch = random_batch(modalities, 6)
     parameters = [*native.encoders.parameters(), *native.decoders.parameters()]
     totals = []
-    for model in (native, *(like(native, "multivae-mmvae", loss=loss, **options) for loss in ("iwae_looser", "dreg_looser"))):
+    for model in (
+        native,
+        *(like(native, "multivae-mmvae", loss=loss, **options) for loss in ("iwae_looser", "dreg_looser")),
+    ):
         torch.manual_seed(1)
         totals.append(model.loss(batch, 0.5).total)
     torch.testing.assert_close(totals[0], totals[1], rtol=1e-6, atol=0)
@@ -109,14 +121,21 @@ def test_a_seed_makes_the_weights_of_ours(name):
     torch.manual_seed(0)
     native = MODELS.get(name).model(conformance.THREE, MODELS.get(name).settings())
     for modality in native.modalities:
-        for mine, other in ((native.encoders, adapted.peer.encoders), (native.decoders, adapted.peer.decoders)):
-            torch.testing.assert_close(mine[modality].state_dict(), other[modality].network.state_dict(), rtol=0, atol=0)
+        for mine, other in (
+            (native.encoders, adapted.peer.encoders),
+            (native.decoders, adapted.peer.decoders),
+        ):
+            torch.testing.assert_close(
+                mine[modality].state_dict(), other[modality].network.state_dict(), rtol=0, atol=0
+            )
 
 
 @pytest.mark.parametrize("name", ["mopoe", "mvae", "mmvae"])
 def test_inference_is_that_of_ours(name):
     """Of any subset but MoPoE's full set, whose mean is that of the product here and of all means in MultiVae."""
-    native = spread({"mopoe": MoPoE, "mvae": MVAE, "mmvae": MMVAE}[name](THREE, MODELS.get(name).settings(latent_size=5)))
+    native = spread(
+        {"mopoe": MoPoE, "mvae": MVAE, "mmvae": MMVAE}[name](THREE, MODELS.get(name).settings(latent_size=5))
+    )
     adapted = like(native, f"multivae-{name}")
     batch = random_batch(THREE, 4)
     with torch.inference_mode():
@@ -124,7 +143,9 @@ def test_inference_is_that_of_ours(name):
             inputs = {modality: batch[modality] for modality in subset}
             torch.testing.assert_close(adapted.infer(inputs), native.infer(inputs), rtol=1e-6, atol=1e-9)
             for modality, mean in native.translate(inputs, ["b", "a"]).items():
-                torch.testing.assert_close(adapted.translate(inputs, ["b", "a"])[modality], mean, rtol=1e-6, atol=1e-9)
+                torch.testing.assert_close(
+                    adapted.translate(inputs, ["b", "a"])[modality], mean, rtol=1e-6, atol=1e-9
+                )
 
 
 # --- the contract ----------------------------------------------------------------------------------------------------------
@@ -151,7 +172,9 @@ def test_the_loss_is_a_mean_over_the_batch(name):
     _, batch = conformance._make(multivae.ENTRIES[name], conformance.TWO)
     longer = {modality: x.repeat(8, *[1] * (x.ndim - 1)) for modality, x in batch.items()}
     for stage in model.stages():
-        torch.testing.assert_close(stage.loss(batch, 0.5).total, stage.loss(longer, 0.5).total, rtol=0.1, atol=0)
+        torch.testing.assert_close(
+            stage.loss(batch, 0.5).total, stage.loss(longer, 0.5).total, rtol=0.1, atol=0
+        )
 
 
 @pytest.mark.parametrize(("progress", "epoch", "ratio"), EPOCHS)
@@ -171,7 +194,10 @@ def test_stages_train_what_they_should(name):
     assert (joint.share, single.share) == (0.5, 0.5)
     assert len(joint.parameters) + len(single.parameters) == len(list(model.parameters()))
     for stage in (joint, single, joint):  # the second freezes what the first trains
-        assert all(each.any() for each in gradients(stage.loss(batch, 0.0).total, [p for p in stage.parameters if p.ndim > 1]))
+        assert all(
+            each.any()
+            for each in gradients(stage.loss(batch, 0.0).total, [p for p in stage.parameters if p.ndim > 1])
+        )
         assert stage is joint or not any(p.requires_grad for p in joint.parameters)
 
 
@@ -184,7 +210,9 @@ def test_random_numbers_come_from_the_generator_alone(name):
     for seed in (0, 0, *range(1, 9)):
         np.random.seed(len(draws))
         before = np.random.get_state()[1].tolist()
-        draws.append(model.translate(batch, ["c"], sample=True, generator=torch.Generator().manual_seed(seed))["c"])
+        draws.append(
+            model.translate(batch, ["c"], sample=True, generator=torch.Generator().manual_seed(seed))["c"]
+        )
         assert np.random.get_state()[1].tolist() == before
     assert torch.equal(draws[0], draws[1])
     assert not any(torch.equal(draws[0], other) for other in draws[2:])
@@ -237,7 +265,9 @@ def test_cmvae_averages_its_experts():
 def test_messages_of_nexus():
     """Without dropout what MultiVae makes of them item by item; with it, means over proper subsets of every size."""
     model = make("multivae-nexus", THREE)
-    messages = {name: torch.full((600, 10), float(value)) for name, value in zip("abc", (1, 10, 100), strict=True)}
+    messages = {
+        name: torch.full((600, 10), float(value)) for name, value in zip("abc", (1, 10, 100), strict=True)
+    }
     inputs = SimpleNamespace()
     theirs = super(type(model.peer), model.peer)._aggregate_during_training(inputs, messages)
     torch.testing.assert_close(model.peer._aggregate_during_training(inputs, messages), theirs)
@@ -254,7 +284,10 @@ def test_log_variances_are_bounded():
     with torch.no_grad():
         for encoder in model.peer.encoders.values():
             encoder.network[-2].bias.fill_(100.0)
-    assert all(x.isfinite().all() for x in model.translate({m.name: torch.rand(2, *m.shape) for m in THREE}, ["a", "b"]).values())
+    assert all(
+        x.isfinite().all()
+        for x in model.translate({m.name: torch.rand(2, *m.shape) for m in THREE}, ["a", "b"]).values()
+    )
 
 
 # --- names -----------------------------------------------------------------------------------------------------------------
@@ -278,7 +311,10 @@ def test_names(word, name):
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("multivae:MVTCEA", r"Unknown model 'multivae:MVTCEA' of MultiVae: did you mean 'mvtcae'\? Known: cmvae, "),
+        (
+            "multivae:MVTCEA",
+            r"Unknown model 'multivae:MVTCEA' of MultiVae: did you mean 'mvtcae'\? Known: cmvae, ",
+        ),
         ("multivae:", "Unknown model 'multivae:' of MultiVae: Known: cmvae, "),
         ("multivae:cvae", "The model multivae:cvae cannot be run: it models one modality given the others"),
         ("multivae-mhvae", "The model multivae-mhvae cannot be run: its latents are feature maps"),
@@ -292,7 +328,10 @@ def test_a_name_that_is_none_of_them(word, message):
 
 def test_which_models_are_run():
     def picked(names):
-        return [config.entry.name for config in Job.from_options(names, "digits", preset="smoke", device="cpu").configs]
+        return [
+            config.entry.name
+            for config in Job.from_options(names, "digits", preset="smoke", device="cpu").configs
+        ]
 
     assert picked("multivae:all") == NAMES
     assert picked("all,multivae:all") == [*(entry.name for entry in MODELS), *NAMES]
@@ -305,7 +344,10 @@ def test_which_models_are_run():
 def test_settings_of_one_model():
     entries = [find_model("multivae:MVAE"), find_model("multivae:MMVAE"), MODELS.get("mvae")]
     for word in ("multivae:MVAE.beta=3", "multivae-mvae.beta=3"):
-        betas = [getattr(config.settings, "beta", None) for config in make_configs(entries, "digits", "smoke", [word])]
+        betas = [
+            getattr(config.settings, "beta", None)
+            for config in make_configs(entries, "digits", "smoke", [word])
+        ]
         assert betas == [3.0, None, 1.0]
     with pytest.raises(InputError, match="is for multivae-mopoe, which --models does not name"):
         make_configs(entries, "digits", "smoke", ["multivae:MoPoE.beta=3"])
@@ -316,7 +358,10 @@ def test_settings_of_one_model():
 @pytest.mark.parametrize("name", ["multivae-telbo", "multivae-jnf"])
 def test_more_modalities_than_a_model_takes(name):
     (config,) = make_configs([multivae.ENTRIES[name]], "digits-text", "smoke", [])
-    with pytest.raises(InputError, match=rf"^The model {name} takes 2 modalities, digits-text has 3 \(given some of more it has no .*\): leave it"):
+    with pytest.raises(
+        InputError,
+        match=rf"^The model {name} takes 2 modalities, digits-text has 3 \(given some of more it has no .*\): leave it",
+    ):
         config.decisive(SimpleNamespace(modalities=THREE, provenance={}))
     assert config.decisive(SimpleNamespace(modalities=TWO, provenance={}))["model"] == name
     assert {what.partition(", ")[2] for what, _ in check_model(multivae.ENTRIES[name])} == {"2 modalities"}
@@ -330,7 +375,10 @@ def test_without_the_package(invoke, monkeypatch, tmp_path):
     for models in ("multivae:MVTCAE", "multivae:all", "mopoe,multivae-mvae"):
         result = invoke("run", "--models", models, "--dataset", "digits", "--results", tmp_path / "results")
         assert result.code == 2
-        assert "the package multivae, which is not there: install the extra with pip install 'mmbench[multivae]'." in result.text
+        assert (
+            "the package multivae, which is not there: install the extra with pip install 'mmbench[multivae]'."
+            in result.text
+        )
     assert invoke("check", "multivae:MVAE").code == 2
     assert not (tmp_path / "results").exists()
 
@@ -338,13 +386,17 @@ def test_without_the_package(invoke, monkeypatch, tmp_path):
 def test_another_version_of_the_package(monkeypatch):
     pytest.importorskip("multivae", reason="needs MultiVae: pip install multivae==1.0.3")
     monkeypatch.setattr(multivae, "version", lambda name: "1.0.4")
-    with pytest.raises(InputError, match=r"The package multivae is there in version 1\.0\.4, expected 1\.0\.3"):
+    with pytest.raises(
+        InputError, match=r"The package multivae is there in version 1\.0\.4, expected 1\.0\.3"
+    ):
         find_model("multivae:MVAE")
 
 
 def test_a_list_of_models_imports_nothing_of_it():
     code = "import sys; from mmbench.cli import main; main(['models'], standalone_mode=False); print({'multivae', 'pythae'} & set(sys.modules))"
-    lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout.splitlines()
+    lines = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    ).stdout.splitlines()
     assert lines[-1] == "set()"
     names = [line.split()[0] for line in lines[:-1]]
     assert names == [*(entry.name for entry in MODELS if entry.file is None), *NAMES, *multivae.UNSUPPORTED]
@@ -365,7 +417,19 @@ def test_a_run_from_beginning_to_end(invoke, tmp_path, monkeypatch):
         monkeypatch.setattr(f"mmbench.{room}.write_report", lambda *_: [])
     results, chosen = tmp_path / "results", ("--metrics", "probe", "--jobs", "1", "--device", "cpu")
     folder = results / "digits" / "smoke" / "multivae-telbo" / "seed-0"
-    first = invoke("run", "--models", "multivae:TELBO", "--dataset", "digits", "--preset", "smoke", *SMALL, *chosen, "--results", results)
+    first = invoke(
+        "run",
+        "--models",
+        "multivae:TELBO",
+        "--dataset",
+        "digits",
+        "--preset",
+        "smoke",
+        *SMALL,
+        *chosen,
+        "--results",
+        results,
+    )
     assert first.code == 0, first.text
     config, metrics = read_json(folder / "config.json"), read_json(folder / "metrics.json")["metrics"]
     assert (config["model"], config["title"]) == ("multivae-telbo", "TELBO (MultiVae)")

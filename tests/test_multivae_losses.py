@@ -12,13 +12,24 @@ PRIVATE = {"private_size": 3}
 WARMUP = ({"warmup": 0.2}, {"warmup": 20})  # a share of 100 epochs
 
 SAME = {
-    "multivae-cmvae": {"number_of_clusters": 4, "K": 3, "prior_and_posterior_dist": "normal_with_softplus", "beta": 2.0, "loss": "iwae_looser"},
+    "multivae-cmvae": {
+        "number_of_clusters": 4,
+        "K": 3,
+        "prior_and_posterior_dist": "normal_with_softplus",
+        "beta": 2.0,
+        "loss": "iwae_looser",
+    },
     "multivae-crmvae": {"beta": 2.0},
     "multivae-dmvae": {"beta": 2.0},
     "multivae-jmvae": {"alpha": 0.3, "beta": 2.0},
     "multivae-jnf": {"beta": 2.0},
     "multivae-mmvae": {"K": 3, "learn_prior": True, "loss": "dreg_looser"},
-    "multivae-mmvaeplus": {"K": 3, "prior_and_posterior_dist": "normal", "learn_shared_prior": True, "beta": 2.0},
+    "multivae-mmvaeplus": {
+        "K": 3,
+        "prior_and_posterior_dist": "normal",
+        "learn_shared_prior": True,
+        "beta": 2.0,
+    },
     "multivae-mopoe": {"beta": 2.0},
     "multivae-mvae": {"beta": 2.0},
     "multivae-mvtcae": {"alpha": 0.3, "beta": 2.0},
@@ -82,7 +93,11 @@ def without_noise(aggregate):
     return call
 
 
-@pytest.mark.parametrize(("progress", "epoch", "ratio", "stage"), [(0.055, 6, 0.5, 0), (0.6, 61, 0.0, -1)], ids=["warm-up", "after"])
+@pytest.mark.parametrize(
+    ("progress", "epoch", "ratio", "stage"),
+    [(0.055, 6, 0.5, 0), (0.6, 61, 0.0, -1)],
+    ids=["warm-up", "after"],
+)
 @pytest.mark.parametrize("name", list(multivae.ENTRIES))
 def test_losses_are_those_of_multivae(name, progress, epoch, ratio, stage, monkeypatch):
     """In epoch 6, during warm-up or in the first of two stages, and in epoch 61, thereafter or in the second."""
@@ -92,16 +107,23 @@ def test_losses_are_those_of_multivae(name, progress, epoch, ratio, stage, monke
     reference = make_reference(adapted, modalities, **SAME[name], **theirs).train()
     for peer in (adapted.peer, reference):
         if name == "multivae-nexus":
-            monkeypatch.setattr(peer, "_aggregate_during_training", without_noise(peer._aggregate_during_training))
+            monkeypatch.setattr(
+                peer, "_aggregate_during_training", without_noise(peer._aggregate_during_training)
+            )
     from multivae.data.datasets import MultimodalBaseDataset
 
     batch = {modality: x.float() for modality, x in random_batch(modalities, 8).items()}
     losses = []
     for call in (
         lambda: adapted.stages()[stage].loss(batch, progress).total,
-        lambda: reference(MultimodalBaseDataset(batch), epoch=epoch, batch_ratio=ratio).loss / (8 if name in SUMS else 1),
+        lambda: (
+            reference(MultimodalBaseDataset(batch), epoch=epoch, batch_ratio=ratio).loss
+            / (8 if name in SUMS else 1)
+        ),
     ):
         torch.manual_seed(1)
         np.random.seed(1)
         losses.append(call())
-    torch.testing.assert_close(*losses, rtol=5e-6, atol=0)  # MMVAE's importance weights carry rounding of 2e-6, 1e-8 in float64
+    torch.testing.assert_close(
+        *losses, rtol=5e-6, atol=0
+    )  # MMVAE's importance weights carry rounding of 2e-6, 1e-8 in float64

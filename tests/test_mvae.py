@@ -12,7 +12,11 @@ from models.base import Modality
 from models.mvae import MVAE, MVAESettings
 
 LATENT = 8  # with 4 items, B * L divides by 16: torch draws blocks of 16, so 1 + M draws of (B, L) are one of (1 + M, B, L)
-MIXED = (Modality("a", (1, 2, 2), weight=2.0), Modality("b", (3, 8, 8)), Modality("c", (2, 3), likelihood="categorical", weight=5.0, symbols="abc"))
+MIXED = (
+    Modality("a", (1, 2, 2), weight=2.0),
+    Modality("b", (3, 8, 8)),
+    Modality("c", (2, 3), likelihood="categorical", weight=5.0, symbols="abc"),
+)
 
 
 def make_model(modalities: tuple[Modality, ...]) -> MVAE:
@@ -27,7 +31,9 @@ def make_model(modalities: tuple[Modality, ...]) -> MVAE:
 
 @pytest.mark.parametrize(("epoch", "ratio"), [(1, 0.0), (4, 0.5), (10, 0.0), (25, 0.0)])
 @pytest.mark.parametrize("modalities", [TWO, THREE], ids=["two", "three"])
-def test_loss_and_gradients_are_those_of_multivae(modalities: tuple[Modality, ...], epoch: int, ratio: float) -> None:
+def test_loss_and_gradients_are_those_of_multivae(
+    modalities: tuple[Modality, ...], epoch: int, ratio: float
+) -> None:
     """MultiVae warms up over 10 of 25 epochs, as we over 0.4 of training; in its tenth it jumps from 0.9 to 1, where ours still rises."""
     model = make_model(modalities)
     twin = make_twin("MVAE", model, warmup=10, k=0)
@@ -51,7 +57,11 @@ def product(experts: list[Normal]) -> Normal:
 
 
 def log_likelihood(modality: Modality, x: Tensor, mean: Tensor) -> Tensor:
-    return mean[x.bool()].log().sum() if modality.likelihood == "categorical" else Laplace(mean, 0.75).log_prob(x).sum()
+    return (
+        mean[x.bool()].log().sum()
+        if modality.likelihood == "categorical"
+        else Laplace(mean, 0.75).log_prob(x).sum()
+    )
 
 
 def mixed_batch(items: int) -> dict[str, Tensor]:
@@ -72,11 +82,18 @@ def test_loss_is_the_sum_of_elbos_of_the_full_set_and_each_single_modality() -> 
     for item in range(4):
         experts = {name: model.posteriors({name: batch[name][item : item + 1]})[name] for name in batch}
         for s, subset in enumerate(subsets):
-            q = product([Normal(experts[name].mean[0], (0.5 * experts[name].logvar[0]).exp()) for name in subset])
+            q = product(
+                [Normal(experts[name].mean[0], (0.5 * experts[name].logvar[0]).exp()) for name in subset]
+            )
             z = q.mean + q.stddev * noise[s, item]
             for name in subset:
                 modality = model.modalities[name]
-                expected = expected - modality.weight * log_likelihood(modality, batch[name][item], model.decode(name, z[None])[0]) / 4
+                expected = (
+                    expected
+                    - modality.weight
+                    * log_likelihood(modality, batch[name][item], model.decode(name, z[None])[0])
+                    / 4
+                )
             expected = expected + 0.25 * kl_divergence(q, Normal(0.0, 1.0)).sum() / 4
     torch.testing.assert_close(loss.total, expected)
     terms = loss.terms
@@ -115,8 +132,13 @@ def test_loss_of_exact_experts_is_the_exact_log_likelihood() -> None:
     torch.manual_seed(0)
     scale, items = 0.5, 100_000
     modalities = (Modality("a", (3,)), Modality("b", (4,)))
-    weights = {m.name: torch.linalg.qr(torch.randn(m.shape[0], 2, dtype=torch.float64))[0] * torch.tensor([1.5, 0.6]) for m in modalities}
-    model = MVAE(modalities, MVAESettings(latent_size=2, likelihood="gaussian", likelihood_scale=scale)).double()
+    weights = {
+        m.name: torch.linalg.qr(torch.randn(m.shape[0], 2, dtype=torch.float64))[0] * torch.tensor([1.5, 0.6])
+        for m in modalities
+    }
+    model = MVAE(
+        modalities, MVAESettings(latent_size=2, likelihood="gaussian", likelihood_scale=scale)
+    ).double()
     for name, weight in weights.items():
         model.encoders[name] = LinearExpert(weight, scale)
         model.decoders[name] = nn.Linear(2, len(weight), bias=False, dtype=torch.float64)
@@ -126,14 +148,17 @@ def test_loss_of_exact_experts_is_the_exact_log_likelihood() -> None:
     for subset in (["a", "b"], ["a"], ["b"]):
         w = torch.cat([weights[name] for name in subset])
         covariance = w @ w.T + scale**2 * torch.eye(len(w), dtype=torch.float64)
-        exact -= MultivariateNormal(torch.zeros(len(w), dtype=torch.float64), covariance).log_prob(torch.cat([x[name] for name in subset]))
+        exact -= MultivariateNormal(torch.zeros(len(w), dtype=torch.float64), covariance).log_prob(
+            torch.cat([x[name] for name in subset])
+        )
     with torch.no_grad():
         loss = model.loss({name: value.expand(items, -1) for name, value in x.items()}, 1.0).total
     torch.testing.assert_close(loss, exact, rtol=0, atol=0.02)  # the standard error is below 0.01
 
 
 @pytest.mark.parametrize(
-    ("annealing", "progress", "weight"), [(0.4, 0.0, 0.0), (0.4, 0.1, 0.5), (0.4, 0.4, 2.0), (0.4, 1.0, 2.0), (0.0, 0.0, 2.0), (1.0, 0.5, 1.0)]
+    ("annealing", "progress", "weight"),
+    [(0.4, 0.0, 0.0), (0.4, 0.1, 0.5), (0.4, 0.4, 2.0), (0.4, 1.0, 2.0), (0.0, 0.0, 2.0), (1.0, 0.5, 1.0)],
 )
 def test_weight_of_the_kl_terms(annealing: float, progress: float, weight: float) -> None:
     model = MVAE(TWO, MVAESettings(latent_size=2, beta=2.0, annealing=annealing))

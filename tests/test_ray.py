@@ -32,7 +32,16 @@ from models.errors import InputError
 TESTS = Path(__file__).parent
 MEMORY = 80 * 2**20  # bytes of each node's object store
 RUN = ("run", "--dataset", "digits", "--preset", "smoke", *SMALL)
-LONG = ("--models", "mopoe", "--set", "steps=120", "--set", "batch_size=32", "--looks", "6")  # looks write checkpoints
+LONG = (
+    "--models",
+    "mopoe",
+    "--set",
+    "steps=120",
+    "--set",
+    "batch_size=32",
+    "--looks",
+    "6",
+)  # looks write checkpoints
 
 
 def die_once_home(run):
@@ -87,7 +96,12 @@ class Stepping:
 
 def fake_run(folder, model=Work):
     home = folder / "model" / "seed-0"
-    return Run(SimpleNamespace(entry=SimpleNamespace(file=None, model=model, packages=()), home=home), 0, RunFolder(home), "")
+    return Run(
+        SimpleNamespace(entry=SimpleNamespace(file=None, model=model, packages=()), home=home),
+        0,
+        RunFolder(home),
+        "",
+    )
 
 
 def listen(session):
@@ -105,7 +119,10 @@ def test_what_a_session_writes_comes_back(tmp_path):
     scratch = session.folder.path
     assert scratch.parts[-2:] == ("model", "seed-0")
     found = listen(session)
-    assert [row for row in found if row[0] == "file"] == [("file", "checkpoint.pt", b"xxx"), ("file", "metrics.json", b"{}")]
+    assert [row for row in found if row[0] == "file"] == [
+        ("file", "checkpoint.pt", b"xxx"),
+        ("file", "metrics.json", b"{}"),
+    ]
     assert [row[0] for row in found if row[0] != "file"] == ["say", "open", "update", "close", "end"]
     assert found[-1] == ("end", "done", None)
     assert ("say", 0, "finds 2") in found
@@ -169,7 +186,10 @@ def test_without_ray_the_extra_is_named(monkeypatch):
 def test_an_address_where_no_cluster_answers(monkeypatch):
     pytest.importorskip("ray", reason="ray is not installed")
     monkeypatch.setattr("ray.is_initialized", lambda: False)
-    with pytest.raises(InputError, match=r"There is no Ray cluster at 127\.0\.0\.1:1 \(.*refused\): start one with `ray start --head`, or give"):
+    with pytest.raises(
+        InputError,
+        match=r"There is no Ray cluster at 127\.0\.0\.1:1 \(.*refused\): start one with `ray start --head`, or give",
+    ):
         pick_executor(SimpleNamespace(cluster=Cluster("127.0.0.1:1", 1, 0.0), jobs=None), 1, 1, print)
 
 
@@ -192,7 +212,10 @@ def cluster(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", str(TESTS))  # of the workers, which find Work there
-        nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False})
+        nodes = Nodes(
+            initialize_head=True,
+            head_node_args={"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False},
+        )
         yield nodes
         ray.shutdown()
         nodes.shutdown()
@@ -229,7 +252,9 @@ def execute(cluster, runs, work, console=None, cpus=1):
 
     lost = {}
     executor = RayExecutor(pick_cluster("ray", cluster.address, cpus, None), None)
-    failed = executor.execute(runs, work, console or Listener({}), Stop(), lambda run, *what: lost.update({run.folder.path: what}))
+    failed = executor.execute(
+        runs, work, console or Listener({}), Stop(), lambda run, *what: lost.update({run.folder.path: what})
+    )
     return failed, lost
 
 
@@ -248,7 +273,10 @@ def test_lost_workers_go_on_elsewhere_so_many_times(cluster, tmp_path, monkeypat
     assert lost.keys() == {runs[1].folder.path}, lost
     assert failed == runs[1:]
     assert runs[0].folder.checkpoint.read_bytes() == b"xxxx"
-    assert sorted(path.name for path in runs[0].folder.path.iterdir() if path.name != ".lock") == ["checkpoint.pt", "metrics.json"]
+    assert sorted(path.name for path in runs[0].folder.path.iterdir() if path.name != ".lock") == [
+        "checkpoint.pt",
+        "metrics.json",
+    ]
     assert runs[1].folder.checkpoint.read_bytes() == b"xx"
     assert (runs[1].folder.path / "checkpoint.previous.pt").read_bytes() == b"x"
     how, traceback = lost[runs[1].folder.path]
@@ -259,8 +287,12 @@ def test_lost_workers_go_on_elsewhere_so_many_times(cluster, tmp_path, monkeypat
 
 
 @pytest.mark.slow
-def test_losses_count_where_nothing_was_gained_and_a_run_that_cannot_travel_fails_alone(cluster, tmp_path, monkeypatch):
-    monkeypatch.setattr("mmbench.ray_executor.RETRIES", 2)  # fewer than the losses; one to spare for a start that fails on a busy machine
+def test_losses_count_where_nothing_was_gained_and_a_run_that_cannot_travel_fails_alone(
+    cluster, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        "mmbench.ray_executor.RETRIES", 2
+    )  # fewer than the losses; one to spare for a start that fails on a busy machine
     stays = replace(fake_run(tmp_path / "b"), hash=lambda: None)
     with node(cluster, 1):
         failed, lost = execute(cluster, [stays, fake_run(tmp_path / "a")], Stepping())
@@ -290,7 +322,10 @@ def test_nodes_that_lack_something_are_named(cluster, tmp_path, monkeypatch):
         execute(cluster, [fake_run(tmp_path)], Work(1))
     with monkeypatch.context() as patch:
         patch.setattr("mmbench.ray_executor.code_hash", lambda: "0" * 16)
-        with node(cluster, 1), pytest.raises(InputError, match="its mmbench has other code than that of this machine"):
+        with (
+            node(cluster, 1),
+            pytest.raises(InputError, match="its mmbench has other code than that of this machine"),
+        ):
             execute(cluster, [fake_run(tmp_path)], Work(1))
     with pytest.raises(InputError, match="No node of the Ray cluster has 64 processors for a run"):
         execute(cluster, [], Work(1), cpus=64)
@@ -303,10 +338,21 @@ def test_the_same_bits_as_local(cluster, invoke, tmp_path):
     threads = torch.get_num_threads()
     assert invoke(*words, tmp_path / "local", "--jobs", "1").code == 0
     with node(cluster, threads), node(cluster, threads):
-        result = invoke(*words, tmp_path / "ray", "--executor", "ray", "--ray-address", cluster.address, "--cpus-per-run", threads)
+        result = invoke(
+            *words,
+            tmp_path / "ray",
+            "--executor",
+            "ray",
+            "--ray-address",
+            cluster.address,
+            "--cpus-per-run",
+            threads,
+        )
     assert result.code == 0, result.text
     for model in ("mvae", "cada-vae"):
-        assert results_of(seed_folder(tmp_path / "ray", model)) == results_of(seed_folder(tmp_path / "local", model))
+        assert results_of(seed_folder(tmp_path / "ray", model)) == results_of(
+            seed_folder(tmp_path / "local", model)
+        )
 
 
 class Driver:
@@ -316,7 +362,9 @@ class Driver:
         self.folder = seed_folder(folder)
         words = ["-m", "mmbench", *RUN, *LONG, "--results", str(folder), "--executor", "ray"]
         words += ["--ray-address", cluster.address]
-        self.process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(
+            [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
 
     def wait_for_checkpoint(self):
         """Until there is another one than now."""
@@ -371,7 +419,9 @@ def test_a_run_that_is_stopped_killed_and_moved_has_the_bits_of_a_local_one(clus
         driver = Driver(cluster, tmp_path)
         driver.wait_for_checkpoint()
         steps.append(driver.step())
-        assert earliest < steps[0] <= steps[1] <= steps[2]  # each command goes on from where the one before was
+        assert (
+            earliest < steps[0] <= steps[1] <= steps[2]
+        )  # each command goes on from where the one before was
         cluster.remove_node(first, allow_graceful=False)
     with node(cluster, 1):
         code, text = driver.end()

@@ -28,7 +28,10 @@ def make_data(seed: int = 0, modalities: tuple[Modality, ...] = TWO, test: int =
     generator = torch.Generator().manual_seed(seed)
 
     def noise(count, shape):
-        return Images(torch.randint(256, (count, *shape), dtype=torch.uint8, generator=generator), torch.arange(count) % 10)
+        return Images(
+            torch.randint(256, (count, *shape), dtype=torch.uint8, generator=generator),
+            torch.arange(count) % 10,
+        )
 
     parts = {m.name: (noise(60, m.shape), noise(test, m.shape)) for m in modalities}
     return assemble("noise", modalities, parts, DataSettings())
@@ -65,7 +68,11 @@ def make(data, metrics=("coherence", "fd_clf"), protocol=PROTOCOL):
 
 def values(references):
     space = references.feature_spaces[0]
-    return [*references.judge_accuracy.values(), *space.floor.values(), *(real.mean.sum().item() for real in space.real.values())]
+    return [
+        *references.judge_accuracy.values(),
+        *space.floor.values(),
+        *(real.mean.sum().item() for real in space.real.values()),
+    ]
 
 
 def cached_files():
@@ -77,7 +84,9 @@ def test_a_second_call_reads_what_the_first_one_made(monkeypatch):
     first = make(data)
     assert [path.suffix for path in cached_files()] == [".pt", ".pt", ".npz"]
     monkeypatch.setattr("metrics.judges.train_judge", lambda *a, **k: pytest.fail("trained again"))
-    monkeypatch.setattr("mmbench.references.build_feature_space", lambda *a, **k: pytest.fail("computed again"))
+    monkeypatch.setattr(
+        "mmbench.references.build_feature_space", lambda *a, **k: pytest.fail("computed again")
+    )
     second = make(data)
     assert values(second) == values(first)
     x = data.test.items["b"] / 255
@@ -102,7 +111,9 @@ def test_a_damaged_file_is_named_and_made_again(kind, damage, capsys):
     for path in cached_files():
         if path.suffix == kind:
             whole = path.read_bytes()
-            path.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "garbage": b"garbage" * 100}[damage])
+            path.write_bytes(
+                {"truncated": whole[: len(whole) // 2], "empty": b"", "garbage": b"garbage" * 100}[damage]
+            )
     capsys.readouterr()
     again = make(data)
     said = capsys.readouterr().out
@@ -140,7 +151,9 @@ def judge_files(seed):
     """Modality and cached state of judges with other weights, such as the same recipe gives on another machine."""
     parts = make_data().train
     for name in "ab":
-        judge = judges.train_judge(parts.items[name], parts.labels[name], steps=2, batch_size=8, learning_rate=3e-3, seed=seed)
+        judge = judges.train_judge(
+            parts.items[name], parts.labels[name], steps=2, batch_size=8, learning_rate=3e-3, seed=seed
+        )
         yield name, {"judge": judge.state_dict(), "accuracy": 0.5}
 
 
@@ -184,10 +197,22 @@ def test_modalities_that_no_judge_takes_leave_their_cells_empty():
     data = make_data(modalities=modalities)
     references = make(data)
     parts = {"test": data.test.labelled, "train": data.train.labelled, "tuples": anchor_tuples(data.test, 0)}
-    found = evaluate(Noise(modalities), **parts, references=references, protocol=PROTOCOL, metrics=("coherence", "fd_clf"))
+    found = evaluate(
+        Noise(modalities), **parts, references=references, protocol=PROTOCOL, metrics=("coherence", "fd_clf")
+    )
     assert set(references.judges) == {"a", "b"}
     empty = {name for name, value in found.metrics.items() if value is None}
-    assert empty == set(found.reasons) >= {"joint_coherence", "joint_coherence/chance", "joint_coherence/entropy", "fd_clf/row", "fd_clf/odd"}
+    assert (
+        empty
+        == set(found.reasons)
+        >= {
+            "joint_coherence",
+            "joint_coherence/chance",
+            "joint_coherence/entropy",
+            "fd_clf/row",
+            "fd_clf/odd",
+        }
+    )
     single = {name for name in found.metrics if name.startswith("cross") and "->" in name and "+" not in name}
     assert len(single) == 2 * 4 * 3
     assert single & empty == {name for name in single if "->row" in name or "->odd" in name}
@@ -200,7 +225,10 @@ def test_no_weights_are_looked_for_where_the_network_sees_nothing(monkeypatch):
     data = make_data(modalities=(Modality("words", (5, 27)), Modality("odd", (2, 9, 8))))
     references = make(data, metrics=("fid", "fd_clf"))
     assert references.feature_spaces == ()
-    assert references.missing["fid"] == "There is no FID of words, odd: the Inception network takes images of one channel or three."
+    assert (
+        references.missing["fid"]
+        == "There is no FID of words, odd: the Inception network takes images of one channel or three."
+    )
 
 
 def test_a_stop_is_heard_between_two_batches_of_real_images(monkeypatch):
@@ -222,7 +250,9 @@ def test_references_reach_other_processes():
     before = make(make_data())
     after = pickle.loads(pickle.dumps(before))
     images = make_data().test.items["a"]
-    found = [each.feature_spaces[0].extractors["a"](images, lambda done, total: None) for each in (before, after)]
+    found = [
+        each.feature_spaces[0].extractors["a"](images, lambda done, total: None) for each in (before, after)
+    ]
     assert torch.equal(*found)
     assert values(before) == values(after)
 

@@ -46,14 +46,18 @@ def with_plugin(monkeypatch, tmp_path):
         registry = make_registry()
         registry.add(entry("mine"))
         monkeypatch.setattr(models.registry, "MODELS", registry)
-        monkeypatch.setattr(models.registry, "entry_points", lambda group: [EntryPoint("their-plugin", module, group)])
+        monkeypatch.setattr(
+            models.registry, "entry_points", lambda group: [EntryPoint("their-plugin", module, group)]
+        )
         return registry
 
     return make
 
 
 def test_the_papers_models_are_registered():
-    assert {"avae", "cada-vae", "cnf-mvae", "mdae", "mmvae", "mopoe", "mvae"} <= {entry.name for entry in MODELS}
+    assert {"avae", "cada-vae", "cnf-mvae", "mdae", "mmvae", "mopoe", "mvae"} <= {
+        entry.name for entry in MODELS
+    }
 
 
 def test_an_unknown_name_suggests_the_nearest():
@@ -76,15 +80,36 @@ def test_a_plugin_adds_its_model(with_plugin):
 
 
 BROKEN = {
-    "package that is not there": ("import no_such_package_anywhere", "ModuleNotFoundError: No module named 'no_such_package_anywhere'"),
+    "package that is not there": (
+        "import no_such_package_anywhere",
+        "ModuleNotFoundError: No module named 'no_such_package_anywhere'",
+    ),
     "syntax error": ("def", "SyntaxError"),
     "end of the program": ("import sys; sys.exit('bye')", "SystemExit: bye"),
-    "taken name": (plugin(name="mine"), "InputError: The model name 'mine' is taken already: register yours under another name."),
-    "settings of no class": (plugin(settings="Settings()"), "InputError: The settings of theirs are Settings(size=1): expected a class"),
-    "settings of no dataclass": (plugin(settings="int"), "InputError: The settings of theirs are <class 'int'>: expected a class"),
-    "setting that may be None": (plugin(annotation="int | None"), "InputError: Setting 'size' of theirs is of type int | None: expected int"),
-    "setting that is a tuple": (plugin(annotation="tuple[int, int]"), "InputError: Setting 'size' of theirs is of type tuple[int, int]: expected"),
-    "setting without a default": (plugin(default="field()"), "InputError: Setting 'size' of theirs has no default"),
+    "taken name": (
+        plugin(name="mine"),
+        "InputError: The model name 'mine' is taken already: register yours under another name.",
+    ),
+    "settings of no class": (
+        plugin(settings="Settings()"),
+        "InputError: The settings of theirs are Settings(size=1): expected a class",
+    ),
+    "settings of no dataclass": (
+        plugin(settings="int"),
+        "InputError: The settings of theirs are <class 'int'>: expected a class",
+    ),
+    "setting that may be None": (
+        plugin(annotation="int | None"),
+        "InputError: Setting 'size' of theirs is of type int | None: expected int",
+    ),
+    "setting that is a tuple": (
+        plugin(annotation="tuple[int, int]"),
+        "InputError: Setting 'size' of theirs is of type tuple[int, int]: expected",
+    ),
+    "setting without a default": (
+        plugin(default="field()"),
+        "InputError: Setting 'size' of theirs has no default",
+    ),
 }
 
 
@@ -92,7 +117,9 @@ BROKEN = {
 def test_a_broken_plugin_is_a_warning_that_names_it(case, with_plugin):
     code, message = BROKEN[case]
     registry = with_plugin(code)
-    with pytest.warns(UserWarning, match=r"^The model plugin 'their-plugin' \(plugin_\w+\) was left out: ") as warned:
+    with pytest.warns(
+        UserWarning, match=r"^The model plugin 'their-plugin' \(plugin_\w+\) was left out: "
+    ) as warned:
         assert [e.name for e in registry] == ["mine"]
     assert [message in str(each.message) for each in warned] == [True]
 
@@ -112,7 +139,9 @@ def test_a_broken_module_of_the_package_is_a_warning_that_names_it(monkeypatch, 
     monkeypatch.syspath_prepend(tmp_path)
     registry = Registry("model", package=package.name, group="tests.nothing")
     monkeypatch.setattr(models.registry, "MODELS", registry)
-    with pytest.warns(UserWarning, match=rf"^The model module {package.name}.a_model was left out: SyntaxError: ") as warned:
+    with pytest.warns(
+        UserWarning, match=rf"^The model module {package.name}.a_model was left out: SyntaxError: "
+    ) as warned:
         assert [e.name for e in registry] == ["theirs"]
     assert len(warned) == 1
 

@@ -25,7 +25,9 @@ RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 def flat(n, name, colour):
     """n images of one colour."""
     channels, height, width = MODALITIES[name]
-    return np.broadcast_to(np.array(colour[:channels], np.uint8)[:, None, None], (n, channels, height, width)).copy()
+    return np.broadcast_to(
+        np.array(colour[:channels], np.uint8)[:, None, None], (n, channels, height, width)
+    ).copy()
 
 
 def some_samples():
@@ -47,7 +49,10 @@ def write_run(root, model, seed=0, state="done", label=None, title=None, value=0
         "dataset": "mnist-svhn",
         "preset": "quick",
         "modalities": [{"name": name, "shape": list(shape)} for name, shape in MODALITIES.items()],
-        "data": {"notes": ["A part of SVHN."], "modalities": {name: {"train": {"images": 90}} for name in MODALITIES}},
+        "data": {
+            "notes": ["A part of SVHN."],
+            "modalities": {name: {"train": {"images": 90}} for name in MODALITIES},
+        },
         "training": {"steps": 4000},
         "protocol": {"draws": 100},
         "precision": "fp32",
@@ -57,7 +62,13 @@ def write_run(root, model, seed=0, state="done", label=None, title=None, value=0
         "command": "mmbench run --models all --preset quick",
     } | config
     error = "The loss is ```nan``` at step 7." if state == "failed" else None
-    status = {"state": state, "error": error, "train_seconds": 3725.0, "evaluate_seconds": 9.5, "steps_per_second": 12.34}
+    status = {
+        "state": state,
+        "error": error,
+        "train_seconds": 3725.0,
+        "evaluate_seconds": 9.5,
+        "steps_per_second": 12.34,
+    }
     metrics = {
         "hash": config["hash"],
         "metrics": {"joint_coherence": value, "fid/mnist": None},
@@ -67,7 +78,16 @@ def write_run(root, model, seed=0, state="done", label=None, title=None, value=0
     for name, content in (("config", config), ("status", status), ("metrics", metrics)):
         (folder / f"{name}.json").write_text(json.dumps(content))
     steps = np.arange(100, 4001, 100)
-    history = pd.DataFrame({"step": steps, "stage": "train", "learning_rate": 1e-3, "loss": 1 / steps, "kl": steps / 7, "_odd": 2.0})
+    history = pd.DataFrame(
+        {
+            "step": steps,
+            "stage": "train",
+            "learning_rate": 1e-3,
+            "loss": 1 / steps,
+            "kl": steps / 7,
+            "_odd": 2.0,
+        }
+    )
     if state == "failed":
         history.loc[history.index[-1], ["loss", "kl"]] = np.inf
     history.to_csv(folder / "history.csv", index=False)
@@ -89,7 +109,20 @@ def test_load_results_is_tidy_from_any_folder(tmp_path):
     write_run(tmp_path, "mopoe", 0, label="wide", value=0.75, hash="f" * 16)
     write_run(tmp_path, "mmvae", 0, state="failed")
     results = mmbench.load_results(tmp_path)
-    assert list(results) == ["dataset", "preset", "model", "title", "label", "seed", "state", "hash", "metric", "value", "reason", "path"]
+    assert list(results) == [
+        "dataset",
+        "preset",
+        "model",
+        "title",
+        "label",
+        "seed",
+        "state",
+        "hash",
+        "metric",
+        "value",
+        "reason",
+        "path",
+    ]
     joint = results[results["metric"] == "joint_coherence"]
     assert joint.set_index(["model", "label", "seed"])["value"].to_dict() == {
         ("mopoe", "", 0): 0.25,
@@ -104,7 +137,13 @@ def test_load_results_is_tidy_from_any_folder(tmp_path):
     assert len(failed) == 1
     assert failed.iloc[0]["state"] == "failed"
     assert np.isnan(failed.iloc[0]["value"])
-    for path, count in ((tmp_path / "mnist-svhn", 10), (folder.parents[1], 10), (folder.parent, 6), (folder, 3), (str(folder), 3)):
+    for path, count in (
+        (tmp_path / "mnist-svhn", 10),
+        (folder.parents[1], 10),
+        (folder.parent, 6),
+        (folder, 3),
+        (str(folder), 3),
+    ):
         assert len(mmbench.load_results(path)) == count
 
 
@@ -116,7 +155,13 @@ def test_a_run_without_status_is_pending(tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("absent", "does not exist"), ("file", "is a file"), ("void", "is empty"), ("alien", "holds no run"), ("alien/config.json", "is a file")],
+    [
+        ("absent", "does not exist"),
+        ("file", "is a file"),
+        ("void", "is empty"),
+        ("alien", "holds no run"),
+        ("alien/config.json", "is a file"),
+    ],
 )
 def test_paths_without_runs_are_refused(tmp_path, path, message):
     (tmp_path / "void").mkdir()
@@ -138,7 +183,11 @@ def test_paths_without_runs_are_refused(tmp_path, path, message):
         ("config.json", {"seed": "0"}, "is not the configuration of a run: 'seed' should be of type int"),
         ("config.json", {"modalities": ["mnist"]}, "its modalities have no names"),
         ("status.json", "null", "should hold a JSON object"),
-        ("status.json", {"state": "dead"}, "has the state 'dead', expected one of pending, running, done, failed"),
+        (
+            "status.json",
+            {"state": "dead"},
+            "has the state 'dead', expected one of pending, running, done, failed",
+        ),
         ("metrics.json", None, "is missing"),
         ("metrics.json", {"hash": "f" * 16}, "belongs to another configuration"),
         ("metrics.json", {"metrics": {"joint_coherence": "high"}}, "has 'high' for 'joint_coherence'"),
@@ -244,7 +293,9 @@ def test_figure_3_places_joint_above_cross_and_conditions_above_outputs(report):
     assert red[0].max() < min(green[0].min(), blue[0].min())
     assert blue[0].min() < green[0].min()  # svhn as a condition stands above svhn as an output
     half = picture.shape[1] // 2
-    assert {True, False} == set(np.unique(red[1] < half)) == set(np.unique(green[1] < half))  # two models side by side
+    assert (
+        {True, False} == set(np.unique(red[1] < half)) == set(np.unique(green[1] < half))
+    )  # two models side by side
 
 
 def test_the_same_runs_give_the_same_bytes(report):

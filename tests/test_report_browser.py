@@ -10,10 +10,20 @@ from report_setup import EVIL, copy_runs
 
 from mmbench.report import write_report
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'"
+)
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +56,14 @@ def visit(browser):
         page.on("console", lambda message: seen.append(message.text))
         page.on("pageerror", lambda error: seen.append(str(error)))
         page.on("dialog", lambda dialog: (seen.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: seen.append(request.url[:200]) if not request.url.startswith(("data:", f"{path.as_uri()}")) else None)
+        page.on(
+            "request",
+            lambda request: (
+                seen.append(request.url[:200])
+                if not request.url.startswith(("data:", f"{path.as_uri()}"))
+                else None
+            ),
+        )
         page.goto(path.as_uri())
         return page
 
@@ -178,7 +195,11 @@ def test_axe_finds_nothing_serious(report, paper_report, visit, scheme):
         page.add_script_tag(path=axe)
         found = page.evaluate("axe.run()")
         assert len(found["passes"]) > 20
-        serious = [(v["id"], [n["html"][:150] for n in v["nodes"]]) for v in found["violations"] if v["impact"] in ("serious", "critical")]
+        serious = [
+            (v["id"], [n["html"][:150] for n in v["nodes"]])
+            for v in found["violations"]
+            if v["impact"] in ("serious", "critical")
+        ]
         assert serious == []
 
 
@@ -205,5 +226,7 @@ def _global_axe():
     """Where `npm install -g axe-core` puts it; an empty path without npm."""
     if not shutil.which("npm"):
         return ""
-    root = subprocess.run(["npm", "root", "-g"], capture_output=True, text=True, check=False, timeout=60).stdout.strip()
+    root = subprocess.run(
+        ["npm", "root", "-g"], capture_output=True, text=True, check=False, timeout=60
+    ).stdout.strip()
     return Path(root) / "axe-core" / "axe.min.js"

@@ -22,7 +22,11 @@ def write(root, model, values, metric="joint_coherence", **config):
     """A run per value, as a seed."""
     for seed, value in enumerate(values):
         folder = write_run(root, model, seed, **config)
-        edit(folder / "metrics.json", metrics={"joint_coherence": None, metric: value}, reasons={"joint_coherence": "none", metric: "none"})
+        edit(
+            folder / "metrics.json",
+            metrics={"joint_coherence": None, metric: value},
+            reasons={"joint_coherence": "none", metric: "none"},
+        )
 
 
 def claims(root):
@@ -138,6 +142,9 @@ def test_claims_are_on_both_pages_and_in_a_file(tmp_path):
     assert (joint["lead"], joint["n"], joint["baseline_n"]) == (pytest.approx(0.2), 3, 3)
     assert joint["mean"] - joint["baseline_mean"] == pytest.approx(joint["lead"])
     expected = stats.ttest_ind(OURS, FAR, equal_var=False)
-    assert (joint["lead"] / joint["standard_error"], joint["p"]) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue))
+    assert (joint["lead"] / joint["standard_error"], joint["p"]) == (
+        pytest.approx(expected.statistic),
+        pytest.approx(expected.pvalue),
+    )
     assert joint["paper"] - joint["paper_baseline"] == pytest.approx(joint["paper_lead"])
     assert pd.isna(table.loc[("fid/svhn", "mopoe"), ["mean", "baseline_mean", "lead", "p"]]).all()

@@ -25,13 +25,18 @@ def items(name, classes):
     """Of text the words of `classes`, each one place further right; of images pictures as bright as their class."""
     if name not in SHAPES:
         return [(" " * (i % 3) + WORDS[k]).ljust(8) for i, k in enumerate(classes)]
-    return np.broadcast_to(np.array(classes, np.uint8)[:, None, None, None] * 20, (len(classes), *SHAPES[name])).copy()
+    return np.broadcast_to(
+        np.array(classes, np.uint8)[:, None, None, None] * 20, (len(classes), *SHAPES[name])
+    ).copy()
 
 
 def some_samples(names=("mnist", "svhn", "text"), joint=True):
     """64 joint draws, and 40 conditions in class order whose outputs have their class."""
     draws, conditions = np.arange(64) % 10, np.repeat(np.arange(10), 4)
-    cross = [CrossSamples(a, b, conditions.tolist(), items(a, conditions), items(b, conditions)) for a, b in permutations(names, 2)]
+    cross = [
+        CrossSamples(a, b, conditions.tolist(), items(a, conditions), items(b, conditions))
+        for a, b in permutations(names, 2)
+    ]
     return SampleSet({name: items(name, draws) for name in names} if joint else {}, cross)
 
 
@@ -76,7 +81,11 @@ def test_joint_blocks_of_images_stand_side_by_side_over_the_texts():
 
 def test_directions_between_images_come_first_and_from_texts_last():
     panel = cross_panel("cross", some_samples())
-    assert heads(panel) == [["mnist → svhn", "svhn → mnist"], ["mnist → text", "svhn → text"], ["text → mnist", "text → svhn"]]
+    assert heads(panel) == [
+        ["mnist → svhn", "svhn → mnist"],
+        ["mnist → text", "svhn → text"],
+        ["text → mnist", "text → svhn"],
+    ]
     words = [word for strip in panel.rows[1][1].strips[1::2] for word in strip.tiles]
     assert [word.strip() for word in words] == WORDS  # each class once, outputs under their conditions
     images = np.concatenate([strip.tiles for strip in panel.rows[1][1].strips[::2]])
@@ -97,13 +106,18 @@ def test_texts_are_printed_on_tiles_with_their_blanks(drawn):
     words = ["  one   ", "one     ", "o n e   ", "        ", "       e"]
     draw_panels([[joint_panel("joint", SampleSet({"text": words}, []))]], "caption")
     (axes,) = drawn[0].axes
-    tiles, letters = axes.patches, {text.get_text(): text for text in axes.texts if "DejaVu Sans Mono" in text.get_family()}
+    tiles, letters = (
+        axes.patches,
+        {text.get_text(): text for text in axes.texts if "DejaVu Sans Mono" in text.get_family()},
+    )
     assert set(letters) == {"one", "o n e", "e", ""}
     assert len(tiles) == len(words)
     ones = sorted(text.get_position()[0] for text in axes.texts if text.get_text() == "one")
     tile = tiles[0].get_width()
     assert tile > 1.5
-    in_first, in_second = (position - tiles[i].get_x() for i, position in zip((0, 1), sorted(ones), strict=True))
+    in_first, in_second = (
+        position - tiles[i].get_x() for i, position in zip((0, 1), sorted(ones), strict=True)
+    )
     step = 7 / 72 * 0.602 / 0.23  # in units: a letter at 7 points
     assert in_first - in_second == pytest.approx(2 * step)  # two blanks before the word
     assert 0 < in_second < in_second + 8 * step < tile
@@ -113,7 +127,9 @@ def test_texts_are_printed_on_tiles_with_their_blanks(drawn):
 def test_long_texts_are_smaller_and_then_cut(drawn):
     for length in (8, 13, 60):
         draw_panels([[joint_panel("joint", SampleSet({"text": ["x" * length] * 8}, []))]], "")
-    found = [next(text for text in figure.axes[0].texts if text.get_text().startswith("xx")) for figure in drawn]
+    found = [
+        next(text for text in figure.axes[0].texts if text.get_text().startswith("xx")) for figure in drawn
+    ]
     assert found[0].get_fontsize() > found[1].get_fontsize() > found[2].get_fontsize() == 4.5
     assert [text.get_text() for text in found[:2]] == ["x" * 8, "x" * 13]
     assert found[2].get_text().endswith("x…")
@@ -130,7 +146,13 @@ def test_an_empty_panel_keeps_its_place_beside_others_and_needs_none_alone():
 
     one, two = size([cross_panel("", full)]), size([joint_panel("", full), cross_panel("", full)])
     assert size([joint_panel("", empty), cross_panel("", empty)]) == one
-    assert size([joint_panel("", empty), joint_panel("", full)], [cross_panel("", empty), cross_panel("", full)])[0] == two[0] > one[0]
+    assert (
+        size(
+            [joint_panel("", empty), joint_panel("", full)], [cross_panel("", empty), cross_panel("", full)]
+        )[0]
+        == two[0]
+        > one[0]
+    )
 
 
 # Reports
@@ -159,13 +181,26 @@ def write_run(root, model, seed=0, joint=True, stages=("train",)):
         "command": "mmbench run",
     }
     metrics = {"joint_coherence": 0.5 if joint else None, "fitted_coherence": 0.25}
-    results = {"hash": config["hash"], "metrics": metrics, "reasons": {} if joint else {"joint_coherence": WHY}, "references": {}}
+    results = {
+        "hash": config["hash"],
+        "metrics": metrics,
+        "reasons": {} if joint else {"joint_coherence": WHY},
+        "references": {},
+    }
     for name, content in (("config", config), ("status", {"state": "done"}), ("metrics", results)):
         (folder / f"{name}.json").write_text(json.dumps(content))
     rows = []
     for i, stage in enumerate(stages):
         for step in range(50, 501, 50):
-            rows.append({"step": 500 * i + step, "stage": stage, "learning_rate": 1e-3, "loss": 1000.0**i / step, f"own/{stage}": 1.0 * step})
+            rows.append(
+                {
+                    "step": 500 * i + step,
+                    "stage": stage,
+                    "learning_rate": 1e-3,
+                    "loss": 1000.0**i / step,
+                    f"own/{stage}": 1.0 * step,
+                }
+            )
     pd.DataFrame(rows).to_csv(folder / "history.csv", index=False)
     save_samples(folder / "samples", some_samples(joint=joint))
     return folder
@@ -175,7 +210,15 @@ def test_the_page_of_three_modalities(tmp_path):
     write_run(tmp_path, "mopoe")
     folder = write_run(tmp_path, "mdae", joint=False).parents[1]
     names = {path.name for path in write_report(tmp_path)}
-    assert {"table1.md", "table1b.csv", "table1b.md", "table1b.tex", "figure3.png", "samples-mopoe.png", "samples-mdae.png"} < names
+    assert {
+        "table1.md",
+        "table1b.csv",
+        "table1b.md",
+        "table1b.tex",
+        "figure3.png",
+        "samples-mopoe.png",
+        "samples-mdae.png",
+    } < names
     page = (folder / "README.md").read_text(encoding="utf-8")
     for text in (
         "## Coherence of every direction",
@@ -212,9 +255,18 @@ def test_the_losses_of_two_stages_are_two_curves(tmp_path, drawn):
         write_run(tmp_path, "avae", seed, stages=("vaes", "associators"))
     write_run(tmp_path, "mopoe")
     report_of(tmp_path)
-    figure = max(drawn, key=lambda drawing: len(drawing.axes))  # that of all models; there is one of each model too
+    figure = max(
+        drawn, key=lambda drawing: len(drawing.axes)
+    )  # that of all models; there is one of each model too
     plots = {axes.get_title(): axes for axes in figure.axes}
-    assert list(plots) == ["loss", "own/train", "loss, vaes", "loss, associators", "own/vaes", "own/associators"]  # MoPoE is the first in the paper
+    assert list(plots) == [
+        "loss",
+        "own/train",
+        "loss, vaes",
+        "loss, associators",
+        "own/vaes",
+        "own/associators",
+    ]  # MoPoE is the first in the paper
     for stage, begin, end in (("vaes", 0, 500), ("associators", 500, 1000)):
         axes = plots[f"loss, {stage}"]
         *lines, boundary = axes.get_lines()

@@ -95,7 +95,9 @@ def test_the_best_and_what_is_not_significantly_worse(tmp_path):
         best = entries[int(np.argmax(means))]
         for entry, mean in zip(entries, means, strict=True):
             assert entry.cell.best == (mean == max(means))
-            p = stats.ttest_ind(list(entry.cell.values.values()), list(best.cell.values.values()), equal_var=False).pvalue
+            p = stats.ttest_ind(
+                list(entry.cell.values.values()), list(best.cell.values.values()), equal_var=False
+            ).pvalue
             assert entry.level == (not entry.cell.best and p > LEVEL)
             checked.add((entry.cell.best, entry.level))
     assert checked == {(True, False), (False, True), (False, False)}
@@ -117,7 +119,10 @@ def test_one_seed_tests_nothing(tmp_path):
 
 def test_columns_that_nobody_fills_are_left_out_with_the_reason(made):
     _, page, reader = made
-    assert "Left out, since no run has a value: FID handwritten, FID street (not computed in this run;" in reader.text
+    assert (
+        "Left out, since no run has a value: FID handwritten, FID street (not computed in this run;"
+        in reader.text
+    )
     assert 'FID handwritten&nbsp;<span aria-hidden="true">' not in page
 
 
@@ -263,7 +268,11 @@ def test_looks_at_validation_data_are_no_terms_of_the_loss(made):
 
 @pytest.mark.parametrize(
     "change",
-    [{"confusion": {"a->b": [[1, 2]]}}, {"confusion": None}, {"latent": {"explained": [1.0], "points": {"a": {"x": [1], "y": [1], "label": [1]}}}}],
+    [
+        {"confusion": {"a->b": [[1, 2]]}},
+        {"confusion": None},
+        {"latent": {"explained": [1.0], "points": {"a": {"x": [1], "y": [1], "label": [1]}}}},
+    ],
 )
 def test_damaged_diagnostics_are_named(tmp_path, change):
     path = tmp_path / "samples" / "diagnostics.json"

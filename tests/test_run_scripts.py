@@ -73,8 +73,14 @@ def test_the_cross_check_rests_on_seeds_that_both_sides_have(runs, tmp_path):
         ({"model": "multivae-jmvae"}, "There is nothing to check"),
         ({"training": {"steps": 9}}, "do not share one protocol"),
         ({"settings": {"beta": 1.0}}, "MoPoE and MultiVae's have other settings (beta 2.5 here, 1.0 there)"),
-        ({"settings": {"beta": 2.5, "learn_prior": True}}, "MoPoE and MultiVae's have other settings (learn_prior False here, True there)"),
-        ({"settings": {"beta": 2.5, "loss": "iwae_looser"}}, "have other settings (loss dreg_looser here, iwae_looser there)"),
+        (
+            {"settings": {"beta": 2.5, "learn_prior": True}},
+            "MoPoE and MultiVae's have other settings (learn_prior False here, True there)",
+        ),
+        (
+            {"settings": {"beta": 2.5, "loss": "iwae_looser"}},
+            "have other settings (loss dreg_looser here, iwae_looser there)",
+        ),
     ],
 )
 def test_the_cross_check_refuses_what_is_no_pair(changes, message, runs, tmp_path):
@@ -109,7 +115,9 @@ def test_settings_of_the_cross_check_are_equal_under_either_name(name, ours, the
 
 def test_synthetic_runs_are_runs(tmp_path):
     found = find_runs(many_runs.make_runs(tmp_path, 6, 2))
-    assert [(run.model, run.seed, run.state) for run in found] == [(f"model-{model}", seed, "done") for model in (0, 1) for seed in (0, 1, 2)]
+    assert [(run.model, run.seed, run.state) for run in found] == [
+        (f"model-{model}", seed, "done") for model in (0, 1) for seed in (0, 1, 2)
+    ]
     assert len({run.metrics["joint_coherence"] for run in found}) == 6
 
 

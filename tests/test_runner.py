@@ -53,7 +53,15 @@ def test_a_run_leaves_everything_that_a_report_needs(finished):
     for entry in MODELS:
         folder = seed_folder(finished.path, entry.name)
         names = {path.name for path in folder.iterdir()}
-        assert names == {"config.json", "status.json", "history.csv", "metrics.json", "checkpoint.pt", "samples", ".lock"}
+        assert names == {
+            "config.json",
+            "status.json",
+            "history.csv",
+            "metrics.json",
+            "checkpoint.pt",
+            "samples",
+            ".lock",
+        }
         config = read_json(folder / "config.json")
         assert config["hash"] == read_json(folder / "metrics.json")["hash"]
         assert config["training"]["steps"] == 4
@@ -84,7 +92,12 @@ def test_committed_files_name_no_folder_of_the_machine(finished):
     for path in (finished.path / "digits" / "smoke").rglob("*"):
         if path.suffix in {".json", ".csv", ".md", ".tex"}:
             text = path.read_text()
-            for place in (str(finished.path), os.environ["MMBENCH_CACHE"], os.environ["TORCH_HOME"], home + "/"):
+            for place in (
+                str(finished.path),
+                os.environ["MMBENCH_CACHE"],
+                os.environ["TORCH_HOME"],
+                home + "/",
+            ):
                 assert place not in text, path
 
 
@@ -120,7 +133,9 @@ def test_jobs_at_once_give_what_jobs_in_turn_give(finished, invoke, tmp_path):
     assert result.code == 0, result.text
     for model in ("mopoe", "avae", "cnf-mvae"):
         for name in ("metrics.json", "history.csv"):
-            assert (seed_folder(tmp_path, model) / name).read_bytes() == (seed_folder(finished.path, model) / name).read_bytes()
+            assert (seed_folder(tmp_path, model) / name).read_bytes() == (
+                seed_folder(finished.path, model) / name
+            ).read_bytes()
 
 
 def test_the_networks_of_the_references_reach_another_process_through_a_cpu(monkeypatch):
@@ -135,7 +150,9 @@ def test_the_networks_of_the_references_reach_another_process_through_a_cpu(monk
 def test_the_same_seed_gives_the_same_bytes(finished, invoke, tmp_path):
     assert invoke(*RUN, "--models", "cnf-mvae", "--results", tmp_path).code == 0
     for name in ("metrics.json", "history.csv", "samples/joint-street.png"):
-        assert (seed_folder(tmp_path, "cnf-mvae") / name).read_bytes() == (seed_folder(finished.path, "cnf-mvae") / name).read_bytes()
+        assert (seed_folder(tmp_path, "cnf-mvae") / name).read_bytes() == (
+            seed_folder(finished.path, "cnf-mvae") / name
+        ).read_bytes()
 
 
 def test_other_settings_are_refused_unless_labelled(copy, invoke):
@@ -153,7 +170,9 @@ def test_a_diverging_model_fails_alone(invoke, tmp_path, monkeypatch):
 
     def explode(self, batch, progress):
         loss = original(self, batch, progress)
-        return loss._replace(terms={**loss.terms, "kl": loss.terms["kl"] * float("inf" if progress >= 0.5 else 1)})
+        return loss._replace(
+            terms={**loss.terms, "kl": loss.terms["kl"] * float("inf" if progress >= 0.5 else 1)}
+        )
 
     monkeypatch.setattr(MoPoE, "loss", explode)
     result = invoke(*RUN, "--models", "mopoe,cada-vae", "--results", tmp_path)
@@ -193,7 +212,9 @@ def test_a_run_keeps_the_number_of_threads_that_it_was_begun_with(invoke, tmp_pa
 
 
 @pytest.mark.parametrize("when", ["before its folder is made", "before it is trained"])
-def test_a_folder_that_another_command_has_begun_meanwhile_is_left_alone(when, finished, invoke, tmp_path, monkeypatch):
+def test_a_folder_that_another_command_has_begun_meanwhile_is_left_alone(
+    when, finished, invoke, tmp_path, monkeypatch
+):
     theirs, folder = read_json(seed_folder(finished.path) / "config.json"), RunFolder(seed_folder(tmp_path))
     theirs |= {"hash": "f" * 16, "settings": {**theirs["settings"], "beta": 1.0}}
 
@@ -206,10 +227,15 @@ def test_a_folder_that_another_command_has_begun_meanwhile_is_left_alone(when, f
     early = when == "before its folder is made"
     monkeypatch.setattr("mmbench.runner.is_done" if early else "mmbench.runner.seconds_per_step", begin)
     monkeypatch.setattr("mmbench.run.Trainer.run", lambda self: pytest.fail("trained"))
-    monkeypatch.setattr("mmbench.runner.write_report", lambda *_: [])  # which their run, without metrics, has no place in
+    monkeypatch.setattr(
+        "mmbench.runner.write_report", lambda *_: []
+    )  # which their run, without metrics, has no place in
     result = invoke(*RUN, "--models", "mopoe", "--results", tmp_path)
     assert result.code == (2 if early else 1), result.text
-    assert "holds a run of another configuration, which differs in settings.beta (1.0 there, 2.5 asked for)" in result.text
+    assert (
+        "holds a run of another configuration, which differs in settings.beta (1.0 there, 2.5 asked for)"
+        in result.text
+    )
     assert folder.config == theirs
     assert folder.status["state"] == "done"
 
@@ -224,7 +250,10 @@ def test_a_lost_run_is_marked_unless_it_is_done_or_somebody_elses(copy):
         lost(run, "its process was killed by SIGKILL")
     assert folder.status["state"] == "running"
     lost(run, "its process was killed by SIGKILL")
-    assert folder.status["error"] == "its process was killed by SIGKILL: the next run goes on from its last checkpoint"
+    assert (
+        folder.status["error"]
+        == "its process was killed by SIGKILL: the next run goes on from its last checkpoint"
+    )
 
 
 def test_a_report_says_that_it_waits(copy):
@@ -248,13 +277,28 @@ def test_evaluate_later_gives_the_same_metrics(copy, invoke):
 
 def test_metrics_can_be_chosen(invoke, tmp_path):
     assert invoke(*RUN, "--models", "mopoe", "--results", tmp_path, "--metrics", "probe").code == 0
-    assert set(read_json(seed_folder(tmp_path) / "metrics.json")["metrics"]) == {"probe/handwritten", "probe/street"}
+    assert set(read_json(seed_folder(tmp_path) / "metrics.json")["metrics"]) == {
+        "probe/handwritten",
+        "probe/street",
+    }
 
 
 def start(tmp_path, *options):
     """`mmbench run` with more steps than anyone waits for, in a process group of its own, once it trains."""
-    command = [sys.executable, "-m", "mmbench", *RUN, "--results", str(tmp_path), "--set", "steps=1000000", *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    command = [
+        sys.executable,
+        "-m",
+        "mmbench",
+        *RUN,
+        "--results",
+        str(tmp_path),
+        "--set",
+        "steps=1000000",
+        *options,
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
     status = seed_folder(tmp_path) / "status.json"
     deadline = time.monotonic() + 120
     while not (status.exists() and read_json(status)["state"] == "running"):
@@ -301,9 +345,13 @@ def test_models_that_nobody_named_are_left_out_where_they_do_not_fit():
     job, said = Job.from_options("mvae,multivae:all", "digits-text", "smoke"), []
     fitting = leave_out(job, SimpleNamespace(modalities="abc"), SimpleNamespace(say=said.append))
     names = [config.entry.name for config in fitting.configs]
-    assert sorted({config.entry.name for config in job.configs} - set(names)) == ["multivae-jnf", "multivae-telbo"]
+    assert sorted({config.entry.name for config in job.configs} - set(names)) == [
+        "multivae-jnf",
+        "multivae-telbo",
+    ]
     assert [line.partition(" (")[0] for line in said] == [
-        f"{name} is left out: it takes 2 modalities, digits-text has 3" for name in ("multivae-jnf", "multivae-telbo")
+        f"{name} is left out: it takes 2 modalities, digits-text has 3"
+        for name in ("multivae-jnf", "multivae-telbo")
     ]
     assert f"--models {','.join(names)} --dataset" in fitting.command
     assert leave_out(job, SimpleNamespace(modalities="ab"), None) == job
@@ -317,12 +365,18 @@ def test_the_command_of_a_job_makes_its_looks_too():
 
 
 def test_settings_that_a_search_chooses_do_not_change_what_a_step_costs():
-    entry = replace(MODELS.get("mmvae"), presets={"cpu": {"likelihood_scale": 0.3}, "paper": {"likelihood_scale": 0.2, "samples": 30}})
+    entry = replace(
+        MODELS.get("mmvae"),
+        presets={"cpu": {"likelihood_scale": 0.3}, "paper": {"likelihood_scale": 0.2, "samples": 30}},
+    )
     assert [_costs(entry, preset) for preset in ("quick", "cpu", "paper")] == [{}, {}, {"samples": 30}]
 
 
 def test_the_time_of_the_job_is_estimated(finished):
-    assert re.search(r"Training at the rate of this machine: about \d.*--preset paper: about .* without mmvae.*--preset cpu: about \d", finished.text)
+    assert re.search(
+        r"Training at the rate of this machine: about \d.*--preset paper: about .* without mmvae.*--preset cpu: about \d",
+        finished.text,
+    )
 
 
 def test_auto_takes_up_runs_in_the_precision_that_they_have(copy, invoke, monkeypatch):

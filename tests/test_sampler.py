@@ -22,7 +22,9 @@ def known_draws(n, seed=0):
     """Draws from KNOWN, one by one, with NumPy."""
     random = np.random.default_rng(seed)
     rows = [random.choice(3, p=WEIGHTS) for _ in range(n)]
-    return torch.from_numpy(np.stack([np.array(MEANS[k]) + np.array(FACTORS[k]) @ random.standard_normal(2) for k in rows])), torch.tensor(rows)
+    return torch.from_numpy(
+        np.stack([np.array(MEANS[k]) + np.array(FACTORS[k]) @ random.standard_normal(2) for k in rows])
+    ), torch.tensor(rows)
 
 
 def test_a_known_mixture_is_found():
@@ -41,7 +43,10 @@ def test_draws_are_those_of_the_mixture():
     nearest = (drawn[:, None] - KNOWN.means).norm(dim=2).argmin(1)
     reference, rows = known_draws(20_000)
     for k in range(3):
-        part, expected = drawn[nearest == k], reference[(reference[:, None] - KNOWN.means).norm(dim=2).argmin(1) == k]
+        part, expected = (
+            drawn[nearest == k],
+            reference[(reference[:, None] - KNOWN.means).norm(dim=2).argmin(1) == k],
+        )
         assert len(part) / 60_000 == pytest.approx(len(expected) / 20_000, abs=0.02)
         torch.testing.assert_close(part.mean(0), expected.mean(0), atol=0.1, rtol=0)
         torch.testing.assert_close(part.T.cov(), expected.T.cov(), atol=0.2, rtol=0)
@@ -70,7 +75,11 @@ def test_latents_that_are_all_the_same_are_drawn_again():
         (torch.tensor([[1.0], [math.nan], [2.0]]), "not finite"),
         (torch.tensor([[1.0], [math.inf], [2.0]]), "not finite"),
         (torch.zeros(2, 4), "2 latents of train images, fewer than the 3 components"),
-        (1e30 * torch.randn(40, 4, generator=torch.Generator().manual_seed(0)).repeat(2, 1)[:, [0, 0, 1, 1]], "no covariance"),
+        (
+            1e30
+            * torch.randn(40, 4, generator=torch.Generator().manual_seed(0)).repeat(2, 1)[:, [0, 0, 1, 1]],
+            "no covariance",
+        ),
     ],
 )
 def test_a_sampler_says_why_there_is_none(latents, reason):
@@ -141,7 +150,9 @@ def test_fitted_coherence_is_the_loop():
         mixture = fit_mixture(latents, 3, seed=0)
         drawn = torch.cat([draw(mixture, 500, generator) for _ in range(2)])[:600]
         votes = [read(model.decode(name, drawn)) for name in "ab"]
-    assert found["fitted_coherence"] == pytest.approx(sum(bool(a == b) for a, b in zip(*votes, strict=True)) / 600)
+    assert found["fitted_coherence"] == pytest.approx(
+        sum(bool(a == b) for a, b in zip(*votes, strict=True)) / 600
+    )
     assert set(found) == set(NAMES)
 
 
@@ -149,7 +160,8 @@ def test_a_model_without_a_shared_latent_has_no_sampler():
     found = evaluate(Oracle(), **make_setup(spaces=()), metrics=["sampler"])
     assert found.metrics == dict.fromkeys(NAMES, None)
     assert found.reasons == dict.fromkeys(
-        NAMES, "Not defined: the model has no single latent that all modalities are decoded from, to which a sampler could be fitted."
+        NAMES,
+        "Not defined: the model has no single latent that all modalities are decoded from, to which a sampler could be fitted.",
     )
 
 

@@ -23,7 +23,9 @@ class Example:
 
 def test_defaults_and_parsed_text():
     assert resolve(Example, {}, "it") == Example()
-    assert resolve(Example, {"count": "4", "rate": "1e-3", "flag": "true", "kind": "y"}, "it") == Example(4, 1e-3, True, "y")
+    assert resolve(Example, {"count": "4", "rate": "1e-3", "flag": "true", "kind": "y"}, "it") == Example(
+        4, 1e-3, True, "y"
+    )
     assert resolve(Example, {"count": 4.0, "rate": 2}, "it") == Example(4, 2.0)
 
 
@@ -146,7 +148,10 @@ def test_a_qualified_override_goes_to_one_model():
         ("nobody.beta=3", "Unknown setting 'nobody.beta' in --set"),
         ("steps", "--set steps is not usable: expected key=value"),
         ("=3", "expected key=value"),
-        ("steps=0", "Setting steps=0 of the training budget is not usable: expected a whole number, at least 1."),
+        (
+            "steps=0",
+            "Setting steps=0 of the training budget is not usable: expected a whole number, at least 1.",
+        ),
     ],
 )
 def test_bad_overrides(pair, message):
@@ -157,7 +162,10 @@ def test_bad_overrides(pair, message):
 
 def test_an_override_for_a_model_that_was_not_chosen_says_so():
     chosen = [MODELS.get("cnf-mvae")]
-    with pytest.raises(InputError, match=r"--set mopoe\.beta=1 is for mopoe, which --models does not name: add mopoe, or leave"):
+    with pytest.raises(
+        InputError,
+        match=r"--set mopoe\.beta=1 is for mopoe, which --models does not name: add mopoe, or leave",
+    ):
         make_configs(chosen, "digits", "smoke", ["mopoe.beta=1"])
     with pytest.raises(InputError, match=r"Unknown setting 'mopoe' in --set"):
         make_configs(chosen, "digits", "smoke", ["mopoe=1"])
@@ -169,10 +177,17 @@ def test_the_hash_covers_what_decides_the_result():
 
     base = configs()["mopoe"]
     assert base.hash(data(1)) == configs()["mopoe"].hash(data(1))
-    for other in (configs("steps=21"), configs("mopoe.beta=1"), configs("draws=500"), configs("pairs_per_image=3")):
+    for other in (
+        configs("steps=21"),
+        configs("mopoe.beta=1"),
+        configs("draws=500"),
+        configs("pairs_per_image=3"),
+    ):
         assert other["mopoe"].hash(data(1)) != base.hash(data(1))
     assert base.hash(data(2)) != base.hash(data(1))
-    assert base.decisive(data(1, *THREE))["judge"] != base.decisive(data(1))["judge"]  # text has a judge of its own
+    assert (
+        base.decisive(data(1, *THREE))["judge"] != base.decisive(data(1))["judge"]
+    )  # text has a judge of its own
 
 
 def test_the_paper_preset_is_the_papers():

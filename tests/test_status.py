@@ -20,7 +20,19 @@ from mmbench.status import describe_runs, tabulate_runs
 from mmbench.store import RunFolder
 from models.errors import InputError
 
-RUN = (sys.executable, "-m", "mmbench", "run", "--dataset", "digits", "--preset", "smoke", "--jobs", "1", *SMALL)
+RUN = (
+    sys.executable,
+    "-m",
+    "mmbench",
+    "run",
+    "--dataset",
+    "digits",
+    "--preset",
+    "smoke",
+    "--jobs",
+    "1",
+    *SMALL,
+)
 
 
 @pytest.fixture
@@ -40,7 +52,10 @@ def begin(folder, **more):
 
 
 def test_a_finished_run_shows_its_metrics_beside_the_judges(folder, tmp_path):
-    assert line(tmp_path) == "mnist-svhn/quick/mopoe/seed-0  done     joint_coherence 25.0 % (judges: mnist 99.0 %)"
+    assert (
+        line(tmp_path)
+        == "mnist-svhn/quick/mopoe/seed-0  done     joint_coherence 25.0 % (judges: mnist 99.0 %)"
+    )
 
 
 def test_a_failed_run_shows_its_error_in_one_line(folder, tmp_path):
@@ -85,7 +100,11 @@ def test_runs_are_in_order_and_counted(tmp_path):
         write_run(tmp_path, "mopoe", seed)
     write_run(tmp_path, "cada-vae", 0, state="failed", label="wide")
     *lines, counts = describe_runs(tmp_path / "mnist-svhn")
-    assert [found.split()[0].removeprefix("mnist-svhn/quick/") for found in lines] == ["cada-vae+wide/seed-0", "mopoe/seed-9", "mopoe/seed-10"]
+    assert [found.split()[0].removeprefix("mnist-svhn/quick/") for found in lines] == [
+        "cada-vae+wide/seed-0",
+        "mopoe/seed-9",
+        "mopoe/seed-10",
+    ]
     assert counts == "2 done, 1 failed."
 
 
@@ -121,7 +140,9 @@ except SystemExit as end:
     assert end.code == 0, end.code
 print("loaded:", sorted({{"torch", "numpy", "pandas", "matplotlib"}} & set(sys.modules)))
 """
-    text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    text = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
     assert text.splitlines()[-2:] == ["1 done.", "loaded: []"]
 
 
@@ -134,10 +155,15 @@ def test_a_run_is_seen_from_another_process_while_it_runs_and_after_it_was_kille
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.1)
-        assert re.search(r"digits/smoke/mopoe/seed-0  running  step [\d,]+ of 1,000,000 \d+ s ago, no checkpoint yet$", line(tmp_path))
+        assert re.search(
+            r"digits/smoke/mopoe/seed-0  running  step [\d,]+ of 1,000,000 \d+ s ago, no checkpoint yet$",
+            line(tmp_path),
+        )
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
-        assert re.search(r"stopped  step [\d,]+ of 1,000,000 \d+ s ago, checkpoint \d+ s old$", line(tmp_path))
+        assert re.search(
+            r"stopped  step [\d,]+ of 1,000,000 \d+ s ago, checkpoint \d+ s old$", line(tmp_path)
+        )
     finally:
         process.kill()
         process.communicate()
@@ -145,16 +171,40 @@ def test_a_run_is_seen_from_another_process_while_it_runs_and_after_it_was_kille
 
 def test_a_job_ends_with_a_table_of_its_runs(invoke, tmp_path, monkeypatch):
     monkeypatch.setattr("mmbench.runner.write_report", lambda *_: [])  # takes seconds
-    command = ("run", "--dataset", "digits", "--preset", "smoke", "--jobs", "1", *SMALL, "--models", "mopoe", "--results", tmp_path)
+    command = (
+        "run",
+        "--dataset",
+        "digits",
+        "--preset",
+        "smoke",
+        "--jobs",
+        "1",
+        *SMALL,
+        "--models",
+        "mopoe",
+        "--results",
+        tmp_path,
+    )
     result = invoke(*command, "--seeds", "0,10", "--metrics", "coherence,probe")
     assert result.code == 0, result.text
     lines = result.text.splitlines()
-    head = next(i for i, found in enumerate(lines) if found.split() == ["seed", "state", "joint", "cross", "probe", "time"])
+    head = next(
+        i
+        for i, found in enumerate(lines)
+        if found.split() == ["seed", "state", "joint", "cross", "probe", "time"]
+    )
     for seed, found in zip((0, 10), lines[head + 1 :], strict=False):
-        metrics = read_json(tmp_path / "digits" / "smoke" / "mopoe" / f"seed-{seed}" / "metrics.json")["metrics"]
-        cross = [metrics[f"cross_coherence/{pair}/sample"] for pair in ("handwritten->street", "street->handwritten")]
+        metrics = read_json(tmp_path / "digits" / "smoke" / "mopoe" / f"seed-{seed}" / "metrics.json")[
+            "metrics"
+        ]
+        cross = [
+            metrics[f"cross_coherence/{pair}/sample"]
+            for pair in ("handwritten->street", "street->handwritten")
+        ]
         probes = [metrics[f"probe/{name}"] for name in ("handwritten", "street")]
-        shares = [f"{100 * value:.1f}" for value in (metrics["joint_coherence"], sum(cross) / 2, sum(probes) / 2)]
+        shares = [
+            f"{100 * value:.1f}" for value in (metrics["joint_coherence"], sum(cross) / 2, sum(probes) / 2)
+        ]
         assert found.split()[:-2] == ["mopoe", str(seed), "done", *shares]
         assert found.split()[-1] == "s"
     assert len({len(found) for found in lines[head : head + 3]}) == 1
@@ -174,7 +224,13 @@ def test_columns_stand_below_each_other():
 
 
 def test_of_many_cross_coherences_the_means_stand_alone():
-    metrics = {"joint_coherence": 0.5, "joint_coherence/chance": 0.1, "cross_coherence/a->b/sample": 0.2, "fd_clf/a": 3.0, "fid/a": None}
+    metrics = {
+        "joint_coherence": 0.5,
+        "joint_coherence/chance": 0.1,
+        "cross_coherence/a->b/sample": 0.2,
+        "fd_clf/a": 3.0,
+        "fid/a": None,
+    }
     assert summarise(metrics, {"judge/a": 0.9, "fid_floor/a": 1.0}) == (
         "joint_coherence 50.0 %, cross_coherence/a->b/sample 20.0 %, fd_clf/a 3.0 (judges: a 90.0 %)"
     )

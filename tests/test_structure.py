@@ -14,7 +14,10 @@ TOOLS = {"models.base", "models.errors", "models.settings"}  # what metrics may 
 RULES = {  # folder -> whether a module may be imported there
     "models": lambda name: room(name) not in {"mmbench", "metrics"},
     "metrics": lambda name: room(name) != "mmbench" and (room(name) != "models" or name in TOOLS),
-    "mmbench/report": lambda name: room(name) not in {"torch", "torchvision", "models", "metrics"} or name in {"models.errors", "metrics.groups"},
+    "mmbench/report": lambda name: (
+        room(name) not in {"torch", "torchvision", "models", "metrics"}
+        or name in {"models.errors", "metrics.groups"}
+    ),
 }
 
 
@@ -30,7 +33,11 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
             # `from models import mopoe` imports models.mopoe
-            yield from ([f"{node.module}.{alias.name}" for alias in node.names] if node.module in {"models", "metrics", "mmbench"} else [node.module])
+            yield from (
+                [f"{node.module}.{alias.name}" for alias in node.names]
+                if node.module in {"models", "metrics", "mmbench"}
+                else [node.module]
+            )
 
 
 @pytest.mark.parametrize("folder", RULES)
@@ -44,7 +51,9 @@ def test_rooms_import_only_what_they_may(folder):
 
 def test_the_rules_see_what_is_forbidden(tmp_path):
     path = tmp_path / "file.py"
-    path.write_text("import mmbench.files\ndef f():\n from models import mopoe\n from models.cnf_mvae import CNFMVAE\n import torch.nn as n\n")
+    path.write_text(
+        "import mmbench.files\ndef f():\n from models import mopoe\n from models.cnf_mvae import CNFMVAE\n import torch.nn as n\n"
+    )
     assert [[rule(name) for name in imports(path)] for rule in RULES.values()] == [
         [False, True, True, True],
         [False, False, False, True],
@@ -63,7 +72,9 @@ except SystemExit as end:
     assert end.code == 0, end.code
 print("loaded:", sorted({{"torch", "numpy", "pandas", "matplotlib", "scipy", "sklearn", "PIL"}} & set(sys.modules)))
 """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     assert result.stdout.splitlines()[-1] == "loaded: []"
 
 
@@ -74,7 +85,9 @@ def test_a_stranger_of_the_same_name_is_refused(name, tmp_path):
     (tmp_path / name / "__init__.py").write_text("raise RuntimeError('the stranger was imported')")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     command = [sys.executable, "-c", "import mmbench; print('loaded')"]
-    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
     assert result.returncode == 1, result.stdout
     assert result.stderr.splitlines()[-1] == (
         f"ImportError: mmbench needs its own package {name!r} ({ROOT / name}), but {tmp_path / name / '__init__.py'} answers to that name: "

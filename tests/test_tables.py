@@ -19,10 +19,23 @@ from mmbench.report.results import Run
 from mmbench.report.tables import abbreviations, build_tables
 
 EVIL = "<script>alert(1)</script>&_%$"
-JOINT, S_TO_M, M_TO_S = "joint_coherence", "cross_coherence/svhn->mnist/sample", "cross_coherence/mnist->svhn/sample"
+JOINT, S_TO_M, M_TO_S = (
+    "joint_coherence",
+    "cross_coherence/svhn->mnist/sample",
+    "cross_coherence/mnist->svhn/sample",
+)
 
 
-def make_run(model="mopoe", seed=0, state="done", dataset="mnist-svhn", label=None, title=None, names=("mnist", "svhn"), **files):
+def make_run(
+    model="mopoe",
+    seed=0,
+    state="done",
+    dataset="mnist-svhn",
+    label=None,
+    title=None,
+    names=("mnist", "svhn"),
+    **files,
+):
     """A run in memory; `files` may hold metrics, reasons, references, error and entries of the configuration."""
     config = {
         "model": model,
@@ -32,10 +45,18 @@ def make_run(model="mopoe", seed=0, state="done", dataset="mnist-svhn", label=No
         "preset": "quick",
         "seed": seed,
         "hash": "0" * 16,
-        "modalities": [{"name": name, "shape": [1, 28, 28], "symbols": " abc" if name == "text" else ""} for name in names],
+        "modalities": [
+            {"name": name, "shape": [1, 28, 28], "symbols": " abc" if name == "text" else ""}
+            for name in names
+        ],
         "data": {
             "notes": ["SVHN is a part."],
-            "modalities": {"mnist": {"train": {"images": 57000, "sha256": "abc"}, "test": {"images": 10000, "sha256": "def"}}},
+            "modalities": {
+                "mnist": {
+                    "train": {"images": 57000, "sha256": "abc"},
+                    "test": {"images": 10000, "sha256": "def"},
+                }
+            },
             "settings": {"pairs_per_image": 10},
         },
         "training": {"steps": 4000, "batch_size": 256, "learning_rate": 0.001},
@@ -44,12 +65,23 @@ def make_run(model="mopoe", seed=0, state="done", dataset="mnist-svhn", label=No
     }
     config |= {key: files.pop(key) for key in list(files) if key in config}
     status = {"state": state, "error": files.pop("error", None)}
-    return Run(Path(model) / f"seed-{seed}", config, status, files.get("metrics", {}), files.get("reasons", {}), files.get("references", {}))
+    return Run(
+        Path(model) / f"seed-{seed}",
+        config,
+        status,
+        files.get("metrics", {}),
+        files.get("reasons", {}),
+        files.get("references", {}),
+    )
 
 
 def rows(markdown: str) -> list[list[str]]:
     """The fields of a Markdown table, head and rule included."""
-    return [[field.strip() for field in re.split(r"(?<!\\)\|", line)[1:-1]] for line in markdown.splitlines() if line.startswith("|")]
+    return [
+        [field.strip() for field in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in markdown.splitlines()
+        if line.startswith("|")
+    ]
 
 
 def column(markdown: str, name: str) -> list[str]:
@@ -58,7 +90,9 @@ def column(markdown: str, name: str) -> list[str]:
 
 
 def test_mean_deviation_and_difference_by_hand():
-    runs = [make_run("cnf-mvae", seed, metrics={JOINT: value}) for seed, value in enumerate((0.30, 0.33, 0.36))]
+    runs = [
+        make_run("cnf-mvae", seed, metrics={JOINT: value}) for seed, value in enumerate((0.30, 0.33, 0.36))
+    ]
     table = build_tables(runs)[0]
     text = to_markdown(table)
     assert column(text, "Joint") == ["33.00 ± 3.00"]
@@ -66,7 +100,13 @@ def test_mean_deviation_and_difference_by_hand():
     assert column(text, "Joint Δ") == ["−0.45"]  # noqa: RUF001
     assert column(text, "Seeds") == ["3"]
     line = next(row for row in csv.DictReader(io.StringIO(to_csv(table))) if row["metric"] == JOINT)
-    assert (line["mean"], line["std"], line["n"], line["values"], line["seeds"]) == ("0.33", "0.03", "3", "0.3;0.33;0.36", "0;1;2")
+    assert (line["mean"], line["std"], line["n"], line["values"], line["seeds"]) == (
+        "0.33",
+        "0.03",
+        "3",
+        "0.3;0.33;0.36",
+        "0;1;2",
+    )
     assert (line["paper"], line["difference"], line["unit"]) == ("0.3345", "-0.0045", "fraction")
 
 
@@ -77,7 +117,9 @@ def test_csv_agrees_with_the_statistics_module(values):
     line = next(csv.DictReader(io.StringIO(to_csv(build_tables(runs)[2]))))
     assert float(line["mean"]) == pytest.approx(statistics.fmean(values), rel=1e-8, abs=1e-12)
     assert float(line["std"]) == pytest.approx(statistics.stdev(values), rel=1e-8, abs=1e-12)
-    assert float(line["standard_error"]) == pytest.approx(statistics.stdev(values) / len(values) ** 0.5, rel=1e-8, abs=1e-12)
+    assert float(line["standard_error"]) == pytest.approx(
+        statistics.stdev(values) / len(values) ** 0.5, rel=1e-8, abs=1e-12
+    )
     assert [float(value) for value in line["values"].split(";")] == pytest.approx(values, rel=1e-8, abs=1e-12)
 
 
@@ -102,25 +144,46 @@ def test_best_is_bold_by_direction_with_ties_at_the_printed_precision():
     first, second, _ = map(to_markdown, build_tables(runs))
     assert column(first, "Joint") == ["**30.00**", "**30.00**", "29.00"]
     assert column(first, "Joint entropy (nats)") == ["0.30", "0.30", "0.29"]
-    assert column(second, "FD-clf mnist") == ["7.00", "**5.00**", "9.00", "0.10"]  # the floor is no competitor
-    assert "**" not in "".join(column(to_markdown(build_tables(runs[:1])[0]), "Joint"))  # one model is not the best of anything
+    assert column(second, "FD-clf mnist") == [
+        "7.00",
+        "**5.00**",
+        "9.00",
+        "0.10",
+    ]  # the floor is no competitor
+    assert "**" not in "".join(
+        column(to_markdown(build_tables(runs[:1])[0]), "Joint")
+    )  # one model is not the best of anything
 
 
 def test_empty_cells_say_why_and_share_their_footnotes():
     why = "There are no Inception weights here"
-    runs = [make_run(metrics={"fid/mnist": None, "fid/svhn": None, "fd_clf/mnist": 2.0}, reasons={"fid/mnist": why, "fid/svhn": why + "."})]
+    runs = [
+        make_run(
+            metrics={"fid/mnist": None, "fid/svhn": None, "fd_clf/mnist": 2.0},
+            reasons={"fid/mnist": why, "fid/svhn": why + "."},
+        )
+    ]
     text = to_markdown(build_tables(runs)[1])
-    assert column(text, "FID mnist") == ["—<sup>a</sup>", "—<sup>a</sup>"]  # the floor lacks for the same reason
+    assert column(text, "FID mnist") == [
+        "—<sup>a</sup>",
+        "—<sup>a</sup>",
+    ]  # the floor lacks for the same reason
     assert column(text, "FID svhn") == ["—<sup>a</sup>", "—<sup>a</sup>"]
     assert column(text, "FID mnist paper") == ["129.53", ""]
     assert column(text, "FD-clf svhn")[0] == "—<sup>b</sup>"
     assert f"<sup>a</sup> {why}." in text
-    assert "<sup>b</sup> not computed in this run; mmbench evaluate adds it later, with --metrics fd_clf." in text
+    assert (
+        "<sup>b</sup> not computed in this run; mmbench evaluate adds it later, with --metrics fd_clf."
+        in text
+    )
     assert "<sup>c</sup> No run holds this floor." in text
 
 
 def test_a_metric_that_one_seed_lacks():
-    runs = [make_run(seed=0, metrics={JOINT: 0.4}), make_run(seed=1, metrics={JOINT: None}, reasons={JOINT: "no agreement"})]
+    runs = [
+        make_run(seed=0, metrics={JOINT: 0.4}),
+        make_run(seed=1, metrics={JOINT: None}, reasons={JOINT: "no agreement"}),
+    ]
     text = to_markdown(build_tables(runs)[0])
     assert column(text, "Joint") == ["40.00<sup>a</sup>"]
     assert "<sup>a</sup> Seed 1: no agreement." in text
@@ -136,12 +199,18 @@ def test_failed_and_unfinished_seeds_are_named():
     text = to_markdown(build_tables(runs)[0])
     assert column(text, "Seeds") == ["1<sup>a</sup>", "0<sup>c</sup>"]
     assert column(text, "Joint") == ["20.00", "—<sup>c</sup>"]
-    assert "<sup>a</sup> Rests on 1 of 3 seeds: seed 1 failed (Loss is nan at step 3); seed 2 is running." in text
+    assert (
+        "<sup>a</sup> Rests on 1 of 3 seeds: seed 1 failed (Loss is nan at step 3); seed 2 is running."
+        in text
+    )
     assert "<sup>c</sup> No seed is done: seed 0 failed (out of memory)." in text
 
 
 def test_floors_that_differ_between_runs_are_not_averaged():
-    runs = [make_run("mmvae", references={"fd_clf_floor/mnist": 0.5}), make_run("mopoe", references={"fd_clf_floor/mnist": 0.7})]
+    runs = [
+        make_run("mmvae", references={"fd_clf_floor/mnist": 0.5}),
+        make_run("mopoe", references={"fd_clf_floor/mnist": 0.7}),
+    ]
     table = build_tables(runs)[1]
     assert column(to_markdown(table), "FD-clf mnist")[-1] == "0.50 or 0.70"
     assert "references fd clf floor/mnist is 0.5 (MMVAE), 0.7 (MOPOE)" in table.warning
@@ -189,7 +258,10 @@ def test_the_protocol_stands_under_every_table():
 @pytest.mark.parametrize(
     ("change", "warning"),
     [
-        ({"training": {"steps": 9, "batch_size": 256, "learning_rate": 0.001}}, "training steps is 4,000 (MMVAE), 9 (MOPOE)"),
+        (
+            {"training": {"steps": 9, "batch_size": 256, "learning_rate": 0.001}},
+            "training steps is 4,000 (MMVAE), 9 (MOPOE)",
+        ),
         ({"protocol": {"draws": 20000}}, "protocol joint draws is 10,000 (MMVAE), not set (MOPOE)"),
         ({"precision": "bf16"}, "precision is fp32 (MMVAE), bf16 (MOPOE)"),
         ({"data": {}}, "data settings pairs per image is 10 (MMVAE), not set (MOPOE)"),
@@ -203,7 +275,10 @@ def test_rows_of_different_protocols_are_flagged(change, warning):
 
 
 def test_what_looks_like_markup_is_escaped():
-    runs = [make_run(EVIL, title=EVIL, label=EVIL, state="failed", error=EVIL), make_run(metrics={JOINT: 0.1})]
+    runs = [
+        make_run(EVIL, title=EVIL, label=EVIL, state="failed", error=EVIL),
+        make_run(metrics={JOINT: 0.1}),
+    ]
     table = build_tables(runs)[0]
     markdown, latex = to_markdown(table), to_latex(table)
     assert r"&lt;script&gt;alert(1)&lt;/script&gt;&amp;\_%\$" in markdown
@@ -224,9 +299,19 @@ def directions(names):
 
 def full_table(names=("mnist", "svhn")):
     metrics = {JOINT: 0.5, "fitted_coherence": 0.75}
-    metrics |= {f"cross_coherence/{'+'.join(a)}->{b}/{latent}": 0.25 for a, b in directions(names) for latent in ("sample", "mean")}
+    metrics |= {
+        f"cross_coherence/{'+'.join(a)}->{b}/{latent}": 0.25
+        for a, b in directions(names)
+        for latent in ("sample", "mean")
+    }
     metrics |= {f"{metric}/{name}": 0.5 for metric in ("fid", "fd_clf", "probe") for name in names}
-    return build_tables([make_run(model, seed, names=names, metrics=metrics) for model in ("mmvae", "mopoe", "x_1%") for seed in (0, 1)])
+    return build_tables(
+        [
+            make_run(model, seed, names=names, metrics=metrics)
+            for model in ("mmvae", "mopoe", "x_1%")
+            for seed in (0, 1)
+        ]
+    )
 
 
 @pytest.mark.parametrize("names", [("mnist", "svhn"), ("mnist", "svhn", "text")])
@@ -258,11 +343,23 @@ def three_modalities():
         metrics = {"fitted_coherence": 0.5 + 0.1 * seed, "fitted_coherence/chance": 0.1}
         for mode in ("sample", "mean"):
             metrics |= {f"cross_coherence/size-{size}/{mode}": 0.3 * size + 0.02 * seed for size in (1, 2)}
-            metrics |= {f"cross_coherence/{'+'.join(a)}->{b}/{mode}": (i + (model == "mdae")) / 20 for i, (a, b) in enumerate(directions(THREE))}
+            metrics |= {
+                f"cross_coherence/{'+'.join(a)}->{b}/{mode}": (i + (model == "mdae")) / 20
+                for i, (a, b) in enumerate(directions(THREE))
+            }
         reason = "Not defined: it has no prior." if model == "mdae" else None
         lacking = dict.fromkeys((JOINT, f"{JOINT}/chance", f"{JOINT}/entropy"), reason)
         metrics |= dict.fromkeys(lacking, None if reason else 0.25)
-        runs.append(make_run(model, seed, dataset="digits-text", names=THREE, metrics=metrics, reasons=lacking if reason else {}))
+        runs.append(
+            make_run(
+                model,
+                seed,
+                dataset="digits-text",
+                names=THREE,
+                metrics=metrics,
+                reasons=lacking if reason else {},
+            )
+        )
     return runs
 
 
@@ -270,7 +367,12 @@ def test_three_modalities_have_means_in_table_1_and_directions_in_table_1b():
     first, every, distances, probes = build_tables(three_modalities())
     assert [table.number for table in (first, every, distances, probes)] == ["1", "1b", "2", "3"]
     text = to_markdown(first)
-    assert [name for name in rows(text)[0] if "From" in name] == ["From 1 sample", "From 1 mean", "From 2 sample", "From 2 mean"]
+    assert [name for name in rows(text)[0] if "From" in name] == [
+        "From 1 sample",
+        "From 1 mean",
+        "From 2 sample",
+        "From 2 mean",
+    ]
     assert column(text, "From 2 mean") == ["**61.00 ± 1.41**"] * 2  # a tie
     head, _, seeds, *body = rows(to_markdown(every))
     assert head == ["", "MOPOE", "MDAE"]
@@ -282,7 +384,11 @@ def test_three_modalities_have_means_in_table_1_and_directions_in_table_1b():
     assert "Bold: best of the row." in every.caption
     lines = list(csv.DictReader(io.StringIO(to_csv(every))))
     assert len(lines) == 2 * 2 * 9
-    found = next(line for line in lines if (line["model"], line["metric"]) == ("mopoe", "cross_coherence/svhn+text->mnist/mean"))
+    found = next(
+        line
+        for line in lines
+        if (line["model"], line["metric"]) == ("mopoe", "cross_coherence/svhn+text->mnist/mean")
+    )
     assert (found["mean"], found["n"]) == ("0.4", "2")
 
 
@@ -296,15 +402,24 @@ def test_two_modalities_have_three_tables_and_their_directions_in_the_first():
 
 
 def test_a_fitted_sampler_has_columns_of_its_own_beside_the_prior():
-    older, newer = make_run("mmvae", metrics={JOINT: 0.2}), make_run("mopoe", metrics={JOINT: 0.2, "fitted_coherence": 0.7})
+    older, newer = (
+        make_run("mmvae", metrics={JOINT: 0.2}),
+        make_run("mopoe", metrics={JOINT: 0.2, "fitted_coherence": 0.7}),
+    )
     assert "fitted" not in to_markdown(build_tables([older])[0])
     table = build_tables([older, newer])[0]
     text = to_markdown(table)
     names = [name for name in rows(text)[0] if name.startswith("Joint")]
     assert names[-3:] == ["Joint fitted", "Joint fitted chance", "Joint fitted entropy (nats)"]
     assert column(text, "Joint fitted") == ["—<sup>b</sup>", "70.00"]
-    assert "<sup>b</sup> not computed in this run; mmbench evaluate adds it later, with --metrics sampler." in text
-    assert "a Gaussian mixture in place of the prior, fitted to latents of train data after training; not the model's prior" in table.caption
+    assert (
+        "<sup>b</sup> not computed in this run; mmbench evaluate adds it later, with --metrics sampler."
+        in text
+    )
+    assert (
+        "a Gaussian mixture in place of the prior, fitted to latents of train data after training; not the model's prior"
+        in table.caption
+    )
     assert "\\multicolumn{3}{c}{Joint fitted}" in to_latex(table)
 
 
@@ -327,7 +442,12 @@ def test_latex_compiles(tmp_path):
     body = "\n".join(map(to_latex, full_table() + full_table(THREE)))
     document = f"\\documentclass{{article}}\\usepackage{{booktabs,graphicx}}\\begin{{document}}{body}\\end{{document}}"
     (tmp_path / "tables.tex").write_text(document, encoding="utf-8")
-    done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"], cwd=tmp_path, capture_output=True, check=False)
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout[-2000:]
 
 

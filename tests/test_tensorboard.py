@@ -9,8 +9,25 @@ from conftest import SMALL
 from mmbench.report.sheets import load_samples, tile
 from mmbench.tensorboard import Board
 
-event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="the extra tensorboard is not installed")
-RUN = ("run", "--dataset", "digits", "--preset", "smoke", "--jobs", "1", *SMALL, "--set", "steps=40", "--models", "mopoe", "--metrics", "probe")
+event_accumulator = pytest.importorskip(
+    "tensorboard.backend.event_processing.event_accumulator", reason="the extra tensorboard is not installed"
+)
+RUN = (
+    "run",
+    "--dataset",
+    "digits",
+    "--preset",
+    "smoke",
+    "--jobs",
+    "1",
+    *SMALL,
+    "--set",
+    "steps=40",
+    "--models",
+    "mopoe",
+    "--metrics",
+    "probe",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -20,21 +37,30 @@ def no_report(monkeypatch):
 
 
 def load(folder):
-    return event_accumulator.EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0, "images": 0}).Reload()
+    return event_accumulator.EventAccumulator(
+        str(folder / "tensorboard"), size_guidance={"scalars": 0, "images": 0}
+    ).Reload()
 
 
 def read_scalars(folder):
     """Tag -> [(step, value)]."""
     found = load(folder)
-    return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+    return {
+        tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]
+    }
 
 
 def read_history(folder):
     with (folder / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
-    names = {name: name if "/" in name else f"train/{name}" for name in rows[0] if name not in ("step", "stage")}
+    names = {
+        name: name if "/" in name else f"train/{name}" for name in rows[0] if name not in ("step", "stage")
+    }
     names = {name: tag.replace("->", "_to_") for name, tag in names.items()}
-    return {tag: [(int(row["step"]), pytest.approx(float(row[name]), rel=1e-6)) for row in rows if row[name]] for name, tag in names.items()}
+    return {
+        tag: [(int(row["step"]), pytest.approx(float(row[name]), rel=1e-6)) for row in rows if row[name]]
+        for name, tag in names.items()
+    }
 
 
 def seed_folder(results):
@@ -56,7 +82,11 @@ def test_a_run_writes_its_history_and_samples_and_the_same_results(invoke, tmp_p
     assert set(found.Tags()["images"]) == {
         "joint/handwritten",
         "joint/street",
-        *(f"cross/{pair}/{part}" for pair in ("handwritten_to_street", "street_to_handwritten") for part in ("conditions", "outputs")),
+        *(
+            f"cross/{pair}/{part}"
+            for pair in ("handwritten_to_street", "street_to_handwritten")
+            for part in ("conditions", "outputs")
+        ),
     }
     (image,) = found.Images("joint/street")
     assert (image.step, image.height, image.width) == (40, *tile(samples.joint["street"], 8).shape[:2])
@@ -92,7 +122,10 @@ def test_texts_are_texts(tmp_path):
     from mmbench.report.sheets import SampleSet
 
     with Board(tmp_path / "tensorboard") as board:
-        board.add_samples(SampleSet({"text": ["six  ", "seven"], "image": np.zeros((3, 1, 4, 4), np.uint8)}, []), {"step": 7})
+        board.add_samples(
+            SampleSet({"text": ["six  ", "seven"], "image": np.zeros((3, 1, 4, 4), np.uint8)}, []),
+            {"step": 7},
+        )
     found = load(tmp_path)
     assert [event.step for event in found.Images("joint/image")] == [7]
     (event,) = found.Tensors("joint/text/text_summary")
@@ -103,5 +136,8 @@ def test_without_the_package_it_is_refused_before_anything_is_done(invoke, tmp_p
     monkeypatch.setattr("mmbench.tensorboard.find_spec", lambda name: None)
     result = invoke(*RUN, "--tensorboard", "--results", tmp_path / "results")
     assert result.code == 2
-    assert "--tensorboard needs the package tensorboard: install the extra with pip install 'mmbench[tensorboard]'." in result.text
+    assert (
+        "--tensorboard needs the package tensorboard: install the extra with pip install 'mmbench[tensorboard]'."
+        in result.text
+    )
     assert not (tmp_path / "results").exists()

@@ -5,7 +5,16 @@ import torch
 from torch.nn import functional
 
 from metrics.images import as_read, eight_bits
-from metrics.judges import FEATURES, TextJudge, accuracy, can_judge, features, judge_identity, predict, train_judge
+from metrics.judges import (
+    FEATURES,
+    TextJudge,
+    accuracy,
+    can_judge,
+    features,
+    judge_identity,
+    predict,
+    train_judge,
+)
 from metrics.protocol import Protocol
 from mmbench.data.base import DataSettings, MultimodalData
 from mmbench.data.splits import Images, assemble
@@ -19,7 +28,10 @@ LABELS = torch.arange(600) % 10
 
 
 def encode(*strings: str) -> torch.Tensor:
-    return functional.one_hot(torch.tensor([[SYMBOLS.index(symbol) for symbol in string.ljust(8)] for string in strings]), len(SYMBOLS)).float()
+    return functional.one_hot(
+        torch.tensor([[SYMBOLS.index(symbol) for symbol in string.ljust(8)] for string in strings]),
+        len(SYMBOLS),
+    ).float()
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +71,9 @@ def test_images_are_read_as_they_are():
 
 
 def test_it_reads_every_word_at_every_place(judge):
-    places = [(digit, " " * start + word) for digit, word in enumerate(WORDS) for start in range(8 - len(word))]
+    places = [
+        (digit, " " * start + word) for digit, word in enumerate(WORDS) for start in range(8 - len(word))
+    ]
     found = predict(judge, encode(*(string for _, string in places)))
     assert found.tolist() == [digit for digit, _ in places]
     assert accuracy(judge, render_texts(LABELS, 1), LABELS) == 1
@@ -67,13 +81,17 @@ def test_it_reads_every_word_at_every_place(judge):
 
 def test_it_reads_the_most_probable_symbols_of_soft_means(judge):
     generator = torch.Generator().manual_seed(0)
-    logits = 0.3 * (render_texts(LABELS, 1) / 255) + 0.2 * torch.rand(600, 8, 27, generator=generator)  # right symbols lead by a little
+    logits = 0.3 * (render_texts(LABELS, 1) / 255) + 0.2 * torch.rand(
+        600, 8, 27, generator=generator
+    )  # right symbols lead by a little
     assert accuracy(judge, as_read(TEXT, (4 * logits).softmax(-1)), LABELS) == 1
 
 
 def test_a_wrong_letter_is_mostly_forgiven(judge):
     texts, generator = render_texts(LABELS, 1), torch.Generator().manual_seed(0)
-    symbols = texts.argmax(-1).scatter(1, torch.randint(8, (600, 1), generator=generator), torch.randint(27, (600, 1), generator=generator))
+    symbols = texts.argmax(-1).scatter(
+        1, torch.randint(8, (600, 1), generator=generator), torch.randint(27, (600, 1), generator=generator)
+    )
     assert accuracy(judge, functional.one_hot(symbols, 27).float(), LABELS) > 0.9
 
 
@@ -90,7 +108,9 @@ def test_training_sees_strings_as_they_are(monkeypatch):
     monkeypatch.setattr("metrics.judges._shift", lambda *a: pytest.fail("text was shifted like an image"))
     texts = render_texts(LABELS, 0)
     seen = []
-    monkeypatch.setattr(TextJudge, "forward", lambda self, x: (seen.append(x), self.head(self.features(x)))[1])
+    monkeypatch.setattr(
+        TextJudge, "forward", lambda self, x: (seen.append(x), self.head(self.features(x)))[1]
+    )
     train_judge(texts, LABELS, steps=3, batch_size=200, learning_rate=3e-3, seed=0)
     known = {text.numpy().tobytes() for text in texts / 255}
     assert {text.numpy().tobytes() for x in seen for text in x} <= known
@@ -98,7 +118,12 @@ def test_training_sees_strings_as_they_are(monkeypatch):
 
 @pytest.mark.parametrize(
     ("shape", "likelihood", "fits"),
-    [((8, 27), "categorical", True), ((1, 2), "categorical", True), ((8, 27), None, False), ((2, 8, 8), "categorical", False)],
+    [
+        ((8, 27), "categorical", True),
+        ((1, 2), "categorical", True),
+        ((8, 27), None, False),
+        ((2, 8, 8), "categorical", False),
+    ],
 )
 def test_what_it_can_judge(shape, likelihood, fits):
     assert can_judge(Modality("x", shape, likelihood, symbols="a" * shape[-1] if likelihood else "")) is fits
@@ -117,9 +142,14 @@ def test_identity_tells_text_from_images():
 
 def make_data() -> MultimodalData:
     labels = torch.arange(200) % 10
-    images = Images(torch.randint(256, (200, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)), labels)
+    images = Images(
+        torch.randint(256, (200, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),
+        labels,
+    )
     texts = [Images(render_texts(labels, seed), labels) for seed in (0, 1)]
-    return assemble("triples", (IMAGE, TEXT), {"image": (images, images), "text": tuple(texts)}, DataSettings(), [NOTE])
+    return assemble(
+        "triples", (IMAGE, TEXT), {"image": (images, images), "text": tuple(texts)}, DataSettings(), [NOTE]
+    )
 
 
 def offline(*args, **kwargs):
@@ -140,7 +170,9 @@ def test_references_have_a_judge_of_text_and_no_fid(monkeypatch, tmp_path):
     assert 0 <= space.floor["text"] < float("inf")
     assert set(first.missing) == {"fid"}
     assert first.missing["fid"].startswith("No FID: pytorch-fid's Inception weights are not in its cache")
-    assert first.missing["fid"].endswith(". There is no FID of text: the Inception network takes images of one channel or three.")
+    assert first.missing["fid"].endswith(
+        ". There is no FID of text: the Inception network takes images of one channel or three."
+    )
 
     monkeypatch.setattr("metrics.judges.train_judge", lambda *a, **k: pytest.fail("trained again"))
     second = make_references(data, PROTOCOL)

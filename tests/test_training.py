@@ -25,7 +25,9 @@ def make_batches(device="cpu"):
     generator = torch.Generator().manual_seed(0)
     items = {m.name: torch.randint(256, (40, *m.shape), dtype=torch.uint8, generator=generator) for m in TWO}
     pairs = torch.randint(40, (100, 2), generator=generator)
-    return Batches(Split(items, {name: torch.zeros(40) for name in items}, pairs), TWO, 8, seed=3, device=device)
+    return Batches(
+        Split(items, {name: torch.zeros(40) for name in items}, pairs), TWO, 8, seed=3, device=device
+    )
 
 
 @pytest.fixture
@@ -33,8 +35,26 @@ def batches():
     return make_batches()
 
 
-def make_trainer(model, batches, folder, steps=30, stop=lambda: False, hash="h", precision="fp32", report=lambda step, row: None):
-    return Trainer(model, batches, Training(steps=steps, learning_rate=1e-2), folder / "checkpoint.pt", hash, precision, report, stop)
+def make_trainer(
+    model,
+    batches,
+    folder,
+    steps=30,
+    stop=lambda: False,
+    hash="h",
+    precision="fp32",
+    report=lambda step, row: None,
+):
+    return Trainer(
+        model,
+        batches,
+        Training(steps=steps, learning_rate=1e-2),
+        folder / "checkpoint.pt",
+        hash,
+        precision,
+        report,
+        stop,
+    )
 
 
 def make_model(entry):
@@ -47,7 +67,9 @@ def test_bfloat16_changes_the_loss_by_its_rounding_alone(entry, batches, tmp_pat
     """What leaves a network is float32: terms agree to bfloat16's 3 digits, weights stay in float32, and training moves them alike."""
     runs = {}
     for precision in ("fp32", "bf16"):
-        runs[precision] = make_trainer(make_model(entry), batches, tmp_path / precision, steps=20, precision=precision)
+        runs[precision] = make_trainer(
+            make_model(entry), batches, tmp_path / precision, steps=20, precision=precision
+        )
         assert runs[precision].run()
     assert all(p.dtype == torch.float32 for p in runs["bf16"].model.parameters())
     first = {precision: run.history[0] for precision, run in runs.items()}
@@ -55,7 +77,9 @@ def test_bfloat16_changes_the_loss_by_its_rounding_alone(entry, batches, tmp_pat
     for name, value in first["fp32"].items():
         if name != "stage":
             assert first["bf16"][name] == pytest.approx(value, rel=0.02, abs=0.05), name
-    assert runs["bf16"].history[-1]["loss"] == pytest.approx(runs["fp32"].history[-1]["loss"], rel=0.1)  # 20 steps apart
+    assert runs["bf16"].history[-1]["loss"] == pytest.approx(
+        runs["fp32"].history[-1]["loss"], rel=0.1
+    )  # 20 steps apart
 
 
 @pytest.mark.parametrize("entry", list(MODELS), ids=lambda entry: entry.name)
@@ -82,7 +106,9 @@ def test_a_finished_checkpoint_is_not_trained_again(batches, tmp_path):
     entry = MODELS.get("mopoe")
     first = make_trainer(make_model(entry), batches, tmp_path)
     first.run()
-    again = make_trainer(make_model(entry), batches, tmp_path, report=lambda step, row: pytest.fail("trained again"))
+    again = make_trainer(
+        make_model(entry), batches, tmp_path, report=lambda step, row: pytest.fail("trained again")
+    )
     assert again.run()
     model = make_model(entry)
     load_weights(model, tmp_path / "checkpoint.pt", "h", seed=3)
@@ -113,13 +139,21 @@ class TwoStages(MultimodalModel):
 
     def stages(self):
         return (
-            Stage("one", 0.25, lambda batch, progress: self._loss("one", self.first, progress), (self.first,)),
-            Stage("two", 0.75, lambda batch, progress: self._loss("two", self.second, progress), (self.second,)),
+            Stage(
+                "one", 0.25, lambda batch, progress: self._loss("one", self.first, progress), (self.first,)
+            ),
+            Stage(
+                "two", 0.75, lambda batch, progress: self._loss("two", self.second, progress), (self.second,)
+            ),
         )
 
     def _loss(self, stage, parameter, progress):
         self.seen[stage].append(progress)
-        bad = torch.tensor(float("nan")) if len(self.seen["one"]) + len(self.seen["two"]) - 1 == self.settings.bad_step else torch.zeros(())
+        bad = (
+            torch.tensor(float("nan"))
+            if len(self.seen["one"]) + len(self.seen["two"]) - 1 == self.settings.bad_step
+            else torch.zeros(())
+        )
         return Loss(parameter.square() + bad, {"fine": torch.ones(()), "term": bad})
 
     def loss(self, batch, progress): ...
@@ -160,7 +194,13 @@ def test_resume_in_the_second_stage(batches, tmp_path):
 
 def test_learning_rate_falls_by_a_tenth_after_40_and_80_per_cent(batches, tmp_path):
     rows = []
-    trainer = make_trainer(make_model(MODELS.get("mopoe")), batches, tmp_path, steps=20, report=lambda step, row: rows.append(row))
+    trainer = make_trainer(
+        make_model(MODELS.get("mopoe")),
+        batches,
+        tmp_path,
+        steps=20,
+        report=lambda step, row: rows.append(row),
+    )
     trainer.run()
     expected = [1e-2] * 8 + [0.9e-2] * 8 + [0.81e-2] * 4
     assert [row["learning_rate"] for row in rows] == pytest.approx(expected)
@@ -197,7 +237,11 @@ def train_noisy(batches, folder, stop_at=None, lines=None):
 
 
 def same(a, b):
-    return a.history == b.history and torch.equal(a.model.first, b.model.first) and torch.equal(a.model.second, b.model.second)
+    return (
+        a.history == b.history
+        and torch.equal(a.model.first, b.model.first)
+        and torch.equal(a.model.second, b.model.second)
+    )
 
 
 def flip(path):
@@ -219,12 +263,18 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(case, batches, tmp_pat
     whole = train_noisy(batches, tmp_path / "whole")
     for at in (7, 23):
         train_noisy(batches, tmp_path / "broken", stop_at=at)
-    newest, previous, lines = tmp_path / "broken" / "checkpoint.pt", tmp_path / "broken" / "checkpoint.previous.pt", []
+    newest, previous, lines = (
+        tmp_path / "broken" / "checkpoint.pt",
+        tmp_path / "broken" / "checkpoint.previous.pt",
+        [],
+    )
     before = previous.read_bytes()
     CHECKPOINT_DAMAGE[case](newest)
     train_noisy(batches, tmp_path / "broken", stop_at=12, lines=lines)
     assert previous.read_bytes() == before  # that of step 7, not the damaged one
-    assert [line.split(" is damaged (")[0] for line in lines] == ([] if case == "gone" else [f"The checkpoint {newest}"])
+    assert [line.split(" is damaged (")[0] for line in lines] == (
+        [] if case == "gone" else [f"The checkpoint {newest}"]
+    )
     assert all(line.endswith("): the one before it is used.") for line in lines)
     assert same(train_noisy(batches, tmp_path / "broken"), whole)
 
@@ -236,7 +286,10 @@ def test_without_a_whole_checkpoint_training_begins_again(batches, tmp_path):
     for path in (tmp_path / "broken").iterdir():
         flip(path)
     assert same(train_noisy(batches, tmp_path / "broken", lines=lines), whole)
-    assert [line.split("): ")[1] for line in lines] == ["the one before it is used.", "training begins again."]
+    assert [line.split("): ")[1] for line in lines] == [
+        "the one before it is used.",
+        "training begins again.",
+    ]
 
 
 def wrong_moment(saved, value):
@@ -248,7 +301,9 @@ CRAFTED = {
     "moment of another type": lambda saved: wrong_moment(saved, torch.zeros((), dtype=torch.float64)),
     "moment that is none": lambda saved: wrong_moment(saved, 0.0),
     "no moments": lambda saved: saved["optimizer"]["state"].update({0: {}}),
-    "state of an unknown parameter": lambda saved: saved["optimizer"]["state"].update({7: saved["optimizer"]["state"][0]}),
+    "state of an unknown parameter": lambda saved: saved["optimizer"]["state"].update(
+        {7: saved["optimizer"]["state"][0]}
+    ),
     "optimizer without state": lambda saved: saved["optimizer"].clear(),
     "step": lambda saved: saved.update(step="7"),
     "negative step": lambda saved: saved.update(step=-1),
@@ -324,7 +379,10 @@ def test_a_checkpoint_that_cannot_be_read_is_not_damaged(number, batches, tmp_pa
 
     with monkeypatch.context() as failing:
         failing.setattr("pathlib.Path.read_bytes", fail)
-        with pytest.raises(InputError, match=rf"checkpoint\.pt cannot be read \({os.strerror(number)}\): mend that, or delete it"):
+        with pytest.raises(
+            InputError,
+            match=rf"checkpoint\.pt cannot be read \({os.strerror(number)}\): mend that, or delete it",
+        ):
             train_noisy(batches, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -341,7 +399,9 @@ def test_a_checkpoint_of_another_seed_is_refused_and_stays(batches, tmp_path):
 def test_a_full_disk_loses_no_checkpoint(batches, tmp_path, monkeypatch):
     whole = train_noisy(batches, tmp_path / "whole")
     train_noisy(batches, tmp_path / "broken", stop_at=7)
-    monkeypatch.setattr("os.fsync", lambda number: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        "os.fsync", lambda number: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     with pytest.raises(WriteError, match=r"checkpoint\.pt cannot be written \(No space left on device\)"):
         train_noisy(batches, tmp_path / "broken")
     monkeypatch.undo()
@@ -351,7 +411,12 @@ def test_a_full_disk_loses_no_checkpoint(batches, tmp_path, monkeypatch):
 def test_numbers_below_the_smallest_normal_one_are_zero_in_training_only(batches, tmp_path):
     tiny = torch.tensor([1e-40])
     seen = []
-    assert make_trainer(make_model(MODELS.get("mopoe")), batches, tmp_path, report=lambda step, row: seen.append(float(tiny * 0.5))).run()
+    assert make_trainer(
+        make_model(MODELS.get("mopoe")),
+        batches,
+        tmp_path,
+        report=lambda step, row: seen.append(float(tiny * 0.5)),
+    ).run()
     assert seen
     assert not any(seen)
     assert float(tiny * 0.5) > 0
@@ -373,7 +438,9 @@ def test_looks_are_rows_of_the_history_and_change_nothing_else(batches, tmp_path
     assert looked.run()
     assert seen == [15, 30, 45, 60]
     assert [row["step"] for row in looked.history if row.get("validation/x") == row["step"]] == seen
-    assert [{name: value for name, value in row.items() if name != "validation/x"} for row in looked.history] == plain.history
+    assert [
+        {name: value for name, value in row.items() if name != "validation/x"} for row in looked.history
+    ] == plain.history
     for a, b in zip(plain.model.parameters(), looked.model.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -394,7 +461,8 @@ def test_looks_are_rows_of_the_history_and_change_nothing_else(batches, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("steps", "count", "expected"), [(10_000, 4, [2500, 5000, 7500, 10_000]), (8, 3, [3, 6, 8]), (2, 5, [1, 2]), (130, 2, [66, 130])]
+    ("steps", "count", "expected"),
+    [(10_000, 4, [2500, 5000, 7500, 10_000]), (8, 3, [3, 6, 8]), (2, 5, [1, 2]), (130, 2, [66, 130])],
 )
 def test_looks_fall_on_rows_of_the_history(batches, tmp_path, steps, count, expected):
     trainer = make_trainer(make_model(MODELS.get("mopoe")), batches, tmp_path, steps=steps)

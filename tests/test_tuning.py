@@ -16,7 +16,20 @@ from models.mmvae import MMVAESettings
 from models.settings import check_class, search_space, setting
 
 optuna = pytest.importorskip("optuna", reason="the extra 'tune' is not installed")
-SMOKE = ["--dataset", "digits", "--preset", "smoke", "--set", "steps=8", "--set", "draws=40", "--set", "joint_draws=40", "--jobs", "1"]
+SMOKE = [
+    "--dataset",
+    "digits",
+    "--preset",
+    "smoke",
+    "--set",
+    "steps=8",
+    "--set",
+    "draws=40",
+    "--set",
+    "joint_draws=40",
+    "--jobs",
+    "1",
+]
 
 
 def test_the_objective_is_the_mean_of_joint_crosses_and_probes():
@@ -66,7 +79,15 @@ def test_a_search_that_cannot_be_is_refused(declared, expected):
 @pytest.fixture(scope="module")
 def search(tmp_path_factory):
     """A search of CNF-MVAE over trials whose files are written by hand."""
-    job = Job.from_options("cnf-mvae", "digits", "smoke", "0", ["steps=100"], results=tmp_path_factory.mktemp("tuning"), metrics="coherence,probe")
+    job = Job.from_options(
+        "cnf-mvae",
+        "digits",
+        "smoke",
+        "0",
+        ["steps=100"],
+        results=tmp_path_factory.mktemp("tuning"),
+        metrics="coherence,probe",
+    )
     return Search(job, job.configs[0], load_data("digits").held_out())
 
 
@@ -75,11 +96,23 @@ def finish(search, number, score, curve, state="done"):
     run = search.run(number)
     config = {
         **run.config.decisive(search.data),
-        **{"hash": run.hash, "seed": 0, "preset": "smoke", "command": "mmbench tune", "label": search.label(number), "modalities": []},
+        **{
+            "hash": run.hash,
+            "seed": 0,
+            "preset": "smoke",
+            "command": "mmbench tune",
+            "label": search.label(number),
+            "modalities": [],
+        },
     }
     run.folder.path.mkdir(parents=True)
     write_json(run.folder.config_file, config)
-    run.folder.write_history([{"step": step, "stage": "", "loss": 1.0, f"{LOOK}joint_coherence": value} for step, value in curve.items()])
+    run.folder.write_history(
+        [
+            {"step": step, "stage": "", "loss": 1.0, f"{LOOK}joint_coherence": value}
+            for step, value in curve.items()
+        ]
+    )
     if state == "done":
         run.folder.write_metrics(run.hash, 0, metrics={"joint_coherence": score}, reasons={}, references={})
         run.folder.set_status("done", train_seconds=3.0, evaluate_seconds=0.5)
@@ -97,8 +130,13 @@ def test_trials_begin_with_the_defaults_stay_in_range_and_can_be_drawn_again(sea
         for name, values in space.items():
             value = getattr(run.config.settings, name)
             assert value in values if isinstance(value, (str, bool)) else values[0] <= value <= values[1]
-        assert replace(run.config.settings, **{name: getattr(runs[0].config.settings, name) for name in space}) == runs[0].config.settings
-    assert search.run(4).config == search.run(4).config  # drawn from what is on disk: another sitting draws the same
+        assert (
+            replace(run.config.settings, **{name: getattr(runs[0].config.settings, name) for name in space})
+            == runs[0].config.settings
+        )
+    assert (
+        search.run(4).config == search.run(4).config
+    )  # drawn from what is on disk: another sitting draws the same
     assert search.run(2).config == runs[2].config  # as it was begun
 
 
@@ -106,9 +144,15 @@ def test_the_first_trial_has_the_defaults_where_the_preset_has_what_a_search_cho
     job = Job.from_options("mmvae", "digits", "cpu", "0", ["steps=100", "samples=2"], results=tmp_path)
     (config,) = job.configs
     assert config.settings.likelihood_scale != MMVAESettings().likelihood_scale
-    assert Search(job, config, load_data("digits").held_out()).run(0).config.settings == MMVAESettings(samples=2)
-    job = Job.from_options("mmvae", "digits", "cpu", "0", ["steps=100", "likelihood_scale=0.3"], results=tmp_path / "set")
-    assert Search(job, job.configs[0], load_data("digits").held_out()).run(0).config.settings == MMVAESettings(likelihood_scale=0.3)
+    assert Search(job, config, load_data("digits").held_out()).run(0).config.settings == MMVAESettings(
+        samples=2
+    )
+    job = Job.from_options(
+        "mmvae", "digits", "cpu", "0", ["steps=100", "likelihood_scale=0.3"], results=tmp_path / "set"
+    )
+    assert Search(job, job.configs[0], load_data("digits").held_out()).run(
+        0
+    ).config.settings == MMVAESettings(likelihood_scale=0.3)
 
 
 def test_a_trial_below_the_median_at_the_same_step_is_given_up(search):
@@ -128,7 +172,9 @@ def test_held_out_data_have_no_test_image(search):
     original = load_data("digits")
     data = original.held_out()
     assert data.test is original.validation
-    for parts, before in zip(data.provenance["modalities"].values(), original.provenance["modalities"].values(), strict=True):
+    for parts, before in zip(
+        data.provenance["modalities"].values(), original.provenance["modalities"].values(), strict=True
+    ):
         assert parts["test"] == before["validation"] != before["test"]
     assert search.config.hash(data) != search.config.hash(original)
 
@@ -149,7 +195,9 @@ def test_tune_from_the_command_line_and_again(invoke, tmp_path):
     assert (table["last_look"] == 8).all()
     assert table["last_objective"].between(0, 1).all()
     assert "--set mopoe.beta=" in first.text
-    command = read_json(tmp_path / "digits" / "smoke" / "mopoe+trial-01" / "seed-0" / "config.json")["command"]
+    command = read_json(tmp_path / "digits" / "smoke" / "mopoe+trial-01" / "seed-0" / "config.json")[
+        "command"
+    ]
     expected = r"mmbench tune --models cnf-mvae,mopoe --dataset digits --preset smoke --precision \w+( --set \w+=\d+){3} --trials 2"
     assert re.fullmatch(expected, command)
     files = {path: path.read_bytes() for path in tmp_path.rglob("metrics.json")}

@@ -16,7 +16,9 @@ from models.settings import setting
 class JMVAESettings:
     latent_size: int = setting(40, "dimensions of the latent", low=1)
     alpha: float = setting(0.1, "weight of the divergences to the unimodal posteriors", low=0)
-    likelihood: str = setting("laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli"))
+    likelihood: str = setting(
+        "laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli")
+    )
     likelihood_scale: float = setting(0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3)
 
 
@@ -37,10 +39,16 @@ class JMVAE(GaussianMVAE):
     def loss(self, batch, progress):
         q = self.posterior(batch)
         z = q.rsample()
-        costs = {name: -self.likelihoods[name](batch[name], self.decode(name, z)).mean() for name in self.modalities}
+        costs = {
+            name: -self.likelihoods[name](batch[name], self.decode(name, z)).mean()
+            for name in self.modalities
+        }
         apart = torch.stack([q.kl_to(unimodal).mean() for unimodal in self.posteriors(batch).values()]).sum()
         kl = q.kl().mean()
-        return Loss(self.weighted(costs) + kl + self.settings.alpha * apart, {"kl": kl.detach(), "apart": apart.detach()})
+        return Loss(
+            self.weighted(costs) + kl + self.settings.alpha * apart,
+            {"kl": kl.detach(), "apart": apart.detach()},
+        )
 
     def posterior(self, inputs):
         if len(inputs) < len(self.modalities):

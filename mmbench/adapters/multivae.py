@@ -36,8 +36,12 @@ class AdaptedSettings:
     """What all of them have."""
 
     latent_size: int = setting(40, "dimensions of the latent", low=2)
-    likelihood: str = setting("laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli"))
-    likelihood_scale: float = setting(0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3, search=(0.1, 1.0))
+    likelihood: str = setting(
+        "laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli")
+    )
+    likelihood_scale: float = setting(
+        0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3, search=(0.1, 1.0)
+    )
     modality_weights: str = weights_setting()
 
 
@@ -55,7 +59,9 @@ def _samples() -> Any:
 
 def _objective() -> Any:
     return setting(
-        "dreg_looser", "importance-weighted bound, with doubly reparameterised gradients or without", choices=("dreg_looser", "iwae_looser")
+        "dreg_looser",
+        "importance-weighted bound, with doubly reparameterised gradients or without",
+        choices=("dreg_looser", "iwae_looser"),
     )
 
 
@@ -67,7 +73,9 @@ FAMILY = "family of posteriors and priors, and how a standard deviation is made"
 
 @dataclass(frozen=True)
 class JMVAESettings(AdaptedSettings):
-    alpha: float = setting(0.1, "weight of the divergences to the unimodal posteriors", low=0, search=(0.01, 1.0))
+    alpha: float = setting(
+        0.1, "weight of the divergences to the unimodal posteriors", low=0, search=(0.01, 1.0)
+    )
     beta: float = _beta(1.0, "weight of the KL term of the joint posterior")
     warmup: float = _warmup(0.1, ANNEALED)
 
@@ -100,7 +108,9 @@ class MVAESettings(AdaptedSettings):
 @dataclass(frozen=True)
 class MMVAESettings(AdaptedSettings):
     K: int = _samples()
-    prior_and_posterior_dist: str = setting("laplace_with_softmax", FAMILY, choices=("laplace_with_softmax", "normal"))
+    prior_and_posterior_dist: str = setting(
+        "laplace_with_softmax", FAMILY, choices=("laplace_with_softmax", "normal")
+    )
     learn_prior: bool = setting(True, "learn the scales of the prior")
     loss: str = _objective()
 
@@ -112,7 +122,13 @@ class MoPoESettings(AdaptedSettings):
 
 @dataclass(frozen=True)
 class MVTCAESettings(AdaptedSettings):
-    alpha: float = setting(0.1, "weight of the total correlation against the conditional information", low=0, high=1, search=(0.01, 0.9))
+    alpha: float = setting(
+        0.1,
+        "weight of the total correlation against the conditional information",
+        low=0,
+        high=1,
+        search=(0.01, 0.9),
+    )
     beta: float = _beta(2.5)
 
 
@@ -139,9 +155,13 @@ class MMVAEPlusSettings(AdaptedSettings):
     K: int = _samples()
     prior_and_posterior_dist: str = setting("laplace_with_softmax", FAMILY, choices=FAMILIES)
     learn_shared_prior: bool = setting(False, "learn the scales of the prior of the shared latent")
-    learn_modality_prior: bool = setting(True, "learn the scales of the auxiliary priors of the private latents")
+    learn_modality_prior: bool = setting(
+        True, "learn the scales of the auxiliary priors of the private latents"
+    )
     beta: float = _beta(1.0)
-    reconstruction_option: str = setting("joint_prior", "prior of the private latents in generation", choices=("joint_prior", "single_prior"))
+    reconstruction_option: str = setting(
+        "joint_prior", "prior of the private latents in generation", choices=("joint_prior", "single_prior")
+    )
     loss: str = _objective()
 
 
@@ -154,9 +174,13 @@ class CMVAESettings(AdaptedSettings):
     number_of_clusters: int = setting(10, "components of the prior of the shared latent", low=1)
     K: int = _samples()
     prior_and_posterior_dist: str = setting("laplace_with_softmax", FAMILY, choices=FAMILIES)
-    learn_modality_prior: bool = setting(True, "learn the scales of the auxiliary priors of the private latents")
+    learn_modality_prior: bool = setting(
+        True, "learn the scales of the auxiliary priors of the private latents"
+    )
     beta: float = _beta(1.0)
-    reconstruction_option: str = setting("joint_prior", "prior of the private latents in generation", choices=("joint_prior", "single_prior"))
+    reconstruction_option: str = setting(
+        "joint_prior", "prior of the private latents in generation", choices=("joint_prior", "single_prior")
+    )
     loss: str = _objective()
 
 
@@ -164,7 +188,12 @@ class CMVAESettings(AdaptedSettings):
 class NexusSettings(AdaptedSettings):
     latent_size: int = setting(40, "dimensions of each modality's latent and of the one above them", low=2)
     msg_dim: int = setting(10, "dimensions of the messages of the modalities to the latent above them", low=1)
-    dropout_rate: float = setting(0.0, "share of items of which some modalities are hidden from the latent above them in training", low=0, high=1)
+    dropout_rate: float = setting(
+        0.0,
+        "share of items of which some modalities are hidden from the latent above them in training",
+        low=0,
+        high=1,
+    )
     top_beta: float = _beta(1.0, "weight of the KL term of the latent above")
     warmup: float = _warmup(0.2, ANNEALED)
 
@@ -175,10 +204,20 @@ def _make(name: str, modalities: Sequence[Modality], settings: Any) -> Multimoda
     return make_model(name, modalities, settings)
 
 
-def _entry(name: str, settings: type, source: str, title: str | None = None, limit: Limit | None = None) -> ModelEntry:
+def _entry(
+    name: str, settings: type, source: str, title: str | None = None, limit: Limit | None = None
+) -> ModelEntry:
     """MultiVae's class `name`."""
     title = f"{title or name} (MultiVae)"
-    return ModelEntry(f"{DASHED}{name.lower()}", partial(_make, name), settings, source, title, limit=limit, packages=("multivae",))
+    return ModelEntry(
+        f"{DASHED}{name.lower()}",
+        partial(_make, name),
+        settings,
+        source,
+        title,
+        limit=limit,
+        packages=("multivae",),
+    )
 
 
 ENTRIES = {
@@ -200,7 +239,12 @@ ENTRIES = {
         _entry("MVAE", MVAESettings, "Wu and Goodman 2018, arXiv 1802.05335"),
         _entry("MVTCAE", MVTCAESettings, "Hwang et al. 2021, NeurIPS 34"),
         _entry("Nexus", NexusSettings, "Vasco et al. 2022, Neural Networks 146", "NEXUS"),
-        _entry("TELBO", TELBOSettings, "Vedantam et al. 2018, arXiv 1705.10762", limit=Limit(2, "given some of more it has no posterior")),
+        _entry(
+            "TELBO",
+            TELBOSettings,
+            "Vedantam et al. 2018, arXiv 1705.10762",
+            limit=Limit(2, "given some of more it has no posterior"),
+        ),
     )
 }
 """By the names that runs have."""
@@ -220,9 +264,13 @@ def find(name: str) -> ModelEntry:
     word = name.lower().removeprefix(PREFIX).removeprefix(DASHED).replace("+", "plus")
     full = f"{DASHED}{word}"
     if full in UNSUPPORTED:
-        raise InputError(f"The model {name} cannot be run: {UNSUPPORTED[full]}. `mmbench models` lists those that can.")
+        raise InputError(
+            f"The model {name} cannot be run: {UNSUPPORTED[full]}. `mmbench models` lists those that can."
+        )
     if full not in ENTRIES:
-        raise InputError(f"Unknown model {name!r} of MultiVae: {suggest(word, (known.removeprefix(DASHED) for known in ENTRIES))}")
+        raise InputError(
+            f"Unknown model {name!r} of MultiVae: {suggest(word, (known.removeprefix(DASHED) for known in ENTRIES))}"
+        )
     _check_installed()
     return ENTRIES[full]
 
@@ -236,6 +284,10 @@ def find_all() -> list[ModelEntry]:
 def _check_installed() -> None:
     remedy = "install the extra with pip install 'mmbench[multivae]'"
     if find_spec("multivae") is None:
-        raise InputError(f"The models multivae:... are those of the package multivae, which is not there: {remedy}.")
+        raise InputError(
+            f"The models multivae:... are those of the package multivae, which is not there: {remedy}."
+        )
     if (found := version("multivae")) != VERSION:
-        raise InputError(f"The package multivae is there in version {found}, expected {VERSION}, whose models were adapted: {remedy}.")
+        raise InputError(
+            f"The package multivae is there in version {found}, expected {VERSION}, whose models were adapted: {remedy}."
+        )

@@ -74,7 +74,9 @@ class JointEncoder(BaseJointEncoder):
         self.head = nn.Sequential(nn.ReLU(), nn.Linear(len(modalities) * HIDDEN, 2 * latent), Float32())
 
     def forward(self, x: Batch) -> ModelOutput:
-        mean, logvar = _halves(self.head(torch.cat([trunk(x[name]) for name, trunk in self.trunks.items()], dim=-1)))
+        mean, logvar = _halves(
+            self.head(torch.cat([trunk(x[name]) for name, trunk in self.trunks.items()], dim=-1))
+        )
         return ModelOutput(embedding=mean, log_covariance=logvar)
 
 
@@ -91,7 +93,9 @@ class Adapted(MultimodalModel):
     def __init__(self, modalities: Sequence[Modality], settings: Any, kind: str):
         super().__init__(modalities, settings)
         self.kind = kind
-        self.likelihoods = nn.ModuleDict({m.name: make_likelihood(m, settings.likelihood, settings.likelihood_scale) for m in modalities})
+        self.likelihoods = nn.ModuleDict(
+            {m.name: make_likelihood(m, settings.likelihood, settings.likelihood_scale) for m in modalities}
+        )
         equal = settings.modality_weights == "equal"
         config = getattr(multivae.models, f"{kind}Config")(
             n_modalities=len(modalities),
@@ -102,7 +106,12 @@ class Adapted(MultimodalModel):
             **self.options(),
         )
         self.peer: Any = self.peer_class()(config, **self.parts())
-        for name, likelihood in self.likelihoods.items():  # MultiVae's Bernoulli and categorical ones read logits, of which our decoders have none
+        for (
+            name,
+            likelihood,
+        ) in (
+            self.likelihoods.items()
+        ):  # MultiVae's Bernoulli and categorical ones read logits, of which our decoders have none
             self.peer.recon_log_probs[name] = _log_prob(likelihood)
         _freeze(self.peer)
 
@@ -146,9 +155,17 @@ class Adapted(MultimodalModel):
 
     def generate(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
         with self._drawing(generator):
-            return {name: x[:n] for name, x in self.peer.decode(self._drawn(n), list(self.modalities)).items()}
+            return {
+                name: x[:n] for name, x in self.peer.decode(self._drawn(n), list(self.modalities)).items()
+            }
 
-    def translate(self, inputs: Batch, targets: Sequence[str], sample: bool = False, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def translate(
+        self,
+        inputs: Batch,
+        targets: Sequence[str],
+        sample: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
         with self._drawing(generator):
             return dict(self.peer.decode(self.encode(inputs, sample), list(targets)))
 
@@ -160,12 +177,20 @@ class Adapted(MultimodalModel):
         """MultiVae's latents: `z` (B, L), in some models `modalities_z` with (B, private size) for each modality."""
         any_input = next(iter(inputs.values()))
         # MoPoE encodes every modality, whichever it is given
-        unseen = {name: any_input.new_zeros(len(any_input), *m.shape) for name, m in self.modalities.items() if name not in inputs}
-        return self.peer.encode(MultimodalBaseDataset({**inputs, **unseen}), list(inputs), return_mean=not sample)
+        unseen = {
+            name: any_input.new_zeros(len(any_input), *m.shape)
+            for name, m in self.modalities.items()
+            if name not in inputs
+        }
+        return self.peer.encode(
+            MultimodalBaseDataset({**inputs, **unseen}), list(inputs), return_mean=not sample
+        )
 
     def log_weights(self, batch: Batch, samples: int, generator: torch.Generator) -> Tensor:
         title = ENTRIES[f"{DASHED}{self.kind.lower()}"].title
-        raise NotDefinedError(f"{title} has more than one latent: its density over all of them is not computed.")
+        raise NotDefinedError(
+            f"{title} has more than one latent: its density over all of them is not computed."
+        )
 
     # --- where tensors and random numbers come from --------------------------------------------------------------------
 
@@ -217,7 +242,9 @@ class SingleLatent(AdaptedShared):
 
         def log_joint(latent: Tensor) -> Tensor:
             means = {name: decode_flat(self.peer.decoders[name].network, latent) for name in self.modalities}
-            return self.log_prior(latent) + torch.stack([self.likelihoods[name](batch[name], mean) for name, mean in means.items()]).sum(0)
+            return self.log_prior(latent) + torch.stack(
+                [self.likelihoods[name](batch[name], mean) for name, mean in means.items()]
+            ).sum(0)
 
         return importance_weights(log_joint, self.proposal(batch), samples, generator)
 
@@ -240,7 +267,10 @@ class Joint(SingleLatent):
     """With an encoder of all modalities together."""
 
     def parts(self) -> dict[str, Any]:
-        return {**super().parts(), "joint_encoder": JointEncoder(list(self.modalities.values()), self.settings.latent_size)}
+        return {
+            **super().parts(),
+            "joint_encoder": JointEncoder(list(self.modalities.values()), self.settings.latent_size),
+        }
 
     def proposal(self, inputs: Batch) -> DiagonalGaussian:
         found = self.peer.joint_encoder(inputs)
@@ -252,9 +282,16 @@ class Staged(Joint):
 
     def stages(self) -> tuple[Stage, ...]:
         joint = [*self.peer.joint_encoder.parameters(), *self.peer.decoders.parameters()]
-        single = [parameter for parameter in self.peer.parameters() if all(parameter is not other for other in joint)]
+        single = [
+            parameter
+            for parameter in self.peer.parameters()
+            if all(parameter is not other for other in joint)
+        ]
         share = self.settings.warmup
-        return (Stage("joint", share, self.loss, tuple(joint)), Stage("unimodal", 1 - share, self.unimodal_loss, tuple(single)))
+        return (
+            Stage("joint", share, self.loss, tuple(joint)),
+            Stage("unimodal", 1 - share, self.unimodal_loss, tuple(single)),
+        )
 
     def loss(self, batch: Batch, progress: float) -> Loss:
         self.peer.requires_grad_(True)  # MultiVae freezes the joint part in the second stage
@@ -280,7 +317,10 @@ class PrivateSizes(Adapted):
 
     def options(self) -> dict[str, Any]:
         found = super().options()
-        return {**found, "modalities_specific_dim": dict.fromkeys(self.modalities, found["modalities_specific_dim"])}
+        return {
+            **found,
+            "modalities_specific_dim": dict.fromkeys(self.modalities, found["modalities_specific_dim"]),
+        }
 
 
 class Mixture(Adapted):
@@ -311,11 +351,15 @@ class SharedMixture(Mixture, SingleLatent):
 
     def family(self, mean: Tensor, spread: Tensor) -> DiagonalGaussian | DiagonalLaplace:
         """The distribution of which MultiVae calls `spread` the log-variance."""
-        return (DiagonalGaussian if self.settings.prior_and_posterior_dist == "normal" else DiagonalLaplace)(mean, spread)
+        return (DiagonalGaussian if self.settings.prior_and_posterior_dist == "normal" else DiagonalLaplace)(
+            mean, spread
+        )
 
     def proposal(self, inputs: Batch) -> DiagonalGaussian | DiagonalLaplace:
         experts = self.experts(inputs)
-        return self.family(torch.stack([each.mean for each in experts]), torch.stack([each.logvar for each in experts]))
+        return self.family(
+            torch.stack([each.mean for each in experts]), torch.stack([each.logvar for each in experts])
+        )
 
     def log_prior(self, latent: Tensor) -> Tensor:
         return self.family(self.peer.prior_mean, self.peer.prior_log_var).log_prob(latent)
@@ -345,15 +389,28 @@ class Hierarchy(AdaptedShared):
         return BatchedNexus
 
     def options(self) -> dict[str, Any]:
-        return {**super().options(), "modalities_specific_dim": dict.fromkeys(self.modalities, self.settings.latent_size)}
+        return {
+            **super().options(),
+            "modalities_specific_dim": dict.fromkeys(self.modalities, self.settings.latent_size),
+        }
 
     def parts(self) -> dict[str, Any]:
-        size, message = Modality("latent", (self.settings.latent_size,)), Modality("message", (self.settings.msg_dim,))
+        size, message = (
+            Modality("latent", (self.settings.latent_size,)),
+            Modality("message", (self.settings.msg_dim,)),
+        )
         return {
             **super().parts(),
-            "top_encoders": {name: Encoder(make_encoder(size, 2 * self.settings.msg_dim), self.settings.msg_dim) for name in self.modalities},
-            "joint_encoder": Encoder(make_encoder(message, 2 * self.settings.latent_size), self.settings.latent_size),
-            "top_decoders": {name: Decoder(make_encoder(size, self.settings.latent_size)) for name in self.modalities},
+            "top_encoders": {
+                name: Encoder(make_encoder(size, 2 * self.settings.msg_dim), self.settings.msg_dim)
+                for name in self.modalities
+            },
+            "joint_encoder": Encoder(
+                make_encoder(message, 2 * self.settings.latent_size), self.settings.latent_size
+            ),
+            "top_decoders": {
+                name: Decoder(make_encoder(size, self.settings.latent_size)) for name in self.modalities
+            },
         }
 
 

@@ -25,14 +25,24 @@ from models.errors import InputError
 from models.registry import Registry
 from models.settings import setting
 
-__all__ = ["DATASETS", "DataSettings", "DatasetEntry", "MultimodalData", "Split", "load_data", "register_dataset"]
+__all__ = [
+    "DATASETS",
+    "DataSettings",
+    "DatasetEntry",
+    "MultimodalData",
+    "Split",
+    "load_data",
+    "register_dataset",
+]
 
 
 @dataclass(frozen=True)
 class DataSettings:
     """How items become pairs."""
 
-    pairs_per_image: int = setting(10, "pairs in which every image of every modality is the anchor", low=1, high=10_000)
+    pairs_per_image: int = setting(
+        10, "pairs in which every image of every modality is the anchor", low=1, high=10_000
+    )
     pairing_seed: int = setting(0, "seed that draws the partners", low=0, high=2**63 - 1)
 
 
@@ -82,9 +92,14 @@ class MultimodalData:
         """The same data with the validation images in the place of the test images, for choices; the provenance, which hashes cover, says so."""
         before = self.provenance
         now = {
-            "modalities": {name: {**parts, "test": parts["validation"]} for name, parts in before["modalities"].items()},
+            "modalities": {
+                name: {**parts, "test": parts["validation"]} for name, parts in before["modalities"].items()
+            },
             "pairs": {**before["pairs"], "test": before["pairs"]["validation"]},
-            "notes": [*before["notes"], "The test images are the validation images here, held out of the train part: others were not looked at"],
+            "notes": [
+                *before["notes"],
+                "The test images are the validation images here, held out of the train part: others were not looked at",
+            ],
         }
         return replace(self, test=self.validation, provenance={**before, **now})
 
@@ -116,7 +131,9 @@ class DatasetEntry:
 DATASETS: Registry[DatasetEntry] = Registry("data set", package="mmbench.data", group="mmbench.datasets")
 
 
-def register_dataset(name: str, *, source: str, default_preset: str, description: str, needs_data_dir: bool = False) -> Callable[[Loader], Loader]:
+def register_dataset(
+    name: str, *, source: str, default_preset: str, description: str, needs_data_dir: bool = False
+) -> Callable[[Loader], Loader]:
     """Decorator that registers a loader under `name`; see DatasetEntry for the arguments."""
 
     def decorate(load: Loader) -> Loader:
@@ -126,7 +143,9 @@ def register_dataset(name: str, *, source: str, default_preset: str, description
     return decorate
 
 
-def load_data(name: str, data_dir: str | Path | None = None, settings: DataSettings | None = None) -> MultimodalData:
+def load_data(
+    name: str, data_dir: str | Path | None = None, settings: DataSettings | None = None
+) -> MultimodalData:
     """The data set called `name`, split and paired.
 
     Args:
@@ -147,10 +166,16 @@ def load_data(name: str, data_dir: str | Path | None = None, settings: DataSetti
 
 def _check_folder(name: str, folder: Path | None) -> None:
     if folder is None:
-        raise InputError(f"Data set {name!r} is read from a folder: name it with --data-dir or the environment variable MMBENCH_DATA.")
+        raise InputError(
+            f"Data set {name!r} is read from a folder: name it with --data-dir or the environment variable MMBENCH_DATA."
+        )
     if not exists(folder):
-        raise InputError(f"The data directory {folder} does not exist: give the folder with the images, or create it for a download.")
+        raise InputError(
+            f"The data directory {folder} does not exist: give the folder with the images, or create it for a download."
+        )
     if not folder.is_dir():
         raise InputError(f"The data directory {folder} is a file: give the folder that holds it.")
     if not os.access(folder, os.R_OK | os.X_OK):
-        raise InputError(f"The data directory {folder} cannot be read: change its permissions or give another one.")
+        raise InputError(
+            f"The data directory {folder} cannot be read: change its permissions or give another one."
+        )

@@ -34,7 +34,14 @@ class Batches:
         InputError: if the split has fewer pairs than a batch, in all or of those with the same modalities.
     """
 
-    def __init__(self, split: Split, modalities: Sequence[Modality], batch_size: int, seed: int, device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        split: Split,
+        modalities: Sequence[Modality],
+        batch_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ):
         columns = [list(split.items).index(modality.name) for modality in modalities]
         pairs = split.pairs[:, columns]
         self.batch_size, self.seed, self.device = batch_size, seed, torch.device(device)
@@ -42,7 +49,9 @@ class Batches:
         self._batches = self._plan([modality.name for modality in modalities])
         self.steps_per_epoch = len(self._batches)
         self._items = {modality.name: split.items[modality.name].to(self.device) for modality in modalities}
-        self._pairs = pairs.t().contiguous().to(self.device)  # (M, P): a batch is one contiguous slice per modality
+        self._pairs = (
+            pairs.t().contiguous().to(self.device)
+        )  # (M, P): a batch is one contiguous slice per modality
         self._epoch = -1
 
     def batch(self, step: int) -> dict[str, Tensor]:
@@ -51,8 +60,15 @@ class Batches:
         if epoch != self._epoch:
             self._shuffle(epoch)
         start, there = self._batches[self._order[position]]
-        rows = {name: index[start : start + self.batch_size] for name, index in zip(self._items, self._shuffled, strict=True) if name in there}
-        return {name: _as_computed(as_float(self._items[name].index_select(0, index))) for name, index in rows.items()}
+        rows = {
+            name: index[start : start + self.batch_size]
+            for name, index in zip(self._items, self._shuffled, strict=True)
+            if name in there
+        }
+        return {
+            name: _as_computed(as_float(self._items[name].index_select(0, index)))
+            for name, index in rows.items()
+        }
 
     def _plan(self, names: list[str]) -> list[tuple[int, list[str]]]:
         """Of every batch of an epoch, pairs of one kind side by side: its first pair, and the modalities that it has."""
@@ -63,19 +79,31 @@ class Batches:
                 if len(self._kinds) == 1:
                     which, remedy = "that there are", ""
                 else:
-                    which, remedy = f"that have just {' and '.join(there)}", ", or other shares of what is observed"
-                raise InputError(f"A batch of {self.batch_size} pairs is more than the {len(rows)} {which}: choose a smaller batch size{remedy}.")
-            batches += [(start, there) for start in range(first, first + len(rows) - self.batch_size + 1, self.batch_size)]
+                    which, remedy = (
+                        f"that have just {' and '.join(there)}",
+                        ", or other shares of what is observed",
+                    )
+                raise InputError(
+                    f"A batch of {self.batch_size} pairs is more than the {len(rows)} {which}: choose a smaller batch size{remedy}."
+                )
+            batches += [
+                (start, there)
+                for start in range(first, first + len(rows) - self.batch_size + 1, self.batch_size)
+            ]
             first += len(rows)
         return batches
 
     def _shuffle(self, epoch: int) -> None:
         seed = int(np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0])
         generator = torch.Generator().manual_seed(seed)
-        permuted = torch.cat([rows[torch.randperm(len(rows), generator=generator)] for _, rows in self._kinds])
+        permuted = torch.cat(
+            [rows[torch.randperm(len(rows), generator=generator)] for _, rows in self._kinds]
+        )
         self._shuffled, self._epoch = self._pairs.index_select(1, permuted.to(self.device)), epoch
         count = self.steps_per_epoch
-        self._order = torch.randperm(count, generator=generator).tolist() if len(self._kinds) > 1 else range(count)
+        self._order = (
+            torch.randperm(count, generator=generator).tolist() if len(self._kinds) > 1 else range(count)
+        )
 
 
 def _kinds(pairs: Tensor) -> list[tuple[list[bool], Tensor]]:

@@ -34,7 +34,10 @@ def load_digits(data_dir: Path | None, settings: DataSettings) -> MultimodalData
 
 def make_digits() -> dict[str, tuple[Images, Images]]:
     """Modality name -> train and test images."""
-    return {"handwritten": _handwritten(), "street": (_street(STREET_TRAIN, TRAIN_SEED), _street(STREET_TEST, TEST_SEED))}
+    return {
+        "handwritten": _handwritten(),
+        "street": (_street(STREET_TRAIN, TRAIN_SEED), _street(STREET_TEST, TEST_SEED)),
+    }
 
 
 def _handwritten() -> tuple[Images, Images]:
@@ -49,7 +52,9 @@ def _handwritten() -> tuple[Images, Images]:
 
 def _enlarge(images: Tensor) -> Tensor:
     """From (N, 8, 8) counts of 0 to 16 to (N, 1, 28, 28) uint8: bicubic to BOX x BOX, black around it."""
-    large = functional.interpolate(images[:, None].double() / 16, size=(BOX, BOX), mode="bicubic", align_corners=False)
+    large = functional.interpolate(
+        images[:, None].double() / 16, size=(BOX, BOX), mode="bicubic", align_corners=False
+    )
     margin = (28 - BOX) // 2
     return functional.pad((large.clamp(0, 1) * 255).round().to(torch.uint8), (margin,) * 4)
 

@@ -18,4 +18,6 @@ __all__ = ["load_digits_text"]
 )
 def load_digits_text(data_dir: Path | None, settings: DataSettings) -> MultimodalData:
     """The images of `digits` with texts (8, 27); `data_dir` is not used."""
-    return assemble("digits-text", (*MODALITIES, TEXT), {**make_digits(), TEXT.name: make_texts()}, settings, [NOTE])
+    return assemble(
+        "digits-text", (*MODALITIES, TEXT), {**make_digits(), TEXT.name: make_texts()}, settings, [NOTE]
+    )

@@ -42,7 +42,9 @@ def read_digits(folder: Path) -> tuple[dict[str, tuple[Images, Images]], list[st
     """Modality name -> train and test images, and the sentences that belong under the tables; errors as of `load_mnist_svhn`."""
     found = {modality.name: _read(modality.name, folder) for modality in MODALITIES}
     parts = {name: (to_images(train), to_images(test)) for name, (train, test) in found.items()}
-    return parts, [note for name, (train, test) in found.items() if (note := coverage_note(name, train, test))]
+    return parts, [
+        note for name, (train, test) in found.items() if (note := coverage_note(name, train, test))
+    ]
 
 
 def _read(name: str, folder: Path) -> tuple[LabelledArrays, LabelledArrays]:
@@ -61,8 +63,14 @@ def coverage_note(name: str, train: LabelledArrays, test: LabelledArrays) -> str
     official, counts = OFFICIAL[name], (len(train.labels), len(test.labels))
     share = f"{name.upper()}: {sum(counts):,} of {official.train + official.test:,} official {official.noun}"
     warning = f"not comparable to results on the whole of {name.upper()}."
-    if train.official_part is not None and test.official_part is not None and (train.official_part.any() or not test.official_part.all()):
-        from_train, from_test = np.bincount(np.concatenate([train.official_part, test.official_part]), minlength=2)
+    if (
+        train.official_part is not None
+        and test.official_part is not None
+        and (train.official_part.any() or not test.official_part.all())
+    ):
+        from_train, from_test = np.bincount(
+            np.concatenate([train.official_part, test.official_part]), minlength=2
+        )
         return f"{share} ({from_train:,} train, {from_test:,} test), re-split by photo into {counts[0]:,} / {counts[1]:,}: {warning}"
     if counts != (official.train, official.test):
         return f"{share} ({counts[0]:,} of {official.train:,} train, {counts[1]:,} of {official.test:,} test): {warning}"

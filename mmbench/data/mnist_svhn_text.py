@@ -25,4 +25,6 @@ def load_mnist_svhn_text(data_dir: Path | None, settings: DataSettings) -> Multi
     """
     assert data_dir is not None  # `load_data` has seen to it
     parts, notes = read_digits(data_dir)
-    return assemble("mnist-svhn-text", (*MODALITIES, TEXT), {**parts, TEXT.name: make_texts()}, settings, [*notes, NOTE])
+    return assemble(
+        "mnist-svhn-text", (*MODALITIES, TEXT), {**parts, TEXT.name: make_texts()}, settings, [*notes, NOTE]
+    )

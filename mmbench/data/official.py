@@ -15,7 +15,14 @@ from models.errors import InputError
 
 __all__ = ["OFFICIAL", "read_official"]
 
-FAILURES = (OSError, RuntimeError, ValueError, TypeError, AssertionError, HTTPException)  # of torchvision's readers and downloads
+FAILURES = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AssertionError,
+    HTTPException,
+)  # of torchvision's readers and downloads
 
 
 class Official(NamedTuple):
@@ -34,7 +41,11 @@ OFFICIAL = {
         60_000,
         10_000,
         "images",
-        tuple(f"MNIST/raw/{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")),
+        tuple(
+            f"MNIST/raw/{part}-{kind}-ubyte"
+            for part in ("train", "t10k")
+            for kind in ("images-idx3", "labels-idx1")
+        ),
     ),
     # SVHN's third part, extra, is not used.
     "svhn": Official((32, 32, 3), 73_257, 26_032, "crops", ("train_32x32.mat", "test_32x32.mat")),
@@ -52,7 +63,10 @@ def read_official(name: str, folder: Path) -> tuple[LabelledArrays, LabelledArra
     if not _are_there(official, folder):
         try:
             lock = cache_dir() / "downloads" / f".{content_hash(str(folder.resolve()))}.lock"
-            with locked(lock, lambda: print(f"Waiting for another command that downloads {name} to {folder}.", flush=True)):
+            with locked(
+                lock,
+                lambda: print(f"Waiting for another command that downloads {name} to {folder}.", flush=True),
+            ):
                 if not _are_there(official, folder):  # the other one has not made them
                     _download(open_part, folder)
         except FAILURES as error:
@@ -81,7 +95,9 @@ def _open_mnist(folder: Path, train: bool, download: bool) -> tuple[np.ndarray, 
 def _open_svhn(folder: Path, train: bool, download: bool) -> tuple[np.ndarray, np.ndarray]:
     from torchvision.datasets import SVHN
 
-    data = SVHN(str(folder), split="train" if train else "test", download=download)  # checks MD5, maps label 10 to 0
+    data = SVHN(
+        str(folder), split="train" if train else "test", download=download
+    )  # checks MD5, maps label 10 to 0
     return data.data.transpose(0, 2, 3, 1), data.labels
 
 

@@ -59,7 +59,9 @@ def hide(pairs: Tensor, counts: Sequence[int], shares: Mapping[int, float], seed
         shares: column -> the share of its items that is observed, rounded; at least one item, and not all.
         seed: of the draw.
     """
-    seed = int(np.random.SeedSequence((seed, 1)).generate_state(1, np.uint64)[0])  # not the numbers that drew the partners
+    seed = int(
+        np.random.SeedSequence((seed, 1)).generate_state(1, np.uint64)[0]
+    )  # not the numbers that drew the partners
     generator = torch.Generator().manual_seed(seed)
     pairs = pairs.clone()
     for column, share in sorted(shares.items()):

@@ -27,7 +27,11 @@ class Images(NamedTuple):
 
 
 def assemble(
-    name: str, modalities: Sequence[Modality], parts: Mapping[str, tuple[Images, Images]], settings: DataSettings, notes: Sequence[str] = ()
+    name: str,
+    modalities: Sequence[Modality],
+    parts: Mapping[str, tuple[Images, Images]],
+    settings: DataSettings,
+    notes: Sequence[str] = (),
 ) -> MultimodalData:
     """Hold validation images out of the train part by image, then pair inside each split.
 
@@ -48,7 +52,13 @@ def assemble(
     splits = {split: _make_split(of_split, settings) for split, of_split in images.items()}
     provenance: dict[str, Any] = {
         "modalities": {
-            m.name: {split: {"images": len(images[split][m.name].labels), "sha256": hash_images(images[split][m.name])} for split in images}
+            m.name: {
+                split: {
+                    "images": len(images[split][m.name].labels),
+                    "sha256": hash_images(images[split][m.name]),
+                }
+                for split in images
+            }
             for m in modalities
         },
         "validation_share": {m.name: validation_share(len(parts[m.name][0].labels)) for m in modalities},

@@ -23,9 +23,25 @@ CHUNK = 500  # images rendered at once: bounds the memory
 FONTS = tuple(
     f"{name}.ttf"
     for name in (
-        *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique", "DejaVuSansMono", "DejaVuSansMono-Bold"),
+        *(
+            "DejaVuSans",
+            "DejaVuSans-Bold",
+            "DejaVuSans-Oblique",
+            "DejaVuSans-BoldOblique",
+            "DejaVuSansMono",
+            "DejaVuSansMono-Bold",
+        ),
         *("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic"),
-        *("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta", "cmb10", "cmr10", "cmss10", "cmtt10"),
+        *(
+            "STIXGeneral",
+            "STIXGeneralBol",
+            "STIXGeneralItalic",
+            "STIXGeneralBolIta",
+            "cmb10",
+            "cmr10",
+            "cmss10",
+            "cmtt10",
+        ),
     )
 )
 LUMINANCE = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)  # of red, green and blue (ITU-R BT.601)
@@ -55,7 +71,9 @@ class _Draw:
 
 
 def _render(labels: Tensor, draw: _Draw) -> Tensor:
-    ink = _blur(_draw_number(labels, draw), draw.uniform(0.0, 1.0))[:, None]  # colours mix linearly: blurred ink is a blurred image
+    ink = _blur(_draw_number(labels, draw), draw.uniform(0.0, 1.0))[
+        :, None
+    ]  # colours mix linearly: blurred ink is a blurred image
     paper, paint = _draw_colours(draw)
     image = (paper + (paint - paper) * ink) * _draw_light(draw) + draw.uniform(-0.04, 0.04, 3, SIDE, SIDE)
     return image.clamp_(0, 1).mul_(255).round_().to(torch.uint8)
@@ -84,7 +102,12 @@ def _draw_geometry(draw: _Draw) -> Tensor:
     angle, slant = draw.normal(math.radians(4)), draw.normal(0.12)
     scale = SIDE / TILE * GLYPH / height  # of glyph coordinates per canvas coordinate
     cos, sin = torch.cos(angle), torch.sin(angle)
-    linear = torch.stack([(cos + slant * sin) / aspect, (sin - slant * cos) / aspect, -sin, cos], dim=1).view(-1, 2, 2) * scale[:, None, None]
+    linear = (
+        torch.stack([(cos + slant * sin) / aspect, (sin - slant * cos) / aspect, -sin, cos], dim=1).view(
+            -1, 2, 2
+        )
+        * scale[:, None, None]
+    )
     shift = draw.uniform(-2.0, 2.0, 2, 1) * 2 / SIDE
     return torch.cat([linear, -linear @ shift], dim=2)
 
@@ -102,7 +125,10 @@ def _draw_colours(draw: _Draw) -> tuple[Tensor, Tensor]:
     swap = draw.uniform(0, 1) < 0.5
     luminances = torch.where(swap, bright, dark), torch.where(swap, dark, bright)
     tints = draw.normal(0.06, 3), draw.normal(0.06, 3)
-    paper, paint = (light[:, None] + tint - (tint @ LUMINANCE)[:, None] for light, tint in zip(luminances, tints, strict=True))
+    paper, paint = (
+        light[:, None] + tint - (tint @ LUMINANCE)[:, None]
+        for light, tint in zip(luminances, tints, strict=True)
+    )
     return paper[..., None, None], paint[..., None, None]
 
 
@@ -138,5 +164,7 @@ def _draw_glyph(font: str, digit: str) -> np.ndarray:
     fitted = ImageFont.truetype(font, 100 * GLYPH / (bottom - top), layout_engine=ImageFont.Layout.BASIC)
     left, top, right, bottom = fitted.getbbox(digit)
     tile = Image.new("L", (TILE, TILE))
-    ImageDraw.Draw(tile).text(((TILE - left - right) / 2, (TILE - top - bottom) / 2), digit, fill=255, font=fitted)
+    ImageDraw.Draw(tile).text(
+        ((TILE - left - right) / 2, (TILE - top - bottom) / 2), digit, fill=255, font=fitted
+    )
     return np.asarray(tile)

@@ -19,7 +19,9 @@ POSITIONS = 8
 SYMBOLS = " " + string.ascii_lowercase
 
 # The authors weigh a modality by 3072 / size and count the positions of a text, not its P * S numbers (MoPoE's code: modalities/Text.py).
-TEXT = Modality("text", (POSITIONS, len(SYMBOLS)), likelihood="categorical", weight=3072 / POSITIONS, symbols=SYMBOLS)
+TEXT = Modality(
+    "text", (POSITIONS, len(SYMBOLS)), likelihood="categorical", weight=3072 / POSITIONS, symbols=SYMBOLS
+)
 
 TRAIN, TEST = 10_000, 2_000  # texts, as many of each digit; more would be the same 40 strings again
 TRAIN_SEED, TEST_SEED = 3, 4
@@ -29,7 +31,9 @@ NOTE = "Text: there are 40 different strings (a word at one of several places), 
 def make_texts() -> tuple[Images, Images]:
     """The train and the test texts."""
     labels = torch.arange(TRAIN) % len(WORDS), torch.arange(TEST) % len(WORDS)
-    train, test = (Images(render_texts(of, seed), of) for of, seed in zip(labels, (TRAIN_SEED, TEST_SEED), strict=True))
+    train, test = (
+        Images(render_texts(of, seed), of) for of, seed in zip(labels, (TRAIN_SEED, TEST_SEED), strict=True)
+    )
     return train, test
 
 
@@ -40,9 +44,13 @@ def render_texts(labels: Tensor, seed: int) -> Tensor:
     (utils/text.py), the last position is always blank.
     """
     generator = torch.Generator().manual_seed(seed)
-    words = torch.tensor([[SYMBOLS.index(letter) for letter in word.ljust(POSITIONS)] for word in WORDS])  # (10, P)
+    words = torch.tensor(
+        [[SYMBOLS.index(letter) for letter in word.ljust(POSITIONS)] for word in WORDS]
+    )  # (10, P)
     places = torch.tensor([POSITIONS - len(word) for word in WORDS])[labels]
     start = (torch.rand(len(labels), generator=generator, dtype=torch.float64) * places).long()
-    column = (torch.arange(POSITIONS) - start[:, None]) % POSITIONS  # what is left of a word comes from its blank end
+    column = (
+        torch.arange(POSITIONS) - start[:, None]
+    ) % POSITIONS  # what is left of a word comes from its blank end
     symbols = words[labels].gather(1, column)
     return functional.one_hot(symbols, len(SYMBOLS)).to(torch.uint8) * 255

@@ -45,7 +45,9 @@ def write_report(results: Path | str, say: Callable[[str], object] = print) -> l
     return list(_write(folders, build, say))
 
 
-def write_comparison(results: Path | str, against: Path | str, say: Callable[[str], object] = print) -> tuple[str, list[Path]]:
+def write_comparison(
+    results: Path | str, against: Path | str, say: Callable[[str], object] = print
+) -> tuple[str, list[Path]]:
     """Write comparison.md and comparison.csv into every <dataset>/<preset> folder at, above or below `results` that `against` has too.
 
     Args:
@@ -68,11 +70,20 @@ def write_comparison(results: Path | str, against: Path | str, say: Callable[[st
     return "\n".join([*texts, *([lonely] if lonely else [])]), list(written)
 
 
-def _write(folders: Sequence[Path], build: Callable[[Path], dict[str, bytes]], say: Callable[[str], object]) -> dict[Path, bytes]:
+def _write(
+    folders: Sequence[Path], build: Callable[[Path], dict[str, bytes]], say: Callable[[str], object]
+) -> dict[Path, bytes]:
     """Write the files that `build` makes for each folder, all of them built before the first is written; their contents by path."""
-    with ExitStack() as locks:  # held while reading too: of two reports, the later one on disk is the one that has seen more
+    with (
+        ExitStack() as locks
+    ):  # held while reading too: of two reports, the later one on disk is the one that has seen more
         for folder in folders:
-            locks.enter_context(locked(folder / ".lock", partial(say, f"{folder}: waiting for another command that writes its report.")))
+            locks.enter_context(
+                locked(
+                    folder / ".lock",
+                    partial(say, f"{folder}: waiting for another command that writes its report."),
+                )
+            )
         files = {folder / name: content for folder in folders for name, content in build(folder).items()}
         for path, content in files.items():
             write_atomically(path, partial(_put, content))

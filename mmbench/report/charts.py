@@ -31,7 +31,19 @@ __all__ = ["Charts", "Picture", "data_uri", "draw_charts", "figure_png", "plain_
 WIDTH = 4.0  # inches of a chart
 _HEIGHT, _LINE = 2.6, 0.15  # of a frame, and of a line of a legend
 _BESIDE, _BELOW = 1.4, 1.5  # for names beside a frame and in a legend
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*")  # 11, and 10 colours: no pair twice below 110 models
+_MARKERS = (
+    "o",
+    "s",
+    "^",
+    "D",
+    "v",
+    "P",
+    "X",
+    "<",
+    ">",
+    "p",
+    "*",
+)  # 11, and 10 colours: no pair twice below 110 models
 _UNITS = {"fraction": "per cent, ", "nats": "", "distance": ""}
 
 Styles: TypeAlias = dict[str, tuple[tuple[float, float, float], str]]
@@ -73,7 +85,11 @@ class Charts:
     @property
     def reading(self) -> str:
         """How `trade_off` is read."""
-        bars = "Bars are standard deviations over seeds, where a model has two or more." if self.spread else "One seed, so there are no error bars."
+        bars = (
+            "Bars are standard deviations over seeds, where a model has two or more."
+            if self.spread
+            else "One seed, so there are no error bars."
+        )
         return f"Up and left is better. {bars} Models without one of the two are not drawn."
 
 
@@ -101,14 +117,23 @@ def plain_style() -> Iterator[None]:
 
 def _draw_trade_off(board: Leaderboard) -> list[Picture]:
     places = {column.metric: place for place, column in enumerate(board.columns)}
-    modalities = dict.fromkeys(metric.partition("/")[2] for metric in places if metric.startswith(("fid/", "fd_clf/")))
+    modalities = dict.fromkeys(
+        metric.partition("/")[2] for metric in places if metric.startswith(("fid/", "fd_clf/"))
+    )
     pictures = []
     for modality in modalities:
         metric = next(
-            (m for m in (f"fid/{modality}", f"fd_clf/{modality}") if m in places and any(_has(line, places[m]) for line in board.lines)), ""
+            (
+                m
+                for m in (f"fid/{modality}", f"fd_clf/{modality}")
+                if m in places and any(_has(line, places[m]) for line in board.lines)
+            ),
+            "",
         )
         if metric and "joint_coherence" in places:
-            pictures += _trade_off(board, board.columns[places[metric]], places["joint_coherence"], places[metric])
+            pictures += _trade_off(
+                board, board.columns[places[metric]], places["joint_coherence"], places[metric]
+            )
     return pictures
 
 
@@ -123,19 +148,36 @@ def _draw_spread(board: Leaderboard) -> list[Picture]:
             figure, axes = _axes(0.45 + 0.2 * len(lines), left=_BESIDE + 0.1)
             for y, line in enumerate(lines):
                 values, (colour, marker) = _shown(line, place, column), styles[line.name]
-                axes.plot(values, [y] * len(values), marker, color=colour, markersize=4, alpha=0.8, markeredgewidth=0)
+                axes.plot(
+                    values,
+                    [y] * len(values),
+                    marker,
+                    color=colour,
+                    markersize=4,
+                    alpha=0.8,
+                    markeredgewidth=0,
+                )
                 axes.plot([np.mean(values)] * 2, [y - 0.35, y + 0.35], color="0.1", linewidth=1.2)
             axes.set_yticks(range(len(names)), names)
             axes.set_ylim(len(names) - 0.4, -0.6)
             axes.set_xlabel(f"{_UNITS[column.unit]}{column.better} is better")
-            spread = "; ".join(f"{line.name}: {', '.join(f'{v:.2f}' for v in _shown(line, place, column))}" for line in lines)
-            pictures.append(figure_png(figure, name_of(column), f"{name_of(column)} of every seed. {spread}."))
+            spread = "; ".join(
+                f"{line.name}: {', '.join(f'{v:.2f}' for v in _shown(line, place, column))}" for line in lines
+            )
+            pictures.append(
+                figure_png(figure, name_of(column), f"{name_of(column)} of every seed. {spread}.")
+            )
     return pictures
 
 
 def _looks(runs: Sequence[Run]) -> pd.DataFrame:
     """The histories of those runs that looked at validation data: pandas takes milliseconds for each."""
-    looked = [run for run in runs if (path := run.folder / "history.csv").exists() and LOOK in path.read_text(errors="replace").partition("\n")[0]]
+    looked = [
+        run
+        for run in runs
+        if (path := run.folder / "history.csv").exists()
+        and LOOK in path.read_text(errors="replace").partition("\n")[0]
+    ]
     histories = [read_history(run).assign(seed=run.seed) for run in looked]
     return pd.concat(histories, ignore_index=True) if histories else pd.DataFrame()
 
@@ -157,7 +199,10 @@ def _draw_learning(models: Sequence[Sequence[Run]], board: Leaderboard) -> list[
             axes.set_ylabel(f"{_UNITS[column.unit]}{column.better} is better")
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
             _legend(figure, axes)
-            ends = (f"{name} ends at {column.shown(history.groupby('step')[metric].mean().iloc[-1]):.2f}" for name, history in known.items())
+            ends = (
+                f"{name} ends at {column.shown(history.groupby('step')[metric].mean().iloc[-1]):.2f}"
+                for name, history in known.items()
+            )
             alt = f"{name_of(column)} on validation data over training steps. {'; '.join(ends)}."
             pictures.append(figure_png(figure, f"{name_of(column)} on validation data", alt))
     return pictures
@@ -175,21 +220,40 @@ def _trade_off(board: Leaderboard, column: Column, joint: int, distance: int) ->
             bars = [np.std(values, ddof=1) if len(values) > 1 else None for values in (x, y)]
             colour, marker = _styles(board)[line.name]
             axes.errorbar(
-                np.mean(x), np.mean(y), xerr=bars[0], yerr=bars[1], fmt=marker, color=colour, capsize=2, elinewidth=1, label=_label(line.name)
+                np.mean(x),
+                np.mean(y),
+                xerr=bars[0],
+                yerr=bars[1],
+                fmt=marker,
+                color=colour,
+                capsize=2,
+                elinewidth=1,
+                label=_label(line.name),
             )
             words.append(f"{line.name}: {np.mean(y):.2f} % at {np.mean(x):.2f}")
-        axes.set(xlabel=f"{name_of(column)}, lower is better", ylabel="Joint coherence in per cent, higher is better")
+        axes.set(
+            xlabel=f"{name_of(column)}, lower is better",
+            ylabel="Joint coherence in per cent, higher is better",
+        )
         axes.margins(0.12)
         _legend(figure, axes)
         alt = f"Joint coherence against {name_of(column)}. {'; '.join(words)}."
         return [figure_png(figure, f"Joint coherence against {name_of(column)}", alt)]
 
 
-def _learning_curve(axes: Axes, name: str, column: Column, by_step: "pd.core.groupby.SeriesGroupBy", look: tuple[tuple[float, ...], str]) -> None:
+def _learning_curve(
+    axes: Axes,
+    name: str,
+    column: Column,
+    by_step: "pd.core.groupby.SeriesGroupBy",
+    look: tuple[tuple[float, ...], str],
+) -> None:
     colour, marker = look
     scale = 100 if column.unit == "fraction" else 1
     mean, spread = scale * by_step.mean(), scale * by_step.std(ddof=1).fillna(0)
-    axes.plot(mean.index, mean, marker=marker, color=colour, linewidth=1.2, markersize=3.5, label=_label(name))
+    axes.plot(
+        mean.index, mean, marker=marker, color=colour, linewidth=1.2, markersize=3.5, label=_label(name)
+    )
     axes.fill_between(mean.index, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
 
 
@@ -208,7 +272,15 @@ def _axes(height: float, left: float = 0.6, legend: int = 0) -> tuple[Figure, Ax
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    figure.legend(*axes.get_legend_handles_labels(), loc="lower center", ncols=2, frameon=False, fontsize=7, borderaxespad=0.1, labelspacing=0.25)
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="lower center",
+        ncols=2,
+        frameon=False,
+        fontsize=7,
+        borderaxespad=0.1,
+        labelspacing=0.25,
+    )
 
 
 def _label(name: str) -> str:
@@ -218,7 +290,10 @@ def _label(name: str) -> str:
 
 def _styles(board: Leaderboard) -> Styles:
     colours = cycle(sns.color_palette("colorblind", 10))
-    return {line.name: (colour, marker) for line, colour, marker in zip(board.lines, colours, cycle(_MARKERS), strict=False)}
+    return {
+        line.name: (colour, marker)
+        for line, colour, marker in zip(board.lines, colours, cycle(_MARKERS), strict=False)
+    }
 
 
 def _has(line: Line, place: int) -> bool:

@@ -18,7 +18,12 @@ __all__ = ["HEADS", "READING", "Claim", "absences", "claims_csv", "claims_markdo
 
 *BASELINES, PROPOSED = paper.MODELS
 _OURS = paper.MODELS[PROPOSED]
-HEADS = ("Column", f"Paper: lead of {_OURS} over the best", *(f"Here: over {paper.MODELS[name]}" for name in BASELINES), f"Here {_OURS} is")
+HEADS = (
+    "Column",
+    f"Paper: lead of {_OURS} over the best",
+    *(f"Here: over {paper.MODELS[name]}" for name in BASELINES),
+    f"Here {_OURS} is",
+)
 READING = (
     f"Leads of {_OURS}: its figure minus the baseline's, the other way round where lower is better; shares in per cent. Here: difference of means "
     "± its standard error over training seeds, and in parentheses how many of those it is; the paper gives no uncertainty. Ahead: of every "
@@ -90,7 +95,12 @@ class Claim:
                 behind.append(title)
         if len(absent) == len(self.against):
             return "no value"
-        parts = [("behind", behind), ("undecided against", near), ("not tested against", untested), ("without", absent)]
+        parts = [
+            ("behind", behind),
+            ("undecided against", near),
+            ("not tested against", untested),
+            ("without", absent),
+        ]
         said = [f"{word} {', '.join(titles)}" for word, titles in parts if titles]
         if not (behind or near or untested):
             said.insert(0, "ahead")
@@ -108,11 +118,24 @@ def _claims(table: Table, dataset: str) -> Iterator[Claim]:
         return
     ours = rows[PROPOSED]
     for index, column in enumerate(table.columns):
-        reported = {name: value for name in paper.MODELS if (value := paper.reported(dataset, name, column.metric)) is not None}
-        if ours.cells[index].paper is None or len(reported) < len(paper.MODELS):  # training on part of the items has no figure in the paper
+        reported = {
+            name: value
+            for name in paper.MODELS
+            if (value := paper.reported(dataset, name, column.metric)) is not None
+        }
+        if ours.cells[index].paper is None or len(reported) < len(
+            paper.MODELS
+        ):  # training on part of the items has no figure in the paper
             continue
         cells = {name: rows[name].cells[index] if name in rows else ABSENT for name in BASELINES}
-        yield Claim(column, reported, {name: Difference(PROPOSED, "", ours.name, column, ours.cells[index], cell) for name, cell in cells.items()})
+        yield Claim(
+            column,
+            reported,
+            {
+                name: Difference(PROPOSED, "", ours.name, column, ours.cells[index], cell)
+                for name, cell in cells.items()
+            },
+        )
 
 
 def claims_markdown(claims: Sequence[Claim], table: Table) -> str:
@@ -148,7 +171,9 @@ def fields(claim: Claim) -> list[str]:
         lead = claim.lead(name)
         if lead is None:
             row.append("—")
-        elif found.error is None or found.error < 1e-12:  # one seed, or seeds without any spread but of rounding
+        elif (
+            found.error is None or found.error < 1e-12
+        ):  # one seed, or seeds without any spread but of rounding
             row.append(show(lead, "+"))
         else:
             row.append(f"{show(lead, '+')} ± {show(found.error)} ({decimal(lead / found.error, '+')})")
@@ -162,8 +187,21 @@ def claims_csv(claims: Sequence[Claim]) -> str:
     writer.writerow(_HEAD)
     for claim in claims:
         for name, found in claim.against.items():
-            sides = [field for cell in (found.a, found.b) for field in (cell.mean if cell.values else None, len(cell.values))]
+            sides = [
+                field
+                for cell in (found.a, found.b)
+                for field in (cell.mean if cell.values else None, len(cell.values))
+            ]
             reported = [claim.paper[PROPOSED], claim.paper[name], claim.paper_lead(name)]
-            row = [claim.column.metric, claim.column.unit, name, *reported, *sides, claim.lead(name), found.error, found.p]
+            row = [
+                claim.column.metric,
+                claim.column.unit,
+                name,
+                *reported,
+                *sides,
+                claim.lead(name),
+                found.error,
+                found.p,
+            ]
             writer.writerow([f"{field:.10g}" if isinstance(field, float) else field for field in row])
     return stream.getvalue()

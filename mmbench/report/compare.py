@@ -54,7 +54,9 @@ class Difference:
     @property
     def p(self) -> float | None:
         """Of Welch's two-sided test over seeds; None with fewer than two seeds on a side."""
-        return None if self.error is None else welch(list(self.a.values.values()), list(self.b.values.values()))
+        return (
+            None if self.error is None else welch(list(self.a.values.values()), list(self.b.values.values()))
+        )
 
     @property
     def note(self) -> str:
@@ -92,7 +94,11 @@ def match(a: Iterable[Run], b: Iterable[Run]) -> tuple[list[tuple[list[Run], lis
 def differences(a: Sequence[Run], b: Sequence[Run]) -> dict[str, list[Difference]]:
     """Table number -> the cells that have values on either side, models in the order of `a`, those of `b` alone after them."""
     theirs = {table.number: table for table in build_tables(b)}
-    return {ours.number: _compare_tables(ours, theirs[ours.number]) for ours in build_tables(a) if ours.number in theirs}
+    return {
+        ours.number: _compare_tables(ours, theirs[ours.number])
+        for ours in build_tables(a)
+        if ours.number in theirs
+    }
 
 
 def _compare_tables(ours: Table, theirs: Table) -> list[Difference]:
@@ -132,7 +138,12 @@ def _to_markdown(a: Sequence[Run], b: Sequence[Run], found: dict[str, list[Diffe
     ]
     for number, rows in found.items():
         if rows:
-            lines += [f"## Table {number}", "", f"| Model | Metric | A | B | A {_MINUS} B | |", "| :-- | :-- | --: | --: | --: | :-- |"]
+            lines += [
+                f"## Table {number}",
+                "",
+                f"| Model | Metric | A | B | A {_MINUS} B | |",
+                "| :-- | :-- | --: | --: | --: | :-- |",
+            ]
             lines += [f"| {' | '.join(map(escape_markdown, _fields(row)))} |" for row in rows]
             lines.append("")
     return "\n".join(lines)
@@ -140,16 +151,34 @@ def _to_markdown(a: Sequence[Run], b: Sequence[Run], found: dict[str, list[Diffe
 
 def _fields(row: Difference) -> list[str]:
     def entry(value: float | None, spread: float | None, sign: str = "") -> str:
-        numbers = [] if value is None else [f"{row.column.shown(value):{sign}.2f}"] + ([] if spread is None else [f"{row.column.shown(spread):.2f}"])
+        numbers = (
+            []
+            if value is None
+            else [f"{row.column.shown(value):{sign}.2f}"]
+            + ([] if spread is None else [f"{row.column.shown(spread):.2f}"])
+        )
         return " ± ".join(numbers).replace("-", _MINUS) or "—"
 
-    sides = [entry(cell.mean if cell.values else None, cell.std if len(cell.values) > 1 else None) for cell in (row.a, row.b)]
-    return [row.title, f"{row.column.group} {row.column.part}".strip(), *sides, entry(row.value, row.error, "+"), row.note]
+    sides = [
+        entry(cell.mean if cell.values else None, cell.std if len(cell.values) > 1 else None)
+        for cell in (row.a, row.b)
+    ]
+    return [
+        row.title,
+        f"{row.column.group} {row.column.part}".strip(),
+        *sides,
+        entry(row.value, row.error, "+"),
+        row.note,
+    ]
 
 
 def _warnings(a: Sequence[Run], b: Sequence[Run]) -> list[str]:
     """In what the two sides differ: data, budget, protocol, references, and settings of the models that both have."""
-    sides = [replace(run, config={**run.config, "title": name, "label": None}) for name, runs in (("A", a), ("B", b)) for run in runs]
+    sides = [
+        replace(run, config={**run.config, "title": name, "label": None})
+        for name, runs in (("A", a), ("B", b))
+        for run in runs
+    ]
     shared = disagreements([run for run in sides if run.state == "done"] or sides)
     found = [f"Warning. {shared}"] if shared else []
     theirs = {(run.model, run.label): run for run in b}
@@ -158,7 +187,10 @@ def _warnings(a: Sequence[Run], b: Sequence[Run]) -> list[str]:
         ours, others = (each.config.get("settings") or {} for each in (run, other or run))
         differ = [name for name in {**ours, **others} if ours.get(name) != others.get(name)]
         if differ:
-            words = (f"{name} {spell_value(ours.get(name))} in A, {spell_value(others.get(name))} in B" for name in differ)
+            words = (
+                f"{name} {spell_value(ours.get(name))} in A, {spell_value(others.get(name))} in B"
+                for name in differ
+            )
             found.append(f"{run.name} has other settings: {'; '.join(words)}.")
     return found
 
@@ -167,13 +199,27 @@ def _to_csv(rows: Sequence[Difference]) -> str:
     """One line per cell, in the units of metrics.json."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*_HEAD, *(f"{side}_{what}" for side in "ab" for what in ("mean", "std", "n")), "difference", "standard_error", "note"])
+    writer.writerow(
+        [
+            *_HEAD,
+            *(f"{side}_{what}" for side in "ab" for what in ("mean", "std", "n")),
+            "difference",
+            "standard_error",
+            "note",
+        ]
+    )
     for row in rows:
         sides = [
             entry
             for cell in (row.a, row.b)
-            for entry in (cell.mean if cell.values else None, cell.std if len(cell.values) > 1 else None, len(cell.values))
+            for entry in (
+                cell.mean if cell.values else None,
+                cell.std if len(cell.values) > 1 else None,
+                len(cell.values),
+            )
         ]
         numbers = ["" if value is None else f"{value:.10g}" for value in (*sides, row.value, row.error)]
-        writer.writerow([row.model, row.label, row.title, row.column.metric, row.column.unit, *numbers, row.note])
+        writer.writerow(
+            [row.model, row.label, row.title, row.column.metric, row.column.unit, *numbers, row.note]
+        )
     return stream.getvalue()

@@ -48,18 +48,34 @@ class _History:
 
     @classmethod
     def of(cls, runs: Sequence[Run]) -> "_History":
-        histories = [read_history(run).replace([np.inf, -np.inf], np.nan).assign(seed=run.seed) for run in runs]  # a failed run may end in them
-        filled = [history.assign(stage=history.get("stage", pd.Series("", history.index)).astype(str)) for history in histories if len(history)]
+        histories = [
+            read_history(run).replace([np.inf, -np.inf], np.nan).assign(seed=run.seed) for run in runs
+        ]  # a failed run may end in them
+        filled = [
+            history.assign(stage=history.get("stage", pd.Series("", history.index)).astype(str))
+            for history in histories
+            if len(history)
+        ]
         if not filled:
             return cls(runs[0].name, pd.DataFrame(), {}, [])
         rows = pd.concat(filled, ignore_index=True)
         ends = rows.groupby("stage", sort=False)["step"].max()
-        stages = {str(stage): (begin, end) for stage, begin, end in zip(ends.index, [0, *ends.iloc[:-1]], ends, strict=True)}
-        looks = [name for name in rows if name.startswith(LOOK)]  # metrics on validation data, no terms of the loss
+        stages = {
+            str(stage): (begin, end)
+            for stage, begin, end in zip(ends.index, [0, *ends.iloc[:-1]], ends, strict=True)
+        }
+        looks = [
+            name for name in rows if name.startswith(LOOK)
+        ]  # metrics on validation data, no terms of the loss
         numbers = rows.drop(columns=[*_NO_TERMS, *looks], errors="ignore").select_dtypes("number")
         drawn = numbers.notna().groupby(rows["stage"]).any()  # by stage and term
         terms = sorted(numbers, key=lambda term: term != "loss")
-        return cls(runs[0].name, rows, stages, [(term, stage) for term in terms for stage in stages if drawn.loc[stage, term]])
+        return cls(
+            runs[0].name,
+            rows,
+            stages,
+            [(term, stage) for term in terms for stage in stages if drawn.loc[stage, term]],
+        )
 
 
 def draw_curves(models: Sequence[Sequence[Run]], caption: str) -> bytes | None:
@@ -75,9 +91,15 @@ def draw_curves(models: Sequence[Sequence[Run]], caption: str) -> bytes | None:
         return None
     seeds = sorted({int(seed) for history in histories for seed in history.rows["seed"].unique()})
     palette: Palette = dict(zip(seeds, sns.color_palette("colorblind", len(seeds)), strict=True))
-    heights = [_NAME + (_ABOVE + _HEIGHT + _BELOW) * -(-len(history.curves) // _COLUMNS) for history in histories]
+    heights = [
+        _NAME + (_ABOVE + _HEIGHT + _BELOW) * -(-len(history.curves) // _COLUMNS) for history in histories
+    ]
     width = _COLUMNS * (_LEFT + _WIDTH) + 0.2
-    staged = " Dotted: the next stage of training begins." if any(len(history.stages) > 1 for history in histories) else ""
+    staged = (
+        " Dotted: the next stage of training begins."
+        if any(len(history.stages) > 1 for history in histories)
+        else ""
+    )
     drawn = f" Of each model the first {_SEEDS} seeds." if max(map(len, models)) > _SEEDS else ""
     reading = f"Means over logging intervals; the first {100 * _SKIPPED:g} % of the steps may leave the frame.{staged}{drawn}"
     lines = wrap(f"{caption} {reading}", width - 0.2, 7)
@@ -93,14 +115,29 @@ def draw_curves(models: Sequence[Sequence[Run]], caption: str) -> bytes | None:
             figure.text(0.01, 1 - y / height, line, fontsize=7, color="0.35", parse_math=False)
         if 1 < len(seeds) <= _LEGEND:
             keys = [Line2D([], [], color=palette[seed], linewidth=1) for seed in seeds]
-            figure.legend(keys, [f"seed {seed}" for seed in seeds], loc="upper right", ncols=len(seeds), frameon=False, borderaxespad=0.2)
+            figure.legend(
+                keys,
+                [f"seed {seed}" for seed in seeds],
+                loc="upper right",
+                ncols=len(seeds),
+                frameon=False,
+                borderaxespad=0.2,
+            )
         return to_png(figure, colours=128)
 
 
 def _draw_model(figure: Figure, y: float, history: "_History", palette: Palette) -> None:
     """The plots of one model, from `y` inches below the top."""
     width, height = figure.get_size_inches()
-    figure.text(0.01, 1 - (y + 0.1) / height, shorten(history.name, 0.4 * width, 9), fontsize=9, fontweight="bold", va="top", parse_math=False)
+    figure.text(
+        0.01,
+        1 - (y + 0.1) / height,
+        shorten(history.name, 0.4 * width, 9),
+        fontsize=9,
+        fontweight="bold",
+        va="top",
+        parse_math=False,
+    )
     for i, (term, stage) in enumerate(history.curves):
         left = _LEFT + i % _COLUMNS * (_WIDTH + _LEFT)
         bottom = y + _NAME + (i // _COLUMNS + 1) * (_ABOVE + _HEIGHT) + i // _COLUMNS * _BELOW
@@ -110,7 +147,9 @@ def _draw_model(figure: Figure, y: float, history: "_History", palette: Palette)
 
 def _draw_term(axes: Axes, history: "_History", term: str, stage: str, palette: Palette) -> None:
     here = history.rows[history.rows["stage"] == stage]
-    for seed, line in here.dropna(subset=[term]).groupby("seed"):  # seaborn's lineplot takes ten times as long
+    for seed, line in here.dropna(subset=[term]).groupby(
+        "seed"
+    ):  # seaborn's lineplot takes ten times as long
         axes.plot(line["step"].to_numpy(), line[term].to_numpy(), color=palette[int(seed)], linewidth=1)
     begin, end = history.stages[stage]
     values = here.loc[here["step"] >= begin + _SKIPPED * (end - begin), term].dropna()

@@ -52,13 +52,20 @@ def load_diagnostics(folder: Path) -> Diagnostics | None:
     try:
         confusion = {str(name): np.array(counts, float) for name, counts in found["confusion"].items()}
         latent = found["latent"] or {"points": {}, "explained": []}
-        points = {str(name): np.array([xy["x"], xy["y"], xy["label"]], float).T for name, xy in latent["points"].items()}
+        points = {
+            str(name): np.array([xy["x"], xy["y"], xy["label"]], float).T
+            for name, xy in latent["points"].items()
+        }
         explained = tuple(float(share) for share in latent["explained"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"The file {path} holds no diagnostics ({error}): {REMAKE}.") from None
-    shaped = all(counts.shape == (_CLASSES, _CLASSES) for counts in confusion.values()) and len(explained) == (2 if points else 0)
+    shaped = all(counts.shape == (_CLASSES, _CLASSES) for counts in confusion.values()) and len(
+        explained
+    ) == (2 if points else 0)
     if not shaped:
-        raise InputError(f"The file {path} should hold 10 x 10 confusions and two components of the latents: {REMAKE}.")
+        raise InputError(
+            f"The file {path} should hold 10 x 10 confusions and two components of the latents: {REMAKE}."
+        )
     return Diagnostics(confusion, points, explained)
 
 
@@ -66,7 +73,9 @@ def draw_latents(name: str, found: Diagnostics) -> list[Picture]:
     """The plane twice: digits as coloured digits, and modalities by colour and marker. Empty without latents."""
     if not found.points:
         return []
-    shares = ", ".join(f"component {i} holds {100 * share:.1f} %" for i, share in enumerate(found.explained, 1))
+    shares = ", ".join(
+        f"component {i} holds {100 * share:.1f} %" for i, share in enumerate(found.explained, 1)
+    )
     everything = np.concatenate(list(found.points.values()))
     with style():  # the markers are formulas
         by_digit, axes = _plane(found)
@@ -75,9 +84,22 @@ def draw_latents(name: str, found: Diagnostics) -> list[Picture]:
             axes.scatter(here[:, 0], here[:, 1], marker=f"${digit}$", s=14, color=colour, linewidths=0.2)
     with plain_style():
         by_modality, axes = _plane(found)
-        for (modality, points), colour, marker in zip(found.points.items(), sns.color_palette("colorblind"), _MARKERS, strict=False):
-            axes.scatter(points[:, 0], points[:, 1], marker=marker, s=9, color=colour, alpha=0.6, linewidths=0, label=modality)
-        axes.legend(frameon=False, fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(found.points))
+        for (modality, points), colour, marker in zip(
+            found.points.items(), sns.color_palette("colorblind"), _MARKERS, strict=False
+        ):
+            axes.scatter(
+                points[:, 0],
+                points[:, 1],
+                marker=marker,
+                s=9,
+                color=colour,
+                alpha=0.6,
+                linewidths=0,
+                label=modality,
+            )
+        axes.legend(
+            frameon=False, fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(found.points)
+        )
     alt = f"Representations of {', '.join(found.points)} by {name} in the plane of their principal components ({shares} of the variance)"
     return [
         figure_png(by_digit, f"{name}: by digit", f"{alt}, each drawn as its digit."),
@@ -127,7 +149,9 @@ def _plane(found: Diagnostics) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH, 3.4))
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.16, 0.13, 0.82, 0.79))
-    first, second = (f"component {i}: {100 * share:.1f} % of the variance" for i, share in enumerate(found.explained, 1))
+    first, second = (
+        f"component {i}: {100 * share:.1f} % of the variance" for i, share in enumerate(found.explained, 1)
+    )
     axes.set(xlabel=first, ylabel=second)
     sns.despine(ax=axes)
     return figure, axes

@@ -22,12 +22,21 @@ def to_json(runs: Sequence[Run], tables: Sequence[Table]) -> str:
         "dataset": runs[0].dataset,
         "preset": runs[0].preset,
         "metrics": {
-            column.metric: {"table": table.number, "name": f"{column.group} {column.part}".strip(), "unit": column.unit, "better": column.better}
+            column.metric: {
+                "table": table.number,
+                "name": f"{column.group} {column.part}".strip(),
+                "unit": column.unit,
+                "better": column.better,
+            }
             for table in tables
             for column in table.columns
         },
         "models": [_model(tables, index) for index in range(len(tables[0].rows))],
-        "judges": {name.removeprefix("judge/"): reference_values(runs, name) for name in names if name.startswith("judge/")},
+        "judges": {
+            name.removeprefix("judge/"): reference_values(runs, name)
+            for name in names
+            if name.startswith("judge/")
+        },
         "references": {name: reference_values(runs, name) for name in names if not name.startswith("judge/")},
         "warning": tables[0].warning,
         "runs": [_run(run) for run in runs],
@@ -38,7 +47,11 @@ def to_json(runs: Sequence[Run], tables: Sequence[Table]) -> str:
 def _model(tables: Sequence[Table], index: int) -> dict[str, Any]:
     """The model in row `index` of every table."""
     row: Row = tables[0].rows[index]
-    cells = {column.metric: cell for table in tables for column, cell in zip(table.columns, table.rows[index].cells, strict=True)}
+    cells = {
+        column.metric: cell
+        for table in tables
+        for column, cell in zip(table.columns, table.rows[index].cells, strict=True)
+    }
     return {
         "model": row.model,
         "label": row.label,
@@ -72,7 +85,20 @@ def _run(run: Run) -> dict[str, Any]:
         "path": f"{run.folder.parent.name}/{run.folder.name}",
         "seconds": {"training": status.get("train_seconds"), "evaluation": status.get("evaluate_seconds")},
         "steps_per_second": status.get("steps_per_second"),
-        **{key: config.get(key) for key in ("hash", "precision", "command", "settings", "training", "protocol", "data", "modalities", "environment")},
+        **{
+            key: config.get(key)
+            for key in (
+                "hash",
+                "precision",
+                "command",
+                "settings",
+                "training",
+                "protocol",
+                "data",
+                "modalities",
+                "environment",
+            )
+        },
         "metrics": run.metrics,
         "reasons": run.reasons,
         "references": run.references,

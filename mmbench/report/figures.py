@@ -97,11 +97,17 @@ class Panel:
 
     @property
     def width(self) -> float:
-        return max((sum(block.width + _BLOCK_GAP for block in row) - _BLOCK_GAP for row in self.rows), default=0.0)
+        return max(
+            (sum(block.width + _BLOCK_GAP for block in row) - _BLOCK_GAP for row in self.rows), default=0.0
+        )
 
     @property
     def height(self) -> float:
-        return _TITLE + sum(max(block.height for block in row) for row in self.rows) + _BLOCK_GAP * (len(self.rows) - 1)
+        return (
+            _TITLE
+            + sum(max(block.height for block in row) for row in self.rows)
+            + _BLOCK_GAP * (len(self.rows) - 1)
+        )
 
 
 def joint_panel(title: str, samples: SampleSet) -> Panel:
@@ -121,7 +127,11 @@ def cross_panel(title: str, samples: SampleSet) -> Panel:
     """Every direction: pairs of lines, conditions above, outputs below. From images to images first, then to texts, then from texts."""
     wide, pairs, rows = _across(samples), _pairs(samples.cross), []
     for kinds in product((False, True), repeat=2):
-        here = [cross for cross in samples.cross if (isinstance(cross.conditions, list), isinstance(cross.outputs, list)) == kinds]
+        here = [
+            cross
+            for cross in samples.cross
+            if (isinstance(cross.conditions, list), isinstance(cross.outputs, list)) == kinds
+        ]
         blocks = [_cross_block(cross, pairs) for cross in here]
         rows += [blocks[start : start + wide] for start in range(0, len(blocks), wide)]
     return Panel(title, rows)
@@ -202,7 +212,16 @@ def _draw_panel(axes: Axes, panel: Panel, x: float, y: float) -> None:
 
 def _draw_block(axes: Axes, block: Block, x: float, y: float) -> None:
     head = shorten(block.head, block.width * _UNIT, _SMALL)
-    axes.text(x + block.width / 2, y + _HEAD - 0.2, head, fontsize=_SMALL, color="0.25", ha="center", va="bottom", parse_math=False)
+    axes.text(
+        x + block.width / 2,
+        y + _HEAD - 0.2,
+        head,
+        fontsize=_SMALL,
+        color="0.25",
+        ha="center",
+        va="bottom",
+        parse_math=False,
+    )
     y += _HEAD
     for strip in block.strips:
         y += strip.above
@@ -210,7 +229,12 @@ def _draw_block(axes: Axes, block: Block, x: float, y: float) -> None:
             _draw_texts(axes, strip.tiles, strip, block.width / strip.columns, x, y)
         else:
             picture = _sheet(strip.tiles, strip.columns, block.width / strip.columns / strip.row)
-            axes.imshow(picture, extent=(x, x + block.width, y + strip.height, y), interpolation="lanczos", aspect="auto")
+            axes.imshow(
+                picture,
+                extent=(x, x + block.width, y + strip.height, y),
+                interpolation="lanczos",
+                aspect="auto",
+            )
         y += strip.height
 
 
@@ -223,20 +247,40 @@ def _draw_texts(axes: Axes, texts: list[str], strip: Strip, cell: float, x: floa
     blank = (cell - min(len(texts[0]), room) * letter) / 2
     for i, text in enumerate(texts):
         left, top = x + i % strip.columns * cell, y + i // strip.columns * strip.row
-        axes.add_patch(Rectangle((left + 0.08, top + 0.05), cell - 0.16, strip.row - 0.1, facecolor="0.92", edgecolor="none"))
+        axes.add_patch(
+            Rectangle(
+                (left + 0.08, top + 0.05), cell - 0.16, strip.row - 0.1, facecolor="0.92", edgecolor="none"
+            )
+        )
         cut = text if len(text) <= room else f"{text[: room - 1]}…"
         begin = left + blank + (len(cut) - len(cut.lstrip())) * letter
-        axes.text(begin, top + 0.65 * strip.row, cut.strip(), fontsize=size, family="DejaVu Sans Mono", va="baseline", parse_math=False)
+        axes.text(
+            begin,
+            top + 0.65 * strip.row,
+            cut.strip(),
+            fontsize=size,
+            family="DejaVu Sans Mono",
+            va="baseline",
+            parse_math=False,
+        )
 
 
 def _across(samples: SampleSet) -> int:
     """Blocks side by side in a panel: as many as there are modalities of images, and two at least."""
-    shown = dict(samples.joint) | {c.source: c.conditions for c in samples.cross} | {c.target: c.outputs for c in samples.cross}
+    shown = (
+        dict(samples.joint)
+        | {c.source: c.conditions for c in samples.cross}
+        | {c.target: c.outputs for c in samples.cross}
+    )
     return max(2, sum(not isinstance(tiles, list) for tiles in shown.values()))
 
 
 def _columns(cross: CrossSamples) -> int:
-    return _TEXT_COLUMNS if isinstance(cross.conditions, list) or isinstance(cross.outputs, list) else CROSS_COLUMNS
+    return (
+        _TEXT_COLUMNS
+        if isinstance(cross.conditions, list) or isinstance(cross.outputs, list)
+        else CROSS_COLUMNS
+    )
 
 
 def _pairs(directions: Sequence[CrossSamples]) -> int:
@@ -251,7 +295,10 @@ def _pairs(directions: Sequence[CrossSamples]) -> int:
 def _cross_block(cross: CrossSamples, pairs: int) -> Block:
     """Rows of conditions over their outputs, taken evenly from all of them: they may be sorted by class."""
     parts, columns = (cross.conditions, cross.outputs), _columns(cross)
-    heights = [_TEXT if isinstance(part, list) else _BESIDE_TEXT if columns == _TEXT_COLUMNS else 1.0 for part in parts]
+    heights = [
+        _TEXT if isinstance(part, list) else _BESIDE_TEXT if columns == _TEXT_COLUMNS else 1.0
+        for part in parts
+    ]
     count, strips = len(cross.conditions), []
     chosen = np.linspace(0, count - 1, min(count, pairs * columns)).round().astype(int)
     for start in range(0, len(chosen), columns):

@@ -28,7 +28,9 @@ def build_all_tables(runs: Sequence[Run]) -> list[Table]:
 def _further_contents(runs: Sequence[Run]) -> dict[str, Content]:
     """A column for every further metric that a run has; none where no run has any."""
     computed = dict.fromkeys(metric for run in runs for metric in run.metrics)
-    columns = [_column(metric) for kind in FURTHER_KINDS for metric in computed if metric.split("/")[0] == kind]
+    columns = [
+        _column(metric) for kind in FURTHER_KINDS for metric in computed if metric.split("/")[0] == kind
+    ]
     return {FURTHER: (columns, _CAPTION)} if columns else {}
 
 
@@ -36,4 +38,6 @@ def _column(metric: str) -> Column:
     """The column of "density/a" or "diversity/a->b"."""
     kind, _, where = metric.partition("/")
     found = FURTHER_KINDS[kind]
-    return Column(metric, f"{found.title} {where.replace('->', '→')}".rstrip(), unit=found.unit, better=found.better)
+    return Column(
+        metric, f"{found.title} {where.replace('->', '→')}".rstrip(), unit=found.unit, better=found.better
+    )

@@ -71,13 +71,21 @@ def cross_grids(shown: Shown) -> tuple[list[DigitGrids], list[str]]:
         strangers |= {run.name: None for run, cross in ways if not _same_conditions(first, cross)}
         ways[:] = [(run, cross) for run, cross in ways if _same_conditions(first, cross)]
     digits = sorted({label for ways in by_direction.values() for label in ways[0][1].labels})
-    grids = [DigitGrids(digit, [_direction(ways, digit) for ways in by_direction.values() if digit in ways[0][1].labels]) for digit in digits]
+    grids = [
+        DigitGrids(
+            digit, [_direction(ways, digit) for ways in by_direction.values() if digit in ways[0][1].labels]
+        )
+        for digit in digits
+    ]
     return grids, list(strangers)
 
 
 def joint_sheets(samples: SampleSet, name: str) -> list[Sheet]:
     """The first joint draws of a model, a sheet per modality: the same place is the same draw."""
-    return [_sheet(modality, tiles[:_JOINT], f"{name}: joint draws of {modality}") for modality, tiles in samples.joint.items()]
+    return [
+        _sheet(modality, tiles[:_JOINT], f"{name}: joint draws of {modality}")
+        for modality, tiles in samples.joint.items()
+    ]
 
 
 def owner(run: Run) -> str:
@@ -88,9 +96,14 @@ def owner(run: Run) -> str:
 def _direction(ways: Sequence[tuple[Run, CrossSamples]], digit: int) -> Direction:
     first = ways[0][1]
     chosen = [place for place, label in enumerate(first.labels) if label == digit]
-    conditions = _sheet("Conditions", _pick(first.conditions, chosen), f"Conditions: {first.source} of the digit {digit}")
+    conditions = _sheet(
+        "Conditions", _pick(first.conditions, chosen), f"Conditions: {first.source} of the digit {digit}"
+    )
     outputs = [
-        replace(_sheet(run.name, _pick(cross.outputs, chosen), f"{run.name}: {first.target} generated from them"), owner=owner(run))
+        replace(
+            _sheet(run.name, _pick(cross.outputs, chosen), f"{run.name}: {first.target} generated from them"),
+            owner=owner(run),
+        )
         for run, cross in ways
     ]
     return Direction(first.source, first.target, conditions, outputs)
@@ -100,14 +113,18 @@ def _sheet(name: str, tiles: Tiles, alt: str) -> Sheet:
     if isinstance(tiles, list):
         return Sheet(name, texts=tuple(tiles))
     sheet = tile(tiles, _COLUMNS, gap=2, fill=255)
-    sheet = ((sheet.astype(int) + 2) // 5 * 5).astype(np.uint8)  # 52 shades: two thirds of the bytes, and nobody sees it on small images
+    sheet = ((sheet.astype(int) + 2) // 5 * 5).astype(
+        np.uint8
+    )  # 52 shades: two thirds of the bytes, and nobody sees it on small images
     return Sheet(name, data_uri(_png(sheet)), alt=alt, size=(sheet.shape[1], sheet.shape[0]))
 
 
 def _png(sheet: Images) -> bytes:
     """(H, W, 1 or 3) as PNG."""
     stream = io.BytesIO()
-    Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(stream, format="PNG", optimize=True)
+    Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(
+        stream, format="PNG", optimize=True
+    )
     return stream.getvalue()
 
 

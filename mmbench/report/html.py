@@ -79,12 +79,28 @@ def build_html(
     """
     runs = [run for group in models for run in group]
     samples = {(run.model, run.label): (run, found) for run, found in shown}
-    built = [_model(index, group, samples.get((group[0].model, group[0].label)), files) for index, group in enumerate(models)]
+    built = [
+        _model(index, group, samples.get((group[0].model, group[0].label)), files)
+        for index, group in enumerate(models)
+    ]
     cross, strangers = cross_grids(shown)
     loader = PackageLoader("mmbench.report")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"decimal": decimal, "figures": _figures, "fields": fields, "spell_value": spell_value, "duration": duration}
-    environment.globals |= {"name_of": name_of, "owner": owner, "direction": _direction, "arrow": lambda column: _ARROWS[column.better]}
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "decimal": decimal,
+        "figures": _figures,
+        "fields": fields,
+        "spell_value": spell_value,
+        "duration": duration,
+    }
+    environment.globals |= {
+        "name_of": name_of,
+        "owner": owner,
+        "direction": _direction,
+        "arrow": lambda column: _ARROWS[column.better],
+    }
     css, script = (loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
     page = environment.get_template("report.html.j2").render(
         css=css,
@@ -111,13 +127,17 @@ def build_html(
         strangers=strangers,
         charts=charts,
         failed=[run for run in runs if run.state == "failed"],
-        machines=list(dict.fromkeys(spell(run.config["environment"]) for run in runs if run.config.get("environment"))),
+        machines=list(
+            dict.fromkeys(spell(run.config["environment"]) for run in runs if run.config.get("environment"))
+        ),
         metrics=lambda model: _by_seed(board, model),
     )
     return page.encode()
 
 
-def _model(index: int, runs: Sequence[Run], shown: tuple[Run, SampleSet] | None, files: Mapping[str, bytes]) -> Model:
+def _model(
+    index: int, runs: Sequence[Run], shown: tuple[Run, SampleSet] | None, files: Mapping[str, bytes]
+) -> Model:
     name = runs[0].name
     drawn = files.get(f"samples-{owner(runs[0])}.png")
     curves = draw_curves([runs], f"{runs[0].dataset}, preset {runs[0].preset}.")
@@ -129,8 +149,16 @@ def _model(index: int, runs: Sequence[Run], shown: tuple[Run, SampleSet] | None,
         index,
         name,
         runs,
-        _picture(curves, "Training curves", f"Training curves of {name}: its loss and every term of it over steps, a line per seed."),
-        _picture(drawn, "Samples", f"Samples of {name}: joint draws, and for every direction conditions above and outputs below."),
+        _picture(
+            curves,
+            "Training curves",
+            f"Training curves of {name}: its loss and every term of it over steps, a line per seed.",
+        ),
+        _picture(
+            drawn,
+            "Samples",
+            f"Samples of {name}: joint draws, and for every direction conditions above and outputs below.",
+        ),
         joint,
         draw_latents(name, found) if found else [],
         draw_confusions(name, found) if found else [],
@@ -169,9 +197,13 @@ def _reading(board: Leaderboard, runs: Sequence[Run]) -> list[str]:
     if not any(seeds):
         sentences.append("No run is done yet, so there are no figures.")
     elif max(seeds) == 1:
-        sentences.append("Every figure rests on one seed: its uncertainty is unknown, and differences between models may be chance.")
+        sentences.append(
+            "Every figure rests on one seed: its uncertainty is unknown, and differences between models may be chance."
+        )
     else:
-        sentences.append("Figures are means ± standard deviations over training seeds; a model with one seed has none.")
+        sentences.append(
+            "Figures are means ± standard deviations over training seeds; a model with one seed has none."
+        )
     if any(seeds):
         sentences.append("★ marks the best of a column.")
     if board.tested:
@@ -182,19 +214,26 @@ def _reading(board: Leaderboard, runs: Sequence[Run]) -> list[str]:
     elif any(seeds):
         sentences.append("A test of significance takes two seeds of two models, so there is none.")
     if board.has_paper and runs[0].preset != "paper":
-        sentences.append(f"The preset {runs[0].preset} is not the paper's budget, so this is no reproduction of the paper's figures.")
+        sentences.append(
+            f"The preset {runs[0].preset} is not the paper's budget, so this is no reproduction of the paper's figures."
+        )
     return sentences
 
 
 def _by_seed(board: Leaderboard, model: Model) -> list[tuple[Column, list[float | None], str]]:
     """Every metric of a model: its value per finished seed, and why values are missing."""
     seeds = [run.seed for run in model.runs if run.state == "done"]
-    return [(entry.column, [entry.cell.values.get(seed) for seed in seeds], entry.cell.note) for entry in board.lines[model.index].entries]
+    return [
+        (entry.column, [entry.cell.values.get(seed) for seed in seeds], entry.cell.note)
+        for entry in board.lines[model.index].entries
+    ]
 
 
 def _notes(board: Leaderboard) -> dict[str, int]:
     """Numbered notes to the leaderboard, each once."""
-    notes = (note for line in board.lines for note in (line.note, *(entry.cell.note for entry in line.entries)))
+    notes = (
+        note for line in board.lines for note in (line.note, *(entry.cell.note for entry in line.entries))
+    )
     return {note: number for number, note in enumerate(dict.fromkeys(filter(None, notes)), 1)}
 
 

@@ -14,7 +14,13 @@ __all__ = ["LEVEL", "Entry", "Group", "Leaderboard", "Line", "build_leaderboard"
 
 LEVEL = 0.05  # of the test: a larger p is "not significantly worse"
 # in the order of the columns
-_TITLES = {"1": "Coherence", "2": "Quality", "3": "Linear probe", FURTHER: "Further metrics", "1b": "Coherence of every direction"}
+_TITLES = {
+    "1": "Coherence",
+    "2": "Quality",
+    "3": "Linear probe",
+    FURTHER: "Further metrics",
+    "1b": "Coherence of every direction",
+}
 _KEYS = {"1": "coherence", "2": "quality", "3": "probe", FURTHER: "further", "1b": "directions"}
 
 
@@ -107,7 +113,10 @@ def build_leaderboard(tables: Sequence[Table], models: Sequence[Sequence[Run]]) 
         if kept:
             groups.append(Group(_KEYS[number], title, table.caption, kept))
     rows = tables[0].rows
-    lines = [Line(row.name, row.seeds, len(runs), row.note, found) for row, runs, found in zip(rows, models, entries, strict=True)]
+    lines = [
+        Line(row.name, row.seeds, len(runs), row.note, found)
+        for row, runs, found in zip(rows, models, entries, strict=True)
+    ]
     return Leaderboard(groups, lines, floors, absent, _testable(entries))
 
 
@@ -139,7 +148,12 @@ def _mark(group: str, column: Column, cells: Sequence[Cell]) -> list[Entry]:
         return entries
     reference = list(best.values.values())
     return [
-        replace(entry, level=_counts(column, entry.cell) and not entry.cell.best and welch(list(entry.cell.values.values()), reference) > LEVEL)
+        replace(
+            entry,
+            level=_counts(column, entry.cell)
+            and not entry.cell.best
+            and welch(list(entry.cell.values.values()), reference) > LEVEL,
+        )
         for entry in entries
     ]
 
@@ -155,4 +169,7 @@ def _counts(column: Column, cell: Cell) -> bool:
 
 
 def _testable(entries: Sequence[Sequence[Entry]]) -> bool:
-    return any(sum(_counts(entry.column, entry.cell) for entry in column) > 1 for column in zip(*entries, strict=True))
+    return any(
+        sum(_counts(entry.column, entry.cell) for entry in column) > 1
+        for column in zip(*entries, strict=True)
+    )

@@ -28,7 +28,12 @@ Shown: TypeAlias = list[tuple[Run, SampleSet]]
 
 _COMPARED = ("mopoe", "cnf-mvae")  # left and right in figure 3
 _JOINT, _CROSS = "Joint: same place, same prior draw.", "Cross: conditions above, outputs below."
-_HEADINGS = {"1": "Coherence", "1b": "Coherence of every direction", "2": "Quality of generated samples", "3": "Linear probe"}
+_HEADINGS = {
+    "1": "Coherence",
+    "1b": "Coherence of every direction",
+    "2": "Quality of generated samples",
+    "3": "Linear probe",
+}
 
 
 def build_report(runs: Sequence[Run], tables: Sequence[Table]) -> dict[str, bytes]:
@@ -42,18 +47,34 @@ def build_report(runs: Sequence[Run], tables: Sequence[Table]) -> dict[str, byte
         InputError: for a sheet of samples or a history that is damaged, and for runs of several data sets or presets in one folder.
     """
     if len({(run.dataset, run.preset) for run in runs}) > 1:
-        raise InputError(f"The folder {runs[0].folder.parents[1]} mixes runs of several data sets or presets: move the strangers elsewhere.")
+        raise InputError(
+            f"The folder {runs[0].folder.parents[1]} mixes runs of several data sets or presets: move the strangers elsewhere."
+        )
     models = [list(group) for _, group in groupby(runs, key=lambda run: (run.model, run.label))]
     firsts = [next((run for run in group if run.state == "done"), None) for group in models]
-    loaded = [(run, load_samples(run.folder / "samples")) for run in firsts if run and (run.folder / "samples" / "samples.json").exists()]
+    loaded = [
+        (run, load_samples(run.folder / "samples"))
+        for run in firsts
+        if run and (run.folder / "samples" / "samples.json").exists()
+    ]
     shown = [(run, samples) for run, samples in loaded if samples.joint or samples.cross]
     files: dict[str, bytes] = {}
     page = [*_opening(runs)]
     for table in (table for table in tables if table.number in _HEADINGS):
         name = f"table{table.number}"
         text = to_markdown(table)
-        files |= {f"{name}.csv": to_csv(table).encode(), f"{name}.md": text.encode(), f"{name}.tex": to_latex(table).encode()}
-        page += [f"## {_HEADINGS[table.number]}", "", text, f"As [CSV]({name}.csv) (raw numbers) and [LaTeX]({name}.tex).", ""]
+        files |= {
+            f"{name}.csv": to_csv(table).encode(),
+            f"{name}.md": text.encode(),
+            f"{name}.tex": to_latex(table).encode(),
+        }
+        page += [
+            f"## {_HEADINGS[table.number]}",
+            "",
+            text,
+            f"As [CSV]({name}.csv) (raw numbers) and [LaTeX]({name}.tex).",
+            "",
+        ]
     claims = find_claims(tables, runs[0].dataset)
     if claims:
         text = claims_markdown(claims, tables[0])
@@ -62,12 +83,24 @@ def build_report(runs: Sequence[Run], tables: Sequence[Table]) -> dict[str, byte
     page += ["## Figure 3", ""]
     if shown:
         files["figure3.png"], caption = _figure3(shown)
-        page += ["![Figure 3](figure3.png)", "", escape_markdown(caption), "", "## Samples of every model", ""]
+        page += [
+            "![Figure 3](figure3.png)",
+            "",
+            escape_markdown(caption),
+            "",
+            "## Samples of every model",
+            "",
+        ]
         for run, samples in shown:
             name = f"samples-{run.folder.parent.name}.png"
             panels = [joint_panel(f"{run.name}: joint", samples), cross_panel(f"{run.name}: cross", samples)]
             files[name] = draw_panels([panels], f"{_caption([run])} {_reading([(run, samples)])}")
-            page += [f"### {escape_markdown(run.name)}", "", f"![Samples of {escape_markdown(run.name)}]({quote(name)})", ""]
+            page += [
+                f"### {escape_markdown(run.name)}",
+                "",
+                f"![Samples of {escape_markdown(run.name)}]({quote(name)})",
+                "",
+            ]
     else:
         page += ["No finished run here holds samples.", ""]
     curves = draw_curves(models, _caption(runs))
@@ -95,27 +128,39 @@ def _gallery(heading: str, reading: str, pictures: Sequence[Picture]) -> list[st
         empty = [""] * (width - len(row))
         titles = [f"**{escape_markdown(picture.title)}**" for picture in row] + empty
         images = [f"![{escape_markdown(picture.alt)}]({picture.file_name})" for picture in row] + empty
-        lines += [f"| {' | '.join(titles)} |", *([] if start else [f"|{' :-: |' * width}"]), f"| {' | '.join(images)} |"]
+        lines += [
+            f"| {' | '.join(titles)} |",
+            *([] if start else [f"|{' :-: |' * width}"]),
+            f"| {' | '.join(images)} |",
+        ]
     return [*lines, ""]
 
 
 def _figure3(shown: Shown) -> tuple[bytes, str]:
     """MoPoE left and CNF-MVAE right, joint above and cross below. Where one is absent, another model stands in and the caption says so."""
     found = {name: next((item for item in shown if item[0].model == name), None) for name in _COMPARED}
-    others = sorted((item for item in shown if item[0].model not in _COMPARED), key=lambda item: not item[1].joint)  # the complete ones first
+    others = sorted(
+        (item for item in shown if item[0].model not in _COMPARED), key=lambda item: not item[1].joint
+    )  # the complete ones first
     chosen, remarks = [], []
     for name, item in found.items():
         stand_in = item or (others.pop(0) if others else None)
         if stand_in:
             chosen.append(stand_in)
         if not item:
-            remarks.append(f"{paper.MODELS[name]} has no finished run here" + (f": {stand_in[0].name} stands in its place." if stand_in else "."))
+            remarks.append(
+                f"{paper.MODELS[name]} has no finished run here"
+                + (f": {stand_in[0].name} stands in its place." if stand_in else ".")
+            )
     grid = [
         [joint_panel(f"{run.name}: joint", samples) for run, samples in chosen],
         [cross_panel(f"{run.name}: cross", samples) for run, samples in chosen],
     ]
     letters = iter("abcd")
-    grid = [[replace(panel, title=f"({next(letters)}) {panel.title}") if panel.rows else panel for panel in row] for row in grid]
+    grid = [
+        [replace(panel, title=f"({next(letters)}) {panel.title}") if panel.rows else panel for panel in row]
+        for row in grid
+    ]
     caption = " ".join([_caption([run for run, _ in chosen]), _reading(chosen), *remarks])
     titles = "; ".join(panel.title for row in grid for panel in row if panel.rows)
     return draw_panels(grid, caption), f"{titles}. {caption}"
@@ -140,7 +185,11 @@ def _caption(runs: Sequence[Run]) -> str:
         steps = spell_value((first.config.get("training") or {}).get("steps", "unknown"))
         budgets[name] = f"{steps} steps, {'seeds' if others else 'seed'} {seeds}"
     different = len(set(budgets.values())) > 1
-    budget = "; ".join(f"{name}: {budget}" for name, budget in budgets.items()) if different else next(iter(budgets.values()))
+    budget = (
+        "; ".join(f"{name}: {budget}" for name, budget in budgets.items())
+        if different
+        else next(iter(budgets.values()))
+    )
     return f"{runs[0].dataset}, preset {runs[0].preset}; {budget}."
 
 
@@ -162,19 +211,35 @@ def _opening(runs: Sequence[Run]) -> list[str]:
 
 def _closing(runs: Sequence[Run]) -> list[str]:
     """The runs one by one, what failed, the settings of each model, the machines."""
-    lines = ["## Runs", "", "| Model | Seed | State | Training | Evaluation | Steps per second |", "| :-- | --: | :-- | --: | --: | --: |"]
+    lines = [
+        "## Runs",
+        "",
+        "| Model | Seed | State | Training | Evaluation | Steps per second |",
+        "| :-- | --: | :-- | --: | --: | --: |",
+    ]
     for run in runs:
         rate = run.status.get("steps_per_second")
         times = [_time(run.status.get(key)) for key in ("train_seconds", "evaluate_seconds")]
         name = f"[{escape_markdown(run.name)}]({quote(f'{run.folder.parent.name}/{run.folder.name}')}/)"
-        lines.append(f"| {name} | {run.seed} | {run.state} | {' | '.join(times)} | {'—' if rate is None else f'{rate:,.1f}'} |")
+        lines.append(
+            f"| {name} | {run.seed} | {run.state} | {' | '.join(times)} | {'—' if rate is None else f'{rate:,.1f}'} |"
+        )
     lines.append("")
     for run in (run for run in runs if run.state == "failed"):
-        lines += [f"**{escape_markdown(run.name)}, seed {run.seed}, failed:**", "", *_fenced(str(run.status.get("error") or "no error was stored"))]
+        lines += [
+            f"**{escape_markdown(run.name)}, seed {run.seed}, failed:**",
+            "",
+            *_fenced(str(run.status.get("error") or "no error was stored")),
+        ]
     settings = {run.name: run.config.get("settings") or {} for run in runs}
     lines += ["## Settings", ""]
-    lines += [f"- **{escape_markdown(name)}**: {escape_markdown(spell(values) or 'none')}" for name, values in settings.items()]
-    machines = list(dict.fromkeys(spell(run.config["environment"]) for run in runs if run.config.get("environment")))
+    lines += [
+        f"- **{escape_markdown(name)}**: {escape_markdown(spell(values) or 'none')}"
+        for name, values in settings.items()
+    ]
+    machines = list(
+        dict.fromkeys(spell(run.config["environment"]) for run in runs if run.config.get("environment"))
+    )
     if machines:
         lines += ["", "## Environment", "", *(f"- {escape_markdown(machine)}" for machine in machines)]
     return [*lines, ""]

@@ -13,7 +13,23 @@ from mmbench.report.tables import Cell, Column, Table
 __all__ = ["decimal", "escape_latex", "escape_markdown", "to_csv", "to_latex", "to_markdown"]
 
 _EMPTY = "—"
-_HEAD = ["model", "label", "title", "metric", "unit", "mean", "std", "n", "values", "seeds", "paper", "difference", "standard_error", "best", "note"]
+_HEAD = [
+    "model",
+    "label",
+    "title",
+    "metric",
+    "unit",
+    "mean",
+    "std",
+    "n",
+    "values",
+    "seeds",
+    "paper",
+    "difference",
+    "standard_error",
+    "best",
+    "note",
+]
 _MINUS, _TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 _LATEX = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -37,7 +53,11 @@ _LATEX = {
 def escape_markdown(text: str) -> str:
     """`text` as it is, in one line of Markdown: no HTML, no emphasis, no links, no formulas, no table bars."""
     # an underscore inside a word means nothing, and addresses stay whole without the backslash
-    return re.sub(r"([\\`*{}\[\]|~$#]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+    return re.sub(
+        r"([\\`*{}\[\]|~$#]|(?<![^\W_])_|_(?![^\W_]))",
+        r"\\\1",
+        html.escape(" ".join(text.split()), quote=False),
+    )
 
 
 def escape_latex(text: str) -> str:
@@ -54,17 +74,46 @@ def to_csv(table: Table) -> str:
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
             mean = _number(cell.mean) if cell.values else ""
-            std, error = (_number(cell.std), _number(cell.standard_error)) if len(cell.values) > 1 else ("", "")
+            std, error = (
+                (_number(cell.std), _number(cell.standard_error)) if len(cell.values) > 1 else ("", "")
+            )
             values, seeds = ";".join(map(_number, cell.values.values())), ";".join(map(str, cell.values))
             reported = "" if cell.paper is None else _number(cell.paper)
             difference = _number(cell.mean - cell.paper) if cell.values and cell.paper is not None else ""
             note = " ".join(dict.fromkeys(filter(None, (cell.note, row.note))))
             head = [row.model, row.label, row.name, column.metric, column.unit]
-            writer.writerow([*head, mean, std, len(cell.values), values, seeds, reported, difference, error, "yes" if cell.best else "", note])
+            writer.writerow(
+                [
+                    *head,
+                    mean,
+                    std,
+                    len(cell.values),
+                    values,
+                    seeds,
+                    reported,
+                    difference,
+                    error,
+                    "yes" if cell.best else "",
+                    note,
+                ]
+            )
     for column, floors in zip(table.columns, table.floors, strict=False):
         if column.floor:
             mean = _number(floors[0]) if len(floors) == 1 else ""
-            writer.writerow(["", "", "floor", column.floor, column.unit, mean, "", len(floors), ";".join(map(_number, floors)), *[""] * 6])
+            writer.writerow(
+                [
+                    "",
+                    "",
+                    "floor",
+                    column.floor,
+                    column.unit,
+                    mean,
+                    "",
+                    len(floors),
+                    ";".join(map(_number, floors)),
+                    *[""] * 6,
+                ]
+            )
     return stream.getvalue()
 
 
@@ -89,8 +138,15 @@ def to_latex(table: Table) -> str:
     grid = _lay_out_upright(table) if table.upright else _lay_out(table)
     groups = [(name, len(list(items))) for name, items in groupby(grid.head, key=lambda head: head[0])]
     ends = [sum(width for _, width in groups[: i + 1]) for i in range(len(groups))]
-    rules = [f"\\cmidrule(lr){{{end - width + 1}-{end}}}" for (_, width), end in zip(groups, ends, strict=True) if width > 1]
-    heads = [escape_latex(name) if width == 1 else f"\\multicolumn{{{width}}}{{c}}{{{escape_latex(name)}}}" for name, width in groups]
+    rules = [
+        f"\\cmidrule(lr){{{end - width + 1}-{end}}}"
+        for (_, width), end in zip(groups, ends, strict=True)
+        if width > 1
+    ]
+    heads = [
+        escape_latex(name) if width == 1 else f"\\multicolumn{{{width}}}{{c}}{{{escape_latex(name)}}}"
+        for name, width in groups
+    ]
     wide = {name for name, width in groups if width > 1}
     parts = [escape_latex(part or ("ours" if group in wide else "")) for group, part in grid.head]
     below = [f"\\textsuperscript{{{mark}}} {escape_latex(note)}" for note, mark in grid.notes.items()]
@@ -158,7 +214,10 @@ def _lay_out(table: Table) -> _Grid:
     grid = _Grid([("Model", ""), ("Seeds", "")])
     compared = [table.compares(index) for index in range(len(table.columns))]
     for column, paired in zip(table.columns, compared, strict=True):
-        grid.head += [(column.group, column.part), *([(column.group, "paper"), (column.group, "Δ")] if paired else [])]
+        grid.head += [
+            (column.group, column.part),
+            *([(column.group, "paper"), (column.group, "Δ")] if paired else []),
+        ]
     for row in table.rows:
         fields = [_Field(row.name), _Field(str(row.seeds), mark=grid.mark(row.note))]
         for column, cell, paired in zip(table.columns, row.cells, compared, strict=True):
@@ -167,10 +226,15 @@ def _lay_out(table: Table) -> _Grid:
     if table.floors:
         fields = [_Field("Floor (real train data)"), _Field("")]
         for i, (column, values) in enumerate(zip(table.columns, table.floors, strict=True)):
-            empty = [row.cells[i] for row in table.rows if not row.cells[i].values]  # a metric that no run has lacks its floor for the same reason
+            empty = [
+                row.cells[i] for row in table.rows if not row.cells[i].values
+            ]  # a metric that no run has lacks its floor for the same reason
             note = empty[0].note if len(empty) == len(table.rows) else "No run holds this floor."
             text = " or ".join(decimal(column.shown(value)) for value in values)
-            fields += [_Field(text) if values else _Field(_EMPTY, mark=grid.mark(note)), *[_Field("")] * (2 * compared[i])]
+            fields += [
+                _Field(text) if values else _Field(_EMPTY, mark=grid.mark(note)),
+                *[_Field("")] * (2 * compared[i]),
+            ]
         grid.foot.append(fields)
     return grid
 
@@ -178,9 +242,16 @@ def _lay_out(table: Table) -> _Grid:
 def _lay_out_upright(table: Table) -> _Grid:
     """A row per metric, without what a paper reports."""
     grid = _Grid([("", ""), *((row.name, "") for row in table.rows)])
-    grid.body.append([_Field("Seeds"), *(_Field(str(row.seeds), mark=grid.mark(row.note)) for row in table.rows)])
+    grid.body.append(
+        [_Field("Seeds"), *(_Field(str(row.seeds), mark=grid.mark(row.note)) for row in table.rows)]
+    )
     for i, column in enumerate(table.columns):
-        grid.body.append([_Field(f"{column.group} {column.part}".strip()), *(_entry(grid, column, row.cells[i]) for row in table.rows)])
+        grid.body.append(
+            [
+                _Field(f"{column.group} {column.part}".strip()),
+                *(_entry(grid, column, row.cells[i]) for row in table.rows),
+            ]
+        )
     return grid
 
 
@@ -221,4 +292,6 @@ def _markdown_field(item: _Field) -> str:
 
 def _latex_field(item: _Field) -> str:
     text = escape_latex(item.text)
-    return (f"\\textbf{{\\boldmath {text}}}" if item.bold else text) + (f"\\textsuperscript{{{item.mark}}}" if item.mark else "")
+    return (f"\\textbf{{\\boldmath {text}}}" if item.bold else text) + (
+        f"\\textsuperscript{{{item.mark}}}" if item.mark else ""
+    )

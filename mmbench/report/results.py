@@ -17,7 +17,20 @@ from models.errors import InputError
 
 __all__ = ["Run", "find_runs", "load_results", "read_history", "read_run"]
 
-COLUMNS = ("dataset", "preset", "model", "title", "label", "seed", "state", "hash", "metric", "value", "reason", "path")
+COLUMNS = (
+    "dataset",
+    "preset",
+    "model",
+    "title",
+    "label",
+    "seed",
+    "state",
+    "hash",
+    "metric",
+    "value",
+    "reason",
+    "path",
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +114,9 @@ def load_results(path: Path | str) -> pd.DataFrame:
     Raises:
         InputError: as `find_runs`.
     """
-    return pd.DataFrame([row for run in find_runs(path) for row in _rows(run)], columns=list(COLUMNS)).astype({"value": float})
+    return pd.DataFrame([row for run in find_runs(path) for row in _rows(run)], columns=list(COLUMNS)).astype(
+        {"value": float}
+    )
 
 
 def read_history(run: Run) -> pd.DataFrame:
@@ -113,16 +128,30 @@ def read_history(run: Run) -> pd.DataFrame:
         history = pd.read_csv(path)
         return history.assign(step=pd.to_numeric(history["step"]))
     except (KeyError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise InputError(f"The file {path} is no training history ({error}): delete its folder and run it again.") from None
+        raise InputError(
+            f"The file {path} is no training history ({error}): delete its folder and run it again."
+        ) from None
 
 
 def _rows(run: Run) -> list[dict[str, Any]]:
-    head = {key: getattr(run, key) for key in ("dataset", "preset", "model", "title", "label", "seed", "state")}
+    head = {
+        key: getattr(run, key) for key in ("dataset", "preset", "model", "title", "label", "seed", "state")
+    }
     head |= {"hash": run.config["hash"], "path": str(run.folder)}
     if run.state != "done":
-        return [head | {"metric": None, "value": math.nan, "reason": run.status.get("error") or f"the run is {run.state}"}]
+        return [
+            head
+            | {
+                "metric": None,
+                "value": math.nan,
+                "reason": run.status.get("error") or f"the run is {run.state}",
+            }
+        ]
     values = run.metrics | run.references
-    return [head | {"metric": name, "value": value, "reason": run.reasons.get(name)} for name, value in values.items()]
+    return [
+        head | {"metric": name, "value": value, "reason": run.reasons.get(name)}
+        for name, value in values.items()
+    ]
 
 
 def _order(run: Run) -> tuple[Any, ...]:
@@ -155,4 +184,6 @@ def _check_company(runs: Iterable[Run]) -> None:
             )
         twin = seeds.setdefault(key, {}).setdefault(run.seed, run)
         if twin is not run:
-            raise InputError(f"The runs {twin.folder} and {run.folder} have the same model and seed {run.seed}: delete or move one of them.")
+            raise InputError(
+                f"The runs {twin.folder} and {run.folder} have the same model and seed {run.seed}: delete or move one of them."
+            )

@@ -17,7 +17,17 @@ from PIL import Image
 from mmbench.files import read_json, write_atomically, write_json
 from models.errors import InputError
 
-__all__ = ["CROSS_COLUMNS", "JOINT_COLUMNS", "CrossSamples", "Images", "SampleSet", "Tiles", "load_samples", "save_samples", "tile"]
+__all__ = [
+    "CROSS_COLUMNS",
+    "JOINT_COLUMNS",
+    "CrossSamples",
+    "Images",
+    "SampleSet",
+    "Tiles",
+    "load_samples",
+    "save_samples",
+    "tile",
+]
 
 JOINT_COLUMNS = 8
 CROSS_COLUMNS = 10
@@ -83,7 +93,10 @@ def save_samples(folder: Path, samples: SampleSet) -> None:
     for cross in samples.cross:
         stem = f"cross-{cross.source}-{cross.target}"
         if cross.source not in written or not np.array_equal(written[cross.source][0], cross.conditions):
-            written[cross.source] = cross.conditions, _write(folder, f"{stem}-conditions.png", cross.conditions, CROSS_COLUMNS)
+            written[cross.source] = (
+                cross.conditions,
+                _write(folder, f"{stem}-conditions.png", cross.conditions, CROSS_COLUMNS),
+            )
         index["cross"].append(
             {
                 "source": cross.source,
@@ -103,15 +116,27 @@ def load_samples(folder: Path) -> SampleSet:
     try:
         joint = {name: _read(folder, entry) for name, entry in index["joint"].items()}
         cross = [
-            CrossSamples(c["source"], c["target"], list(c["labels"]), _read(folder, c["conditions"]), _read(folder, c["outputs"]))
+            CrossSamples(
+                c["source"],
+                c["target"],
+                list(c["labels"]),
+                _read(folder, c["conditions"]),
+                _read(folder, c["outputs"]),
+            )
             for c in index["cross"]
         ]
     except InputError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise InputError(f"The file {path} is no index of sample sheets ({error}): evaluate the run again.") from None
-    if len({len(tiles) for tiles in joint.values()}) > 1 or any(not len(c.labels) == len(c.conditions) == len(c.outputs) for c in cross):
-        raise InputError(f"The samples in {path} do not belong together, their numbers differ: evaluate the run again.")
+        raise InputError(
+            f"The file {path} is no index of sample sheets ({error}): evaluate the run again."
+        ) from None
+    if len({len(tiles) for tiles in joint.values()}) > 1 or any(
+        not len(c.labels) == len(c.conditions) == len(c.outputs) for c in cross
+    ):
+        raise InputError(
+            f"The samples in {path} do not belong together, their numbers differ: evaluate the run again."
+        )
     return SampleSet(joint, cross)
 
 
@@ -122,7 +147,9 @@ def _write(folder: Path, file: str, tiles: Tiles, columns: int) -> dict[str, Any
             raise ValueError(f"{file}: expected printable texts of one length, not {tiles}")
         return {"text": tiles}
     if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[1] not in _MODES or not len(tiles):
-        raise ValueError(f"{file}: expected uint8 images of shape (n, 1 or 3, H, W), not {tiles.dtype} {tiles.shape}")
+        raise ValueError(
+            f"{file}: expected uint8 images of shape (n, 1 or 3, H, W), not {tiles.dtype} {tiles.shape}"
+        )
     sheet = tile(tiles, columns)
     picture = Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
     write_atomically(folder / file, lambda stream: picture.save(stream, format="PNG", optimize=True))
@@ -130,7 +157,11 @@ def _write(folder: Path, file: str, tiles: Tiles, columns: int) -> dict[str, Any
 
 
 def _are_texts(tiles: object) -> bool:
-    if not (isinstance(tiles, list) and tiles and all(isinstance(text, str) and text.isprintable() for text in tiles)):
+    if not (
+        isinstance(tiles, list)
+        and tiles
+        and all(isinstance(text, str) and text.isprintable() for text in tiles)
+    ):
         return False
     return len({len(text) for text in tiles}) == 1 and bool(tiles[0])
 
@@ -140,20 +171,35 @@ def _read(folder: Path, entry: dict[str, Any]) -> Tiles:
     if "text" not in entry:
         return _read_sheet(folder, entry)
     if not _are_texts(entry["text"]):
-        raise InputError(f"The texts in {folder / 'samples.json'} should be printable strings of one length: evaluate the run again.")
+        raise InputError(
+            f"The texts in {folder / 'samples.json'} should be printable strings of one length: evaluate the run again."
+        )
     return list(entry["text"])
 
 
 def _read_sheet(folder: Path, entry: dict[str, Any]) -> Images:
-    path, count, columns = folder / Path(entry["file"]).name, entry["count"], entry["columns"]  # whatever the index says, no file elsewhere
+    path, count, columns = (
+        folder / Path(entry["file"]).name,
+        entry["count"],
+        entry["columns"],
+    )  # whatever the index says, no file elsewhere
     channels, height, width = entry["shape"]
     rows = -(-count // columns)
     try:
         with Image.open(path) as picture:
             mode, sheet = picture.mode, np.asarray(picture, np.uint8)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow reports a broken PNG with any of them
-        raise InputError(f"The sample sheet {path} cannot be read ({error}): evaluate the run again.") from None
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:  # Pillow reports a broken PNG with any of them
+        raise InputError(
+            f"The sample sheet {path} cannot be read ({error}): evaluate the run again."
+        ) from None
     if mode != _MODES.get(channels) or sheet.shape[:2] != (rows * height, columns * width):
-        raise InputError(f"The sample sheet {path} ({mode}, {sheet.shape}) does not match its entry in samples.json: evaluate the run again.")
+        raise InputError(
+            f"The sample sheet {path} ({mode}, {sheet.shape}) does not match its entry in samples.json: evaluate the run again."
+        )
     tiles = sheet.reshape(rows, height, columns, width, channels).transpose(0, 2, 4, 1, 3)
     return np.ascontiguousarray(tiles.reshape(rows * columns, channels, height, width)[:count])

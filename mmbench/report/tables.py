@@ -23,7 +23,17 @@ from mmbench.report import paper
 from mmbench.report.provenance import disagreements, protocol_lines, reference_values
 from mmbench.report.results import Run
 
-__all__ = ["Cell", "Column", "Content", "Row", "Table", "abbreviations", "build_tables", "make_tables", "paper_contents"]
+__all__ = [
+    "Cell",
+    "Column",
+    "Content",
+    "Row",
+    "Table",
+    "abbreviations",
+    "build_tables",
+    "make_tables",
+    "paper_contents",
+]
 
 
 @dataclass(frozen=True)
@@ -151,7 +161,9 @@ def build_tables(runs: Sequence[Run]) -> list[Table]:
 def paper_contents(runs: Sequence[Run]) -> dict[str, Content]:
     """What the tables 1-3 hold for these runs, by number."""
     modalities = list(dict.fromkeys(name for run in runs for name in run.modalities))
-    texts = {modality["name"] for run in runs for modality in run.config["modalities"] if modality.get("symbols")}
+    texts = {
+        modality["name"] for run in runs for modality in run.config["modalities"] if modality.get("symbols")
+    }
     fitted = any("fitted_coherence" in run.metrics for run in runs)
     return {
         "1": _coherence(modalities, fitted),
@@ -170,18 +182,28 @@ def make_tables(runs: Sequence[Run], contents: Mapping[str, Content]) -> list[Ta
     tables = []
     for number, (columns, caption) in contents.items():
         rows = _mark_best(columns, [_row(model, columns) for model in models])
-        floors = [reference_values(done, column.floor) for column in columns] if any(column.floor for column in columns) else []
+        floors = (
+            [reference_values(done, column.floor) for column in columns]
+            if any(column.floor for column in columns)
+            else []
+        )
         source = [f"Paper: {paper.CITATION}."] if _has_paper(rows) else []
         upright = number == "1b"
         caption = f"{caption} {_legend(rows, upright)}".rstrip()
-        tables.append(Table(number, f"{folder}-{number}", caption, columns, rows, upright, floors, lines + source, warning))
+        tables.append(
+            Table(
+                number, f"{folder}-{number}", caption, columns, rows, upright, floors, lines + source, warning
+            )
+        )
     return tables
 
 
 def abbreviations(names: Sequence[str]) -> dict[str, str]:
     """The shortest beginnings that tell `names` apart, capitalised: mnist, svhn -> M, S."""
     longest = max(map(len, names))
-    length = next((k for k in range(1, longest) if len({name[:k].lower() for name in names}) == len(names)), longest)
+    length = next(
+        (k for k in range(1, longest) if len({name[:k].lower() for name in names}) == len(names)), longest
+    )
     return {name: name[:length].capitalize() for name in names}
 
 
@@ -209,7 +231,10 @@ def _coherence(modalities: list[str], fitted: bool) -> Content:
         directions = _directions(modalities, 1)
         return columns + directions, caption + _reading(modalities, directions[0])
     for size in range(1, len(modalities)):
-        columns += [Column(f"cross_coherence/size-{size}/{latent}", f"From {size}", latent) for latent in ("sample", "mean")]
+        columns += [
+            Column(f"cross_coherence/size-{size}/{latent}", f"From {size}", latent)
+            for latent in ("sample", "mean")
+        ]
     return columns, caption + (
         "From n: n modalities are given and another one is generated, and the judge finds their class, averaged over all such directions (table 1b "
         "has each of them); sample: latent drawn once; mean: latent mean."
@@ -218,14 +243,21 @@ def _coherence(modalities: list[str], fitted: bool) -> Content:
 
 def _every_direction(modalities: list[str]) -> Content:
     columns = [column for size in range(1, len(modalities)) for column in _directions(modalities, size)]
-    return columns, f"Cross coherence in per cent, higher is better. {_reading(modalities, columns[0])} {columns[-1].group}: given several at once."
+    return (
+        columns,
+        f"Cross coherence in per cent, higher is better. {_reading(modalities, columns[0])} {columns[-1].group}: given several at once.",
+    )
 
 
 def _directions(modalities: list[str], size: int) -> list[Column]:
     """From every subset of so many modalities to every other one."""
     short = abbreviations(modalities)
     return [
-        Column(f"cross_coherence/{'+'.join(sources)}->{target}/{latent}", f"{'+'.join(short[name] for name in sources)}→{short[target]}", latent)
+        Column(
+            f"cross_coherence/{'+'.join(sources)}->{target}/{latent}",
+            f"{'+'.join(short[name] for name in sources)}→{short[target]}",
+            latent,
+        )
         for sources in combinations(modalities, size)
         for target in modalities
         if target not in sources
@@ -244,7 +276,13 @@ def _reading(modalities: list[str], example: Column) -> str:
 
 def _distances(modalities: list[str], texts: Collection[str]) -> Content:
     columns = [
-        Column(f"{metric}/{name}", f"{title} {name}", unit="distance", better="lower", floor=f"{metric}_floor/{name}")
+        Column(
+            f"{metric}/{name}",
+            f"{title} {name}",
+            unit="distance",
+            better="lower",
+            floor=f"{metric}_floor/{name}",
+        )
         for metric, title in (("fid", "FID"), ("fd_clf", "FD-clf"))
         for name in modalities
         if not (metric == "fid" and name in texts)
@@ -258,7 +296,10 @@ def _distances(modalities: list[str], texts: Collection[str]) -> Content:
 
 def _probes(modalities: list[str]) -> Content:
     columns = [Column(f"probe/{name}", f"Probe {name}") for name in modalities]
-    return columns, "Accuracy in per cent of a linear probe on the latents of single modalities, higher is better."
+    return (
+        columns,
+        "Accuracy in per cent of a linear probe on the latents of single modalities, higher is better.",
+    )
 
 
 def _has_paper(rows: Sequence[Row]) -> bool:
@@ -267,8 +308,16 @@ def _has_paper(rows: Sequence[Row]) -> bool:
 
 def _legend(rows: Sequence[Row], upright: bool) -> str:
     counted = [row for row in rows if row.seeds]
-    parts = ["Entries are mean ± standard deviation over training seeds."] if any(row.seeds > 1 for row in counted) else []
-    parts += [f"Bold: best of the {'row' if upright else 'column'}."] if any(cell.best for row in rows for cell in row.cells) else []
+    parts = (
+        ["Entries are mean ± standard deviation over training seeds."]
+        if any(row.seeds > 1 for row in counted)
+        else []
+    )
+    parts += (
+        [f"Bold: best of the {'row' if upright else 'column'}."]
+        if any(cell.best for row in rows for cell in row.cells)
+        else []
+    )
     parts += [f"Paper: {paper.SHORT_CITATION}; Δ: ours minus the paper."] if _has_paper(rows) else []
     return " ".join(parts)
 
@@ -278,18 +327,27 @@ def _row(runs: list[Run], columns: Sequence[Column]) -> Row:
     missing = "; ".join(_state(run) for run in runs if run.state != "done")
     rests = f"Rests on {len(done)} of {len(runs)} seeds" if done else "No seed is done"
     note = f"{rests}: {missing}." if missing else ""
-    cells = [_cell(done, column, runs[0]) if done else Cell({}, _paper(runs[0], column), note) for column in columns]
+    cells = [
+        _cell(done, column, runs[0]) if done else Cell({}, _paper(runs[0], column), note)
+        for column in columns
+    ]
     return Row(runs[0].name, runs[0].model, runs[0].label, len(done), cells, note)
 
 
 def _state(run: Run) -> str:
     error = " ".join(str(run.status.get("error") or "").split())
-    return f"seed {run.seed} {'is ' if run.state != 'failed' else ''}{run.state}" + (f" ({error[:200]})" if error else "")
+    return f"seed {run.seed} {'is ' if run.state != 'failed' else ''}{run.state}" + (
+        f" ({error[:200]})" if error else ""
+    )
 
 
 def _paper(run: Run, column: Column) -> float | None:
     """What the paper reports, of training on all items."""
-    return None if (run.config.get("training") or {}).get(OBSERVED) else paper.reported(run.dataset, run.model, column.metric)
+    return (
+        None
+        if (run.config.get("training") or {}).get(OBSERVED)
+        else paper.reported(run.dataset, run.model, column.metric)
+    )
 
 
 def _cell(done: list[Run], column: Column, first: Run) -> Cell:

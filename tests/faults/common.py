@@ -14,7 +14,12 @@ JOB = ["run", "--dataset", "digits", "--preset", "smoke", *SMALL]
 
 def environment(folder: Path) -> dict[str, str]:
     """Of a process with a cache of its own in `folder` and one thread."""
-    own = {"MMBENCH_CACHE": str(folder / "cache"), "TORCH_HOME": str(folder / "torch"), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    own = {
+        "MMBENCH_CACHE": str(folder / "cache"),
+        "TORCH_HOME": str(folder / "torch"),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
     return {**os.environ, **own}
 
 
@@ -36,7 +41,11 @@ def outcome(results: Path) -> dict[str, str]:
     """What must be the same whatever happened on the way: hashes of metrics, histories, samples and final weights, by path."""
     found = {}
     for folder in sorted(path.parent for path in results.rglob("config.json")):
-        for path in (folder / "metrics.json", folder / "history.csv", *sorted((folder / "samples").iterdir())):
+        for path in (
+            folder / "metrics.json",
+            folder / "history.csv",
+            *sorted((folder / "samples").iterdir()),
+        ):
             found[str(path.relative_to(results))] = hashlib.sha256(path.read_bytes()).hexdigest()
         weights = torch.load(folder / "checkpoint.pt", weights_only=True)["model"]
         digest = hashlib.sha256()

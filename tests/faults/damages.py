@@ -72,7 +72,13 @@ def swap(content, chance, others):
     return chance.choice(others)
 
 
-WAYS = {"truncated": truncate, "emptied": empty, "bit flipped": flip, "8 bits flipped": partial(flip, count=8), "zeroed": overwrite}
+WAYS = {
+    "truncated": truncate,
+    "emptied": empty,
+    "bit flipped": flip,
+    "8 bits flipped": partial(flip, count=8),
+    "zeroed": overwrite,
+}
 WAYS |= {"digit changed": digit, "swapped": swap}
 
 
@@ -98,7 +104,10 @@ def shown(results):
     parts = [to_csv(table) for table in build_tables(runs)]
     for run in runs:
         samples = load_samples(run.folder / "samples")
-        sheets = [*samples.joint.values(), *(part for each in samples.cross for part in (each.conditions, each.outputs))]
+        sheets = [
+            *samples.joint.values(),
+            *(part for each in samples.cross for part in (each.conditions, each.outputs)),
+        ]
         parts += [repr(run.config), repr(run.status), read_history(run).to_csv(), repr(digest(sheets))]
     return parts
 
@@ -110,7 +119,14 @@ class Reports:
         self.results, self.truth = results, shown(results)
 
     def files(self):
-        for pattern in ("config.json", "status.json", "metrics.json", "history.csv", "samples/*.png", "samples/samples.json"):
+        for pattern in (
+            "config.json",
+            "status.json",
+            "metrics.json",
+            "history.csv",
+            "samples/*.png",
+            "samples/samples.json",
+        ):
             yield pattern, sorted(self.results.rglob(f"seed-*/{pattern}"))
 
     def verdict(self, path):
@@ -168,9 +184,15 @@ class Caches:
     def make(self, seed):
         generator = torch.Generator().manual_seed(seed)
         noise = {
-            m.name: Images(torch.randint(256, (60, *m.shape), dtype=torch.uint8, generator=generator), torch.arange(60) % 10) for m in MODALITIES
+            m.name: Images(
+                torch.randint(256, (60, *m.shape), dtype=torch.uint8, generator=generator),
+                torch.arange(60) % 10,
+            )
+            for m in MODALITIES
         }
-        return assemble("noise", MODALITIES, {name: (images, images) for name, images in noise.items()}, DataSettings())
+        return assemble(
+            "noise", MODALITIES, {name: (images, images) for name, images in noise.items()}, DataSettings()
+        )
 
     def values(self, data):
         said = StringIO()
@@ -179,7 +201,9 @@ class Caches:
         (space,) = found.feature_spaces
         real = {name: vars(statistics) for name, statistics in space.real.items()}
         weights = [judge.state_dict() for judge in found.judges.values()]
-        return digest([found.judge_accuracy, space.floor, real, space.roots, space.train_count, weights]), said.getvalue()
+        return digest(
+            [found.judge_accuracy, space.floor, real, space.roots, space.train_count, weights]
+        ), said.getvalue()
 
     def files(self):
         for pattern in ("judges/*.pt", "statistics/*.npz"):
@@ -200,7 +224,11 @@ class Images32:
     def __init__(self, folder):
         chance = np.random.default_rng(0)
         self.path = folder / "svhn_train.npz"
-        np.savez_compressed(self.path, images=chance.integers(256, size=(40, 32, 32, 3), dtype=np.uint8), labels=np.arange(40, dtype=np.uint8) % 10)
+        np.savez_compressed(
+            self.path,
+            images=chance.integers(256, size=(40, 32, 32, 3), dtype=np.uint8),
+            labels=np.arange(40, dtype=np.uint8) % 10,
+        )
         self.truth = read_arrays(self.path, (32, 32, 3))
 
     def files(self):
@@ -234,10 +262,19 @@ def damage_often(results: Path, scratch: Path, damages: int, seed: int = 0, ever
         path.write_bytes(WAYS[way](whole, chance, others))
         try:
             verdict = reader.verdict(path)
-            if isinstance(reader, Reports) and verdict == "refused" and number % every < len(targets) and number // every >= reports:
+            if (
+                isinstance(reader, Reports)
+                and verdict == "refused"
+                and number % every < len(targets)
+                and number // every >= reports
+            ):
                 reports += 1
                 answer = CliRunner().invoke(main, ["report", "--results", str(results)])
-                assert (answer.exit_code, answer.output.count("\n"), "Traceback" in answer.output) == (2, 1, False), answer.output
+                assert (answer.exit_code, answer.output.count("\n"), "Traceback" in answer.output) == (
+                    2,
+                    1,
+                    False,
+                ), answer.output
         except BaseException:
             print(f"damage {number} of seed {seed}: {path} {way}", file=sys.stderr)
             raise
@@ -254,7 +291,19 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["MMBENCH_CACHE"] = f"{scratch}/first"
-        job = [*JOB, "--models", "mopoe,cada-vae", "--seeds", "0,1", "--set", "steps=4", "--jobs", "1", "--results", f"{scratch}/results"]
+        job = [
+            *JOB,
+            "--models",
+            "mopoe,cada-vae",
+            "--seeds",
+            "0,1",
+            "--set",
+            "steps=4",
+            "--jobs",
+            "1",
+            "--results",
+            f"{scratch}/results",
+        ]
         made = CliRunner().invoke(main, job)
         assert made.exit_code == 0, made.output
         print(damage_often(Path(scratch) / "results", Path(scratch), count, seed))

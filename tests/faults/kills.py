@@ -19,9 +19,28 @@ STEPS = 24
 
 def run(folder: Path, log: Path, phase: str, fraction: float) -> tuple[int, str]:
     """One sitting of the job, killed in `phase`; its exit code and what it printed."""
-    job = [*JOB, "--models", "mopoe", "--set", f"steps={STEPS}", "--jobs", "1", "--results", str(folder / "results")]
-    victim = [sys.executable, str(Path(__file__).with_name("victim.py")), phase, str(fraction), str(log), "--"]
-    ended = subprocess.run([*victim, *job], env=environment(folder), capture_output=True, text=True, timeout=600, check=False)
+    job = [
+        *JOB,
+        "--models",
+        "mopoe",
+        "--set",
+        f"steps={STEPS}",
+        "--jobs",
+        "1",
+        "--results",
+        str(folder / "results"),
+    ]
+    victim = [
+        sys.executable,
+        str(Path(__file__).with_name("victim.py")),
+        phase,
+        str(fraction),
+        str(log),
+        "--",
+    ]
+    ended = subprocess.run(
+        [*victim, *job], env=environment(folder), capture_output=True, text=True, timeout=600, check=False
+    )
     assert "Traceback" not in ended.stdout + ended.stderr, ended.stdout + ended.stderr
     return ended.returncode, ended.stdout
 
@@ -49,7 +68,9 @@ def kill_often(folder: Path, kills: int, seed: int) -> str:
     lines = [json.loads(line) for line in log.with_suffix(".kills").read_text().splitlines()]
     lost = [line["lost"] for line in lines if line["phase"] in ("training", "checkpoint")] or [0.0]
     times = json.loads(log.read_text())
-    allowed = CHECKPOINT_SECONDS + times["training"] / STEPS + times["checkpoint"]  # a step and the writing come on top
+    allowed = (
+        CHECKPOINT_SECONDS + times["training"] / STEPS + times["checkpoint"]
+    )  # a step and the writing come on top
     # three times, for other work on the machine
     assert max(lost) <= 3 * allowed, f"{max(lost):.2f} s of training lost, {allowed:.2f} s expected at most"
     where = ", ".join(f"{phase} {count}" for phase, count in killed.items())

@@ -38,13 +38,22 @@ def race(folder: Path, commands: int, jobs: int) -> str:
     racing = [start(folder, *options) for _ in range(commands)]
     texts = [finish(process) for process in racing]
     assert [process.returncode for process in racing] == [0] * commands, "\n".join(texts)
-    made = sorted(line.split(" finds ")[0] for text in texts for line in text.splitlines() if line.startswith("The judge of"))
+    made = sorted(
+        line.split(" finds ")[0]
+        for text in texts
+        for line in text.splitlines()
+        if line.startswith("The judge of")
+    )
     assert made == ["The judge of handwritten", "The judge of street"], made
     statistics = [line for text in texts for line in text.splitlines() if line.startswith("Statistics made:")]
     assert statistics == ["Statistics made: fd_clf"], statistics
-    trained = sorted(found for text in texts for found in re.findall(r"^(\S+ seed \d+): .*training,", text, re.M))
+    trained = sorted(
+        found for text in texts for found in re.findall(r"^(\S+ seed \d+): .*training,", text, re.M)
+    )
     assert trained == ["cada-vae seed 0", "mopoe seed 0"], trained
-    waited = sum("waiting for another command" in line.lower() for text in texts for line in text.splitlines())
+    waited = sum(
+        "waiting for another command" in line.lower() for text in texts for line in text.splitlines()
+    )
     assert not list(folder.rglob("*.part"))
     took = f"{time.monotonic() - began:.0f} s"
     return f"{commands} commands of {jobs} jobs: each judge, the statistics and each run made once, {waited} times waited, {took}."

@@ -19,7 +19,9 @@ MODELS = ("mopoe", "cada-vae")
 
 def train(folder: Path, jobs: int):
     """A job with more steps than anyone waits for, once its first models train."""
-    status = [folder / "results" / "digits" / "smoke" / model / "seed-0" / "status.json" for model in MODELS[:jobs]]
+    status = [
+        folder / "results" / "digits" / "smoke" / model / "seed-0" / "status.json" for model in MODELS[:jobs]
+    ]
     for path in status:
         path.unlink(missing_ok=True)  # of an earlier job
     process = start(folder, "--models", ",".join(MODELS), "--set", "steps=1000000", "--jobs", str(jobs))
@@ -61,7 +63,9 @@ def stop_twice(folder: Path, jobs: int) -> float:
     stop(folder, signal.SIGINT, jobs, group=True)
     before = {path: path.read_bytes() for path in folder.rglob("checkpoint.pt")}
     process = train(folder, jobs)
-    process.send_signal(signal.SIGSTOP)  # so that it finds both when it wakes up: two of one kind would be one
+    process.send_signal(
+        signal.SIGSTOP
+    )  # so that it finds both when it wakes up: two of one kind would be one
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
     began = time.monotonic()
@@ -72,7 +76,11 @@ def stop_twice(folder: Path, jobs: int) -> float:
 
 
 if __name__ == "__main__":
-    for number, jobs, group in ((signal.SIGINT, 1, False), (signal.SIGTERM, 2, False), (signal.SIGINT, 2, True)):
+    for number, jobs, group in (
+        (signal.SIGINT, 1, False),
+        (signal.SIGTERM, 2, False),
+        (signal.SIGINT, 2, True),
+    ):
         with tempfile.TemporaryDirectory() as scratch:
             took = stop(Path(scratch), number, jobs, group)
         print(f"{number.name}, {jobs} jobs{', to the group' if group else ''}: {took:.1f} s", flush=True)

@@ -37,7 +37,9 @@ class Victim:
         def wrapped(*args, **kwargs):
             began = time.monotonic()
             checkpoints = {"training": lambda: args[0].checkpoints, "checkpoint": lambda: args[0]}.get(phase)
-            if checkpoints and "seed-" not in str(checkpoints().path):  # the short training behind an estimate
+            if checkpoints and "seed-" not in str(
+                checkpoints().path
+            ):  # the short training behind an estimate
                 return function(*args, **kwargs)
             if phase == self.phase:
                 timer = threading.Timer(self.fraction * self.times.get(phase, 1.0), self.kill)
