@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mmbench.data.base import MultimodalData, load_data
-from mmbench.job import Job
+from mmbench.plan.job import Job
 from models.settings import setting
 
 __all__ = ["Bench", "Work", "alternate", "seconds"]

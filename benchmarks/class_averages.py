@@ -22,13 +22,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from metrics import judges
+from metrics.evaluation.one_pass import BATCH
 from metrics.images import as_float
-from metrics.one_pass import BATCH
+from metrics.references import judges
 from mmbench.data.base import MultimodalData
-from mmbench.evaluation import FinishedRun, finished_runs
-from mmbench.references import make_references
-from mmbench.report.results import find_runs
+from mmbench.execution.cached_references import make_references
+from mmbench.execution.evaluating import FinishedRun, finished_runs
+from mmbench.report.numbers.results import find_runs
 from models.errors import InputError
 
 

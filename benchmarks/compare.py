@@ -52,7 +52,7 @@ def main(
     rows: str, repeats: int, threads: int, data_dir: Path | None, overrides: tuple[str, ...], out: Path
 ) -> None:
     """Measure rows of the comparison and merge them into compare.csv and compare.md; growth into growth.csv and growth.png."""
-    from mmbench.signals import StoppedError
+    from mmbench.execution.signals import StoppedError
     from models.errors import InputError
 
     try:
@@ -94,7 +94,7 @@ def _measure(
     from benchmarks import evaluating, processes, training
     from benchmarks.bench import Bench, Work
     from benchmarks.table import markdown, merge, read_csv, sitting, write_csv
-    from mmbench.config import Overrides
+    from mmbench.plan.config import Overrides
 
     parsed = Overrides(overrides)
     work = parsed.apply(Work, {}, "the benchmark")

@@ -18,10 +18,10 @@ import click
 import pandas as pd
 
 from mmbench.adapters.multivae import DASHED
-from mmbench.report.compare import differences
-from mmbench.report.leaderboard import LEVEL
-from mmbench.report.provenance import disagreements
-from mmbench.report.results import Run, find_runs, read_history
+from mmbench.report.numbers.compare import differences
+from mmbench.report.numbers.leaderboard import LEVEL
+from mmbench.report.numbers.provenance import disagreements
+from mmbench.report.numbers.results import Run, find_runs, read_history
 from models.errors import InputError
 
 NAMES = {"samples": "K", "annealing": "warmup", "posterior": "prior_and_posterior_dist"}

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from benchmarks import ours, peer
 from benchmarks.bench import Bench, alternate, seconds
 from benchmarks.table import Row
-from metrics import inception
-from metrics.evaluation import evaluate
+from metrics.evaluation.evaluate import evaluate
 from metrics.frechet import Statistics, frechet_distance, root, statistics
 from metrics.images import as_float
-from metrics.judges import Judge
 from metrics.protocol import Protocol
-from metrics.references import References
+from metrics.references import inception
+from metrics.references.judges import Judge
+from metrics.references.statistics import References
 
 __all__ = ["coherence", "frechet", "inception_features"]
 

@@ -13,8 +13,8 @@ import torch
 from benchmarks import ours
 from benchmarks.bench import Bench
 from benchmarks.table import write_csv
-from mmbench.files import write_atomically
-from mmbench.run import computing_threads
+from mmbench.execution.making import computing_threads
+from mmbench.storage.files import write_atomically
 from models.base import Modality, MultimodalModel
 from models.registry import MODELS
 

@@ -23,10 +23,10 @@ import numpy as np
 
 from metrics.groups import METRICS, metric_group
 from mmbench.data.base import load_data
-from mmbench.files import FORMAT, content_hash, file_hash
-from mmbench.job import Job
-from mmbench.runner import announce, plan
-from mmbench.signals import Stop
+from mmbench.execution.orchestrator import announce, plan
+from mmbench.execution.signals import Stop
+from mmbench.plan.job import Job
+from mmbench.storage.files import FORMAT, content_hash, file_hash
 
 PUBLISHED = Path(__file__).parents[1] / "results" / "published" / "digits" / "quick"
 SOURCES = ("cnf-mvae", "mopoe", "mmvae", "cada-vae")

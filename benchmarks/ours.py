@@ -10,12 +10,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.bench import seconds
-from mmbench.config import Training
 from mmbench.console import Console
 from mmbench.data.base import MultimodalData
 from mmbench.data.batches import Batches
-from mmbench.signals import Stop
-from mmbench.training import Trainer
+from mmbench.execution.signals import Stop
+from mmbench.plan.config import Training
+from mmbench.training.trainer import Trainer
 from models.base import Batch, Modality, MultimodalModel
 from models.registry import MODELS
 

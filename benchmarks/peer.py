@@ -26,8 +26,8 @@ from benchmarks.bench import seconds
 from benchmarks.ours import LEARNING_RATE
 from mmbench.data.batches import Batches
 from models.base import Batch, Modality
-from models.gaussian import GaussianMVAE
-from models.networks import CHANNELS, HIDDEN, is_convolutional
+from models.parts.gaussian import GaussianMVAE
+from models.parts.networks import CHANNELS, HIDDEN, is_convolutional
 
 __all__ = ["coherence", "dataset", "make_peer", "paired", "train"]
 

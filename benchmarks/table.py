@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmbench.environment import describe_environment
-from mmbench.files import write_atomically
+from mmbench.plan.environment import describe_environment
+from mmbench.storage.files import write_atomically
 
 __all__ = ["FIELDS", "Row", "markdown", "merge", "read_csv", "sitting", "write_csv"]
 

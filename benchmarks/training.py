@@ -12,11 +12,11 @@ import torch
 from benchmarks import ours, peer
 from benchmarks.bench import Bench, alternate, seconds
 from benchmarks.table import Row
-from mmbench.config import PRESETS
 from mmbench.console import Console
 from mmbench.data.batches import Batches
-from mmbench.executors import execute
-from mmbench.signals import Stop
+from mmbench.execution.local import execute
+from mmbench.execution.signals import Stop
+from mmbench.plan.config import PRESETS
 from models.base import MultimodalModel
 from models.registry import MODELS
 

@@ -10,8 +10,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
-from metrics.judges import CLASSES
-from metrics.one_pass import Pass
+from metrics.evaluation.one_pass import Pass
+from metrics.references.judges import CLASSES
 
 __all__ = ["Clustering", "cluster", "cluster_accuracy", "clusterings"]
 

@@ -14,9 +14,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from metrics.cross import translate
+from metrics.evaluation.cross import translate
+from metrics.evaluation.one_pass import BATCH, Finite, Pass
 from metrics.images import eight_bits
-from metrics.one_pass import BATCH, Finite, Pass
 from metrics.probe import probe_indices
 
 __all__ = ["CONDITIONS", "SAMPLES", "diversities", "mean_pairwise_distance"]

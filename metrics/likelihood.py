@@ -12,8 +12,8 @@ import math
 import torch
 from torch import Tensor
 
+from metrics.evaluation.one_pass import Pass
 from metrics.images import as_float
-from metrics.one_pass import Pass
 from metrics.probe import probe_indices
 from models.base import MultimodalModel, NotDefinedError
 

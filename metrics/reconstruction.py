@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from metrics.cross import translate
+from metrics.evaluation.cross import translate
+from metrics.evaluation.one_pass import BATCH, Finite, Pass
 from metrics.images import as_float
-from metrics.one_pass import BATCH, Finite, Pass
 from models.base import Modality
 
 __all__ = ["reconstructions", "ssim"]

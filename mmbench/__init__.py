@@ -8,7 +8,7 @@ __all__ = ["load_results"]
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from mmbench.report.results import load_results
+    from mmbench.report.numbers.results import load_results
 
 
 def _check_siblings() -> None:
@@ -29,7 +29,7 @@ _check_siblings()
 
 def __getattr__(name: str) -> Any:
     if name == "load_results":  # pandas is imported when it is needed
-        from mmbench.report.results import load_results
+        from mmbench.report.numbers.results import load_results
 
         return load_results
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

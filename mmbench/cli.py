@@ -193,9 +193,9 @@ def run(
 
     Runs that are done are skipped, interrupted ones continue from their checkpoint, failed ones are tried again.
     """
-    from mmbench.cluster import pick_cluster
-    from mmbench.job import Job
-    from mmbench.runner import run_job
+    from mmbench.execution.orchestrator import run_job
+    from mmbench.plan.cluster import pick_cluster
+    from mmbench.plan.job import Job
 
     where["cluster"] = pick_cluster(executor, ray_address, cpus_per_run, gpus_per_run)
     if config is not None:
@@ -259,9 +259,9 @@ def tune(
 
     Every model gets the same number of trials; models/settings.py says how a setting declares what is tried.
     """
-    from mmbench.job import Job
-    from mmbench.tuning import METRICS
-    from mmbench.tuning import tune as make_trials
+    from mmbench.plan.job import Job
+    from mmbench.tuning.tune import METRICS
+    from mmbench.tuning.tune import tune as make_trials
 
     sys.exit(
         make_trials(
@@ -276,7 +276,7 @@ def tune(
 @_data_options
 def evaluate(folders: tuple[Path, ...], **where: Any) -> None:
     """Compute metrics of finished runs again, from their checkpoints. RUN is a folder such as results/digits/quick/mopoe/seed-0."""
-    from mmbench.evaluation import evaluate_folders
+    from mmbench.execution.evaluating import evaluate_folders
 
     sys.exit(evaluate_folders(folders, **where))
 
@@ -285,7 +285,7 @@ def evaluate(folders: tuple[Path, ...], **where: Any) -> None:
 @click.argument("results", type=click.Path(path_type=Path), default=RESULTS)
 def status(results: Path) -> None:
     """Show how far the runs in RESULTS are, a line for each: while they are made, or after a crash. RESULTS is any folder of results."""
-    from mmbench.status import describe_runs
+    from mmbench.report.status import describe_runs
 
     for line in describe_runs(results):
         click.echo(line)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from models.base import Batch, Loss, Modality, Stage
-from models.gaussian import DiagonalGaussian, GaussianVAEs, product_of_experts
-from models.networks import make_encoder
+from models.parts.gaussian import DiagonalGaussian, GaussianVAEs, product_of_experts
+from models.parts.networks import make_encoder
 from models.registry import register
 from models.settings import setting
 
@@ -38,7 +38,7 @@ class AVAE(GaussianVAEs):
     Second stage: loss = sum_{n != m} E_{z_n ~ q_n} KL(a_{n->m}(. given z_n) || q_m),    the VAEs held fixed
 
     Modalities carry no weights: their VAEs share nothing that would have to be balanced. An associator is the fully connected
-    encoder of `models.networks` to a diagonal Gaussian. It is the first argument of the divergence, as what approximates is
+    encoder of `models.parts.networks` to a diagonal Gaussian. It is the first argument of the divergence, as what approximates is
     in variational inference: of the many partners that an item has, an association takes what they share and draws close to
     it, where the other order would spread it over all of them and beyond (a diagonal Gaussian knows no clusters).
     There is no latent for all: a joint draw takes the first modality's latent from the prior and associates the others with

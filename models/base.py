@@ -27,7 +27,7 @@ class Modality:
     Attributes:
         name: its key in every batch, in names of metrics and of files: letters, digits, dashes and underscores.
         shape: of one item, (C, H, W) for images, (positions, symbols) for text.
-        likelihood: a family of `models.likelihoods` where the data leave no choice ("categorical" for text);
+        likelihood: a family of `models.parts.likelihoods` where the data leave no choice ("categorical" for text);
             None leaves it to the model.
         weight: of its reconstruction in the models whose authors weigh modalities (largest numel / size, the size of text being its positions).
         symbols: of a categorical modality, printable and in the order of the last axis of `shape`.

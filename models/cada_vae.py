@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from models.base import Batch, Loss, Modality, NotDefinedError
 from models.errors import InputError
-from models.gaussian import DiagonalGaussian, GaussianMVAE
-from models.likelihoods import make_likelihood
-from models.networks import decode_flat
+from models.parts.gaussian import DiagonalGaussian, GaussianMVAE
+from models.parts.likelihoods import make_likelihood
+from models.parts.networks import decode_flat
 from models.registry import register
 from models.settings import setting
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.base import Batch, Loss, Modality, SharedLatentModel
-from models.flows import CouplingFlow
-from models.gaussian import DiagonalGaussian
-from models.likelihoods import make_likelihood
-from models.networks import decode_flat, make_decoder, make_encoder
+from models.parts.flows import CouplingFlow
+from models.parts.gaussian import DiagonalGaussian
+from models.parts.likelihoods import make_likelihood
+from models.parts.networks import decode_flat, make_decoder, make_encoder
 from models.registry import register
 from models.settings import setting
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from models.base import Batch, Loss, Modality, NotDefinedError, SharedLatentModel
-from models.likelihoods import make_likelihood
-from models.networks import make_decoder, make_encoder
+from models.parts.likelihoods import make_likelihood
+from models.parts.networks import make_decoder, make_encoder
 from models.registry import register
 from models.settings import setting
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from models.base import Batch, Loss, Modality
-from models.gaussian import DiagonalGaussian, GaussianMVAE, weights_setting
-from models.networks import decode_flat
+from models.parts.gaussian import DiagonalGaussian, GaussianMVAE, weights_setting
+from models.parts.networks import decode_flat
 from models.registry import register
 from models.settings import setting
 

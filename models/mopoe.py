@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from models.base import Batch, Loss
-from models.gaussian import DiagonalGaussian, GaussianMVAE, product_of_experts, weights_setting
+from models.parts.gaussian import DiagonalGaussian, GaussianMVAE, product_of_experts, weights_setting
 from models.registry import register
 from models.settings import setting
 

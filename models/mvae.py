@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from models.base import Batch, Loss
-from models.gaussian import DiagonalGaussian, GaussianMVAE, product_of_experts, weights_setting
-from models.networks import decode_flat
+from models.parts.gaussian import DiagonalGaussian, GaussianMVAE, product_of_experts, weights_setting
+from models.parts.networks import decode_flat
 from models.registry import register
 from models.settings import setting
 

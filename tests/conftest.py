@@ -8,24 +8,12 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 from filelock import FileLock
+from options import SMALL
 
 if (
     "PYTEST_XDIST_WORKER" in os.environ
 ):  # a process for each core: threads would only stand in each other's way
     os.environ["OMP_NUM_THREADS"] = "1"
-
-SMALL = (
-    "--set",
-    "draws=60",
-    "--set",
-    "joint_draws=40",
-    "--set",
-    "probe_images=60",
-    "--set",
-    "judge_steps=3",
-    "--set",
-    "steps=4",
-)
 
 
 @pytest.fixture(scope="session", autouse=True)

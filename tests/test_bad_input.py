@@ -12,10 +12,10 @@ from importlib.metadata import EntryPoint
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL
+from options import SMALL
 
 from mmbench.data.base import load_data
-from mmbench.files import check_cache, check_writable, read_json, write_json
+from mmbench.storage.files import check_cache, check_writable, read_json, write_json
 from models.errors import InputError
 
 RUN = ("run", "--dataset", "digits", "--models", "mopoe", "--preset", "smoke")
@@ -403,7 +403,7 @@ def test_damaged_files_of_a_run_are_named(case, run, invoke, monkeypatch):
     assert on_disk(run) == before
     if not config:
         monkeypatch.setattr(
-            "mmbench.runner.write_report", lambda results, say: []
+            "mmbench.execution.orchestrator.write_report", lambda results, say: []
         )  # which takes seconds: what mends the run comes before
         result = invoke(*job)
         assert result.code == 0, result.text
@@ -548,7 +548,7 @@ def test_evaluation_of_a_run_out_of_its_place(place, run, invoke, tmp_path):
 
 def test_evaluation_keeps_what_it_does_not_compute(run, invoke, monkeypatch):
     """Judges that judged nothing now leave the accuracy that belongs to the coherences; metrics of another configuration are refused."""
-    monkeypatch.setattr("mmbench.evaluation.write_report", lambda *_: [])
+    monkeypatch.setattr("mmbench.execution.evaluating.write_report", lambda *_: [])
     path = run / "metrics.json"
     mark = {"judge/street": 0.125, "judge/handwritten": 0.25}
     damage(

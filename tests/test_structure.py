@@ -52,7 +52,7 @@ def test_rooms_import_only_what_they_may(folder):
 def test_the_rules_see_what_is_forbidden(tmp_path):
     path = tmp_path / "file.py"
     path.write_text(
-        "import mmbench.files\ndef f():\n from models import mopoe\n from models.cnf_mvae import CNFMVAE\n import torch.nn as n\n"
+        "import mmbench.storage.files\ndef f():\n from models import mopoe\n from models.cnf_mvae import CNFMVAE\n import torch.nn as n\n"
     )
     assert [[rule(name) for name in imports(path)] for rule in RULES.values()] == [
         [False, True, True, True],

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from models.base import Loss
-from models.gaussian import DiagonalGaussian, GaussianMVAE, product_of_experts
-from models.networks import HIDDEN, make_encoder
+from models.parts.gaussian import DiagonalGaussian, GaussianMVAE, product_of_experts
+from models.parts.networks import HIDDEN, make_encoder
 from models.registry import register
 from models.settings import setting
 

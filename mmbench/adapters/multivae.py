@@ -14,7 +14,7 @@ from typing import Any
 
 from models.base import Modality, MultimodalModel
 from models.errors import InputError, suggest
-from models.gaussian import weights_setting
+from models.parts.gaussian import weights_setting
 from models.registry import Limit, ModelEntry
 from models.settings import setting
 

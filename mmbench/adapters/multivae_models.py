@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from mmbench.adapters.multivae import DASHED, ENTRIES, AdaptedSettings
 from models.base import Batch, Loss, Modality, MultimodalModel, NotDefinedError, SharedLatentModel, Stage
-from models.gaussian import DiagonalGaussian, importance_weights, product_of_experts
-from models.likelihoods import make_likelihood
 from models.mmvae import DiagonalLaplace
-from models.networks import HIDDEN, Float32, decode_flat, make_decoder, make_encoder
+from models.parts.gaussian import DiagonalGaussian, importance_weights, product_of_experts
+from models.parts.likelihoods import make_likelihood
+from models.parts.networks import HIDDEN, Float32, decode_flat, make_decoder, make_encoder
 
 __all__ = ["Adapted", "AdaptedShared", "make_model"]
 

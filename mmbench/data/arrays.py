@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from mmbench.archives import MAX_BYTES, Header, read_headers, read_npz
 from mmbench.data.splits import Images
+from mmbench.storage.archives import MAX_BYTES, Header, read_headers, read_npz
 from models.errors import InputError
 
 __all__ = ["LabelledArrays", "check_labels", "read_arrays", "to_images"]

@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mmbench.files import exists
+from mmbench.storage.files import exists
 from models.base import Modality
 from models.errors import InputError
 from models.registry import Registry

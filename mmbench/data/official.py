@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmbench.data.arrays import LabelledArrays, check_labels
-from mmbench.files import cache_dir, content_hash
-from mmbench.locks import locked
+from mmbench.storage.files import cache_dir, content_hash
+from mmbench.storage.locks import locked
 from models.errors import InputError
 
 __all__ = ["OFFICIAL", "read_official"]

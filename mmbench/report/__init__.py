@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from mmbench.files import write_atomically
-from mmbench.locks import locked
-from mmbench.records import find_folders
+from mmbench.storage.files import write_atomically
+from mmbench.storage.locks import locked
+from mmbench.storage.records import find_folders
 
 __all__ = ["write_comparison", "write_report"]
 
@@ -31,10 +31,12 @@ def write_report(results: Path | str, say: Callable[[str], object] = print) -> l
     Raises:
         InputError: for a path without runs, damaged files, runs that do not belong together, or a folder that cannot be written.
     """
-    from mmbench.report.export import to_json  # pandas and matplotlib are imported when they are needed
-    from mmbench.report.further import build_all_tables
-    from mmbench.report.page import build_report
-    from mmbench.report.results import find_runs
+    from mmbench.report.numbers.export import (
+        to_json,  # pandas and matplotlib are imported when they are needed
+    )
+    from mmbench.report.numbers.further import build_all_tables
+    from mmbench.report.numbers.results import find_runs
+    from mmbench.report.pages.page import build_report
 
     def build(folder: Path) -> dict[str, bytes]:
         runs = find_runs(folder)
@@ -60,8 +62,8 @@ def write_comparison(
     Raises:
         InputError: as `write_report`, and where the two have no data set and preset in common.
     """
-    from mmbench.report.compare import compare, match
-    from mmbench.report.results import find_runs
+    from mmbench.report.numbers.compare import compare, match
+    from mmbench.report.numbers.results import find_runs
 
     shared, lonely = match(find_runs(os.path.realpath(results)), find_runs(os.path.realpath(against)))
     sides = {ours[0].folder.parents[1]: (ours, theirs) for ours, theirs in shared}

@@ -20,17 +20,17 @@ from click.testing import CliRunner
 from common import JOB
 
 from metrics.protocol import Protocol
-from mmbench.checkpoints import Checkpoints
 from mmbench.cli import main
 from mmbench.data.arrays import read_arrays
 from mmbench.data.base import DataSettings
 from mmbench.data.splits import Images, assemble
-from mmbench.files import read_json
-from mmbench.references import make_references
-from mmbench.report.render import to_csv
-from mmbench.report.results import find_runs, read_history
-from mmbench.report.sheets import load_samples
-from mmbench.report.tables import build_tables
+from mmbench.execution.cached_references import make_references
+from mmbench.report.numbers.render import to_csv
+from mmbench.report.numbers.results import find_runs, read_history
+from mmbench.report.numbers.tables import build_tables
+from mmbench.storage.files import read_json
+from mmbench.storage.samples import load_samples
+from mmbench.training.checkpoints import Checkpoints
 from models.base import Modality
 from models.errors import InputError
 from models.registry import MODELS

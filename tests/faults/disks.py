@@ -14,7 +14,7 @@ from pathlib import Path
 
 from common import finish, outcome, start
 
-from mmbench.files import read_json
+from mmbench.storage.files import read_json
 
 OPTIONS = ("--models", "mopoe", "--set", "steps=12", "--jobs", "1")
 

@@ -14,13 +14,13 @@ from common import JOB, environment, finish, outcome
 
 # `mmbench`, which says when it makes statistics of real images
 TELLING = """
-import mmbench.references
+import mmbench.execution.cached_references
 from mmbench.cli import main
-make = mmbench.references.build_feature_space
+make = mmbench.execution.cached_references.build_feature_space
 def tell(name, *rest):
     print(f"Statistics made: {name}", flush=True)
     return make(name, *rest)
-mmbench.references.build_feature_space = tell
+mmbench.execution.cached_references.build_feature_space = tell
 main()
 """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from common import start
 
-from mmbench.files import read_json
+from mmbench.storage.files import read_json
 
 MODELS = ("mopoe", "cada-vae")
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 
-import mmbench.files
-import mmbench.references
-import mmbench.runner
-import mmbench.training
-from mmbench.checkpoints import Checkpoints
+import mmbench.execution.cached_references
+import mmbench.execution.orchestrator
+import mmbench.storage.files
+import mmbench.training.trainer
 from mmbench.cli import main
+from mmbench.training.checkpoints import Checkpoints
 
 PHASES = ("data", "judge", "training", "checkpoint", "evaluation", "report")
 CHECKPOINT_SECONDS = 0.3
@@ -86,16 +86,18 @@ def slowly(write):
 if __name__ == "__main__":
     victim = Victim(sys.argv[1], float(sys.argv[2]), Path(sys.argv[3]))
     torch.set_num_threads(1)
-    mmbench.training.CHECKPOINT_SECONDS = CHECKPOINT_SECONDS
-    mmbench.runner.load_data = victim.wrap("data", mmbench.runner.load_data)
+    mmbench.training.trainer.CHECKPOINT_SECONDS = CHECKPOINT_SECONDS
+    mmbench.execution.orchestrator.load_data = victim.wrap("data", mmbench.execution.orchestrator.load_data)
     mmbench.references.judges.train_judge = victim.wrap("judge", mmbench.references.judges.train_judge)
-    mmbench.training.Trainer.run = victim.wrap("training", mmbench.training.Trainer.run)
-    import mmbench.checkpoints
+    mmbench.training.trainer.Trainer.run = victim.wrap("training", mmbench.training.trainer.Trainer.run)
+    import mmbench.training.checkpoints
 
-    mmbench.checkpoints.write_atomically = slowly(mmbench.checkpoints.write_atomically)
+    mmbench.training.checkpoints.write_atomically = slowly(mmbench.training.checkpoints.write_atomically)
     Checkpoints.save = victim.wrap("checkpoint", Checkpoints.save)
-    import mmbench.run
+    import mmbench.execution.making
 
-    mmbench.run.evaluate_run = victim.wrap("evaluation", mmbench.run.evaluate_run)
-    mmbench.runner.write_report = victim.wrap("report", mmbench.runner.write_report)
+    mmbench.execution.making.evaluate_run = victim.wrap("evaluation", mmbench.execution.making.evaluate_run)
+    mmbench.execution.orchestrator.write_report = victim.wrap(
+        "report", mmbench.execution.orchestrator.write_report
+    )
     main(sys.argv[5:])

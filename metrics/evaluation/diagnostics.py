@@ -1,0 +1,83 @@
+"""What pictures show beside the metrics, from values that the metrics computed anyway: confusions of classes, and the latents in a plane."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metrics.evaluation.one_pass import Pass
+from metrics.probe import probe_indices
+from models.base import SharedLatentModel
+
+__all__ = ["Diagnostics", "Latent", "latent_plane", "principal_plane"]
+
+POINTS = 500  # of each modality in the plane
+
+
+class Latent(NamedTuple):
+    """Representations of test items in the plane of their two principal components.
+
+    Attributes:
+        explained: share of the variance along each component, in [0, 1].
+        points: modality name -> (n, 2), of all modalities in the same plane.
+        labels: modality name -> (n,) classes.
+    """
+
+    explained: tuple[float, float]
+    points: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnostics:
+    """What `evaluate` saw on its way.
+
+    Attributes:
+        confusion: "a->b" -> (10, 10) counts of sampled cross generation from every test item of a: row = class of the condition,
+            column = class that the judge of b finds. Without coherence, and where b has none, absent.
+        latent: None where no metric read the representations of every modality, and of models without a latent for all of them.
+    """
+
+    confusion: dict[str, np.ndarray]
+    latent: Latent | None
+
+
+def latent_plane(run: Pass) -> Latent | None:
+    """The plane of at most POINTS random test items of every modality, one fit for all of them; no item is encoded for it."""
+    if not isinstance(run.model, SharedLatentModel):  # as many dimensions would not make them the same ones
+        return None
+    found = [run.represented(name) for name in run.model.modalities]
+    latents = [latent for latent in found if latent is not None and latent.isfinite().all()]
+    if len(latents) < len(found) or len({latent.shape[1:] for latent in latents}) > 1:
+        return None
+    rows = [probe_indices(len(latent), POINTS, run.protocol.evaluation_seed) for latent in latents]
+    picked = [latent.cpu()[chosen] for latent, chosen in zip(latents, rows, strict=True)]
+    plane = principal_plane(torch.cat(picked))
+    if plane is None:
+        return None
+    points, explained = plane
+    parts = points.split([len(chosen) for chosen in rows])
+    names = list(run.model.modalities)
+    return Latent(
+        explained,
+        {name: part.numpy() for name, part in zip(names, parts, strict=True)},
+        {name: run.test[name][1].cpu()[chosen].numpy() for name, chosen in zip(names, rows, strict=True)},
+    )
+
+
+def principal_plane(x: Tensor) -> tuple[Tensor, tuple[float, float]] | None:
+    """(N, L) -> (N, 2) coordinates along the two principal components, and their shares of the variance; None where there is no plane.
+
+    By a singular value decomposition, which draws nothing from a generator as `torch.pca_lowrank` does. Each component points to
+    where the coordinate of the largest magnitude is positive.
+    """
+    centred = (x - x.double().mean(0)).double()
+    if min(centred.shape) < 2 or not centred.any():
+        return None
+    left, singular, _ = torch.linalg.svd(centred, full_matrices=False)
+    points = left[:, :2] * singular[:2]
+    signs = points.gather(0, points.abs().argmax(0, keepdim=True)).sign()
+    first, second, *_ = (singular.square() / singular.square().sum()).tolist()
+    return points * signs, (first, second)

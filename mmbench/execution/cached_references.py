@@ -1,0 +1,212 @@
+"""What all runs on one data set share: judges, statistics of the real images, floors. Made once, and cached under what decides them."""
+
+import io
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from metrics.evaluation.evaluate import FeatureSpace, References, build_feature_space
+from metrics.groups import FEATURES, JUDGED, METRICS
+from metrics.protocol import Protocol
+from metrics.references import inception, judges
+from metrics.references.judges import Judge
+from metrics.references.statistics import Extractor
+from mmbench.console import Console
+from mmbench.data.base import MultimodalData
+from mmbench.storage.archives import read_npz, read_torch, torch_bytes
+from mmbench.storage.files import cache_dir, content_hash, write_atomically
+from mmbench.storage.locks import locked
+from models.base import Modality
+
+__all__ = ["make_references"]
+
+T = TypeVar("T")
+# of readers, and of whole files that hold something else
+DAMAGE = (AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+
+
+def make_references(
+    data: MultimodalData,
+    protocol: Protocol,
+    metrics: Collection[str] = METRICS,
+    inception_weights: Path | None = None,
+    device: torch.device | str = "cpu",
+    console: Console | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> References:
+    """Judges and feature spaces for the metrics that are wanted, from the cache or made now; they can be pickled.
+
+    Args:
+        data: the judges learn from its train images; statistics of real images are those of its test images.
+        protocol: settings of judges and draws.
+        metrics: groups of metrics; only those in JUDGED need judges, only "fid" the Inception network.
+        inception_weights: file with the Inception weights, None to look where pytorch-fid keeps them, and to download them there.
+        device: where judges and extractors stay.
+        console: shows what takes time.
+        check: called between two batches; raises to stop.
+    """
+    console, device = console or Console(), torch.device(device)
+    networks: dict[str, Judge] = {}
+    scores: dict[str, float] = {}
+    spaces: list[FeatureSpace] = []
+    missing: dict[str, str] = {}
+    if not set(JUDGED).isdisjoint(metrics):
+        for m in data.modalities:
+            if judges.can_judge(m):
+                networks[m.name], scores[m.name] = _judge(data, m, protocol, device, console, check)
+        if others := _others(data, networks):
+            reason = f"There is no judge for {others}: judges take images with even sides of 8 pixels or more, and categorical text."
+            missing |= {"coherence": reason, "fd_clf": reason}
+    if networks and not set(FEATURES).isdisjoint(metrics):
+        extractors: dict[str, Extractor] = {
+            name: partial(judges.features, judge) for name, judge in networks.items()
+        }
+        # by its weights: features of two judges of one recipe, made on two machines, are not to be compared
+        keys = {name: judges.weights_hash(judge) for name, judge in networks.items()}
+        spaces.append(_feature_space("fd_clf", extractors, keys, data, protocol, console, check))
+    if "fid" in metrics:
+        names = [m.name for m in data.modalities if inception.can_see(m.shape)]
+        if others := _others(data, names):
+            missing["fid"] = (
+                f"There is no FID of {others}: the Inception network takes images of one channel or three."
+            )
+        if names:
+            try:
+                extractor = partial(inception.features, inception.load_inception(inception_weights, device))
+                keys = dict.fromkeys(names, inception.WEIGHTS_SHA256)
+                spaces.append(
+                    _feature_space(
+                        "fid", dict.fromkeys(names, extractor), keys, data, protocol, console, check
+                    )
+                )
+            except inception.WeightsUnavailable as error:
+                missing["fid"] = f"{error} {missing.get('fid', '')}".rstrip()
+    return References(networks, scores, tuple(spaces), missing)
+
+
+def _others(data: MultimodalData, names: Collection[str]) -> str:
+    """The modalities that are not among `names`."""
+    return ", ".join(m.name for m in data.modalities if m.name not in names)
+
+
+def _cached(
+    path: Path,
+    load: Callable[[Path], T],
+    make: Callable[[Path], None],
+    console: Console,
+    check: Callable[[], None],
+) -> T:
+    """What `path` holds, once `make` has written it if it is not there; a damaged file is named and made again.
+
+    One process makes it, the others wait. What was made is read back: what is used is what later calls find.
+    """
+    with locked(
+        path.with_name(f".{path.name}.lock"),
+        lambda: console.say(f"Waiting for another command that makes {path.name}."),
+        check,
+    ):
+        if path.exists():
+            try:
+                return load(path)
+            except DAMAGE as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                console.say(f"The cached file {path} is damaged ({reason}): it is made again.")
+        make(path)
+        return load(path)
+
+
+def _judge(
+    data: MultimodalData,
+    modality: Modality,
+    protocol: Protocol,
+    device: torch.device,
+    console: Console,
+    check: Callable[[], None],
+) -> tuple[Judge, float]:
+    """The judge of `modality` on `device` and its accuracy on real test images, cached under the images and the recipe."""
+    name = modality.name
+    key = content_hash([data.provenance["modalities"][name], judges.judge_identity(modality.shape, protocol)])
+
+    def make(path: Path) -> None:
+        with console.task(f"train the judge of {name}", protocol.judge_steps) as task:
+
+            def progress(done: int, total: int) -> None:
+                check()
+                task.update(done)
+
+            judge = judges.train_judge(
+                data.train.items[name],
+                data.train.labels[name],
+                steps=protocol.judge_steps,
+                batch_size=protocol.judge_batch_size,
+                learning_rate=protocol.judge_learning_rate,
+                seed=protocol.judge_seed,
+                device=device,
+                progress=progress,
+            )
+        score = judges.accuracy(
+            judge, data.test.items[name], data.test.labels[name], lambda done, total: check()
+        )
+        content = torch_bytes({"key": key, "judge": judge.state_dict(), "accuracy": score})
+        write_atomically(path, lambda file: file.write(content))
+        console.say(f"The judge of {name} finds {100 * score:.2f} % of the classes of real test images.")
+
+    path = cache_dir() / "judges" / f"{data.name}-{name}-{key}.pt"
+    judge, score = _cached(path, partial(_load_judge, modality.shape, key), make, console, check)
+    return judge.to(device), score
+
+
+def _load_judge(shape: tuple[int, ...], key: str, path: Path) -> tuple[Judge, float]:
+    state = read_torch(path)
+    if state["key"] != key:
+        raise ValueError("it belongs to other images or another recipe")
+    if not (isinstance(state["accuracy"], float) and 0 <= state["accuracy"] <= 1):
+        raise ValueError("its accuracy is no share")
+    judge = judges.make_judge(shape)
+    judge.load_state_dict(state["judge"])
+    return judge.eval().requires_grad_(False), state["accuracy"]
+
+
+def _feature_space(
+    name: str,
+    extractors: Mapping[str, Extractor],
+    weights: Mapping[str, str],
+    data: MultimodalData,
+    protocol: Protocol,
+    console: Console,
+    check: Callable[[], None],
+) -> FeatureSpace:
+    """Statistics of the real images, cached under the images, the hashes of the extractors' `weights` and the number of draws."""
+    key = content_hash(
+        [data.provenance["modalities"], dict(weights), protocol.draws, protocol.evaluation_seed]
+    )
+
+    def make(path: Path) -> None:
+        train, test = data.train.items, data.test.items
+        with console.task(
+            f"{name} of real images",
+            sum(len(test[m]) + min(len(train[m]), protocol.draws) for m in extractors),
+        ) as task:
+            seen: dict[str, int] = {}
+
+            def progress(part: str, done: int, total: int) -> None:
+                check()
+                seen[part] = done
+                task.update(sum(seen.values()))
+
+            made = build_feature_space(name, extractors, train, test, protocol, progress)
+        buffer = io.BytesIO()
+        np.savez(buffer, key=key, **made.arrays())  # type: ignore[arg-type]  # numpy's stub takes `allow_pickle` for one of the arrays
+        write_atomically(path, lambda file: file.write(buffer.getvalue()))
+
+    def load(path: Path) -> FeatureSpace:
+        arrays = read_npz(path)
+        if arrays.pop("key") != key:
+            raise ValueError("it belongs to other images, judges or draws")
+        return FeatureSpace.restore(name, extractors, arrays)
+
+    return _cached(cache_dir() / "statistics" / f"{data.name}-{name}-{key}.npz", load, make, console, check)

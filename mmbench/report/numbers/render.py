@@ -1,0 +1,297 @@
+"""Tables as CSV (raw numbers), Markdown and LaTeX, with every word from outside escaped."""
+
+import csv
+import html
+import io
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from mmbench.report.numbers.tables import Cell, Column, Table
+
+__all__ = ["decimal", "escape_latex", "escape_markdown", "to_csv", "to_latex", "to_markdown"]
+
+_EMPTY = "—"
+_HEAD = [
+    "model",
+    "label",
+    "title",
+    "metric",
+    "unit",
+    "mean",
+    "std",
+    "n",
+    "values",
+    "seeds",
+    "paper",
+    "difference",
+    "standard_error",
+    "best",
+    "note",
+]
+_MINUS, _TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
+_LATEX = {
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "[": "{[}",  # after the end of a row it would begin an option
+    "]": "{]}",
+    "→": r"$\to$",
+    "±": r"$\pm$",
+    _MINUS: "$-$",
+    _TIMES: r"$\times$",
+    "Δ": r"$\Delta$",
+    "—": "---",
+}
+
+
+def escape_markdown(text: str) -> str:
+    """`text` as it is, in one line of Markdown: no HTML, no emphasis, no links, no formulas, no table bars."""
+    # an underscore inside a word means nothing, and addresses stay whole without the backslash
+    return re.sub(
+        r"([\\`*{}\[\]|~$#]|(?<![^\W_])_|_(?![^\W_]))",
+        r"\\\1",
+        html.escape(" ".join(text.split()), quote=False),
+    )
+
+
+def escape_latex(text: str) -> str:
+    """`text` as it is, in one line of LaTeX."""
+    return "".join(_LATEX.get(char, char) for char in " ".join(text.split()))
+
+
+def to_csv(table: Table) -> str:
+    """One line per model and metric, in the units of metrics.json: mean, std (ddof 1), n, values and their seeds, paper, difference
+    and the standard error of mean and difference. Then floors."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(_HEAD)
+    for row in table.rows:
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            mean = _number(cell.mean) if cell.values else ""
+            std, error = (
+                (_number(cell.std), _number(cell.standard_error)) if len(cell.values) > 1 else ("", "")
+            )
+            values, seeds = ";".join(map(_number, cell.values.values())), ";".join(map(str, cell.values))
+            reported = "" if cell.paper is None else _number(cell.paper)
+            difference = _number(cell.mean - cell.paper) if cell.values and cell.paper is not None else ""
+            note = " ".join(dict.fromkeys(filter(None, (cell.note, row.note))))
+            head = [row.model, row.label, row.name, column.metric, column.unit]
+            writer.writerow(
+                [
+                    *head,
+                    mean,
+                    std,
+                    len(cell.values),
+                    values,
+                    seeds,
+                    reported,
+                    difference,
+                    error,
+                    "yes" if cell.best else "",
+                    note,
+                ]
+            )
+    for column, floors in zip(table.columns, table.floors, strict=False):
+        if column.floor:
+            mean = _number(floors[0]) if len(floors) == 1 else ""
+            writer.writerow(
+                [
+                    "",
+                    "",
+                    "floor",
+                    column.floor,
+                    column.unit,
+                    mean,
+                    "",
+                    len(floors),
+                    ";".join(map(_number, floors)),
+                    *[""] * 6,
+                ]
+            )
+    return stream.getvalue()
+
+
+def to_markdown(table: Table) -> str:
+    """The table with its title, footnotes, warning and protocol."""
+    grid = _lay_out_upright(table) if table.upright else _lay_out(table)
+    lines = [
+        f"**Table {table.number}.** {escape_markdown(table.caption)}",
+        "",
+        _bar(escape_markdown(f"{group} {part}".strip()) for group, part in grid.head),
+        _bar([":--", *["--:"] * (len(grid.head) - 1)]),
+        *(_bar(map(_markdown_field, row)) for row in grid.body + grid.foot),
+    ]
+    below = [f"<sup>{mark}</sup> {escape_markdown(note)}" for note, mark in grid.notes.items()]
+    below += [f"**Warning.** {escape_markdown(table.warning)}"] if table.warning else []
+    below += [f"Protocol. {escape_markdown(' '.join(table.lines))}"]
+    return "\n".join([*lines, "", "<br>\n".join(below)]) + "\n"
+
+
+def to_latex(table: Table) -> str:
+    """A table float for \\input: booktabs rules, groups of columns, scaled down where it is wider than the line."""
+    grid = _lay_out_upright(table) if table.upright else _lay_out(table)
+    groups = [(name, len(list(items))) for name, items in groupby(grid.head, key=lambda head: head[0])]
+    ends = [sum(width for _, width in groups[: i + 1]) for i in range(len(groups))]
+    rules = [
+        f"\\cmidrule(lr){{{end - width + 1}-{end}}}"
+        for (_, width), end in zip(groups, ends, strict=True)
+        if width > 1
+    ]
+    heads = [
+        escape_latex(name) if width == 1 else f"\\multicolumn{{{width}}}{{c}}{{{escape_latex(name)}}}"
+        for name, width in groups
+    ]
+    wide = {name for name, width in groups if width > 1}
+    parts = [escape_latex(part or ("ours" if group in wide else "")) for group, part in grid.head]
+    below = [f"\\textsuperscript{{{mark}}} {escape_latex(note)}" for note, mark in grid.notes.items()]
+    below += [f"\\textbf{{Warning.}} {escape_latex(table.warning)}"] if table.warning else []
+    below += [f"Protocol. {escape_latex(' '.join(table.lines))}"]
+    return "\n".join(
+        [
+            "% Needs \\usepackage{booktabs} and \\usepackage{graphicx}.",
+            "\\begin{table}[t]",
+            "\\centering",
+            f"\\caption{{{escape_latex(table.caption)}}}",
+            f"\\label{{tab:{table.name}}}",
+            "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
+            f"\\begin{{tabular}}{{l{'r' * (len(grid.head) - 1)}}}",
+            "\\toprule",
+            f"{' & '.join(heads)} \\\\",
+            *([" ".join(rules), f"{' & '.join(parts)} \\\\"] if rules else []),
+            "\\midrule",
+            *(f"{' & '.join(map(_latex_field, row))} \\\\" for row in grid.body),
+            *(["\\midrule"] if grid.foot else []),
+            *(f"{' & '.join(map(_latex_field, row))} \\\\" for row in grid.foot),
+            "\\bottomrule",
+            "\\end{tabular}}",
+            "\\par\\smallskip",
+            "\\begin{minipage}{\\linewidth}\\footnotesize",
+            "\\par\n".join(below),
+            "\\end{minipage}",
+            "\\end{table}",
+            "",
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class _Field:
+    """What stands in one place of a printed table."""
+
+    text: str
+    bold: bool = False
+    mark: str = ""
+
+
+@dataclass
+class _Grid:
+    """A printed table before it is written: heads as (group, part), rows, floor rows, footnotes with their marks."""
+
+    head: list[tuple[str, str]]
+    body: list[list[_Field]] = field(default_factory=list)
+    foot: list[list[_Field]] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def mark(self, note: str) -> str:
+        """The letters of a footnote: a, b, ..., z, aa, ab, ..."""
+        if note and note not in self.notes:
+            number, letters = len(self.notes) + 1, ""
+            while number:
+                number, digit = divmod(number - 1, 26)
+                letters = chr(ord("a") + digit) + letters
+            self.notes[note] = letters
+        return self.notes.get(note, "")
+
+
+def _lay_out(table: Table) -> _Grid:
+    """A row per model."""
+    grid = _Grid([("Model", ""), ("Seeds", "")])
+    compared = [table.compares(index) for index in range(len(table.columns))]
+    for column, paired in zip(table.columns, compared, strict=True):
+        grid.head += [
+            (column.group, column.part),
+            *([(column.group, "paper"), (column.group, "Δ")] if paired else []),
+        ]
+    for row in table.rows:
+        fields = [_Field(row.name), _Field(str(row.seeds), mark=grid.mark(row.note))]
+        for column, cell, paired in zip(table.columns, row.cells, compared, strict=True):
+            fields += [_entry(grid, column, cell), *(_comparison(grid, column, cell) if paired else [])]
+        grid.body.append(fields)
+    if table.floors:
+        fields = [_Field("Floor (real train data)"), _Field("")]
+        for i, (column, values) in enumerate(zip(table.columns, table.floors, strict=True)):
+            empty = [
+                row.cells[i] for row in table.rows if not row.cells[i].values
+            ]  # a metric that no run has lacks its floor for the same reason
+            note = empty[0].note if len(empty) == len(table.rows) else "No run holds this floor."
+            text = " or ".join(decimal(column.shown(value)) for value in values)
+            fields += [
+                _Field(text) if values else _Field(_EMPTY, mark=grid.mark(note)),
+                *[_Field("")] * (2 * compared[i]),
+            ]
+        grid.foot.append(fields)
+    return grid
+
+
+def _lay_out_upright(table: Table) -> _Grid:
+    """A row per metric, without what a paper reports."""
+    grid = _Grid([("", ""), *((row.name, "") for row in table.rows)])
+    grid.body.append(
+        [_Field("Seeds"), *(_Field(str(row.seeds), mark=grid.mark(row.note)) for row in table.rows)]
+    )
+    for i, column in enumerate(table.columns):
+        grid.body.append(
+            [
+                _Field(f"{column.group} {column.part}".strip()),
+                *(_entry(grid, column, row.cells[i]) for row in table.rows),
+            ]
+        )
+    return grid
+
+
+def _entry(grid: _Grid, column: Column, cell: Cell) -> _Field:
+    if not cell.values:
+        return _Field("not defined" if cell.undefined else _EMPTY, mark=grid.mark(cell.note))
+    spread = f" ± {decimal(column.shown(cell.std))}" if len(cell.values) > 1 else ""
+    return _Field(decimal(column.shown(cell.mean)) + spread, cell.best, grid.mark(cell.note))
+
+
+def _comparison(grid: _Grid, column: Column, cell: Cell) -> list[_Field]:
+    """What the paper reports, and ours minus that."""
+    if cell.paper is None:
+        return [_Field(_EMPTY, mark=grid.mark("The paper does not report this model."))] * 2
+    reported = _Field(decimal(column.shown(cell.paper)))
+    if not cell.values:
+        return [reported, _Field(_EMPTY, mark=grid.mark(cell.note))]
+    return [reported, _Field(decimal(column.shown(cell.mean - cell.paper), sign="+"))]
+
+
+def decimal(value: float, sign: str = "") -> str:
+    """With two decimals and a minus sign; `sign` "+" asks for the plus sign too."""
+    return f"{value:{sign}.2f}".replace("-", _MINUS)
+
+
+def _number(value: float) -> str:
+    return f"{value:.10g}"
+
+
+def _bar(fields: Iterable[str]) -> str:
+    return f"| {' | '.join(fields)} |"
+
+
+def _markdown_field(item: _Field) -> str:
+    text = escape_markdown(item.text)
+    return (f"**{text}**" if item.bold else text) + (f"<sup>{item.mark}</sup>" if item.mark else "")
+
+
+def _latex_field(item: _Field) -> str:
+    text = escape_latex(item.text)
+    return (f"\\textbf{{\\boldmath {text}}}" if item.bold else text) + (
+        f"\\textsuperscript{{{item.mark}}}" if item.mark else ""
+    )

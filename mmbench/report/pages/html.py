@@ -1,0 +1,264 @@
+"""The report as one HTML file that needs nothing else: leaderboard, claims, pictures, models and their runs. All of it is text and data URIs.
+
+Everything from outside reaches the page through Jinja2's autoescape; the script is a constant that reads no data but attributes of the page,
+and the page's own policy allows that script alone.
+"""
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from mmbench.console import duration
+from mmbench.report.numbers import paper
+from mmbench.report.numbers.claims import HEADS, READING, Claim, absences, fields
+from mmbench.report.numbers.leaderboard import LEVEL, Entry, Leaderboard, name_of
+from mmbench.report.numbers.provenance import spell, spell_value
+from mmbench.report.numbers.render import decimal
+from mmbench.report.numbers.results import Run
+from mmbench.report.numbers.tables import Column, Table
+from mmbench.report.pictures.charts import Charts, Picture
+from mmbench.report.pictures.curves import draw_curves
+from mmbench.report.pictures.diagnostics import draw_confusions, draw_latents, load_diagnostics
+from mmbench.report.pictures.grids import Sheet, cross_grids, joint_sheets, owner
+from mmbench.storage.samples import SampleSet
+
+__all__ = ["build_html"]
+
+_ARROWS = {"higher": "↑", "lower": "↓", "": ""}
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model of the page, with all that opens when it is clicked.
+
+    Attributes:
+        index: tells its parts of the page apart; its name may be anything.
+        runs: all of them.
+        curves, samples: pictures; None without histories or samples.
+        joint: its first joint draws.
+        latents, confusions: pictures of its first finished run, where that has diagnostics.
+        without_joint: why it has no joint draws; empty where it has them.
+    """
+
+    index: int
+    name: str
+    runs: Sequence[Run]
+    curves: Picture | None
+    samples: Picture | None
+    joint: list[Sheet]
+    latents: list[Picture]
+    confusions: list[Picture]
+    without_joint: str
+
+
+def build_html(
+    models: Sequence[Sequence[Run]],
+    table: Table,
+    board: Leaderboard,
+    claims: Sequence[Claim],
+    charts: Charts,
+    shown: Sequence[tuple[Run, SampleSet]],
+    files: Mapping[str, bytes],
+) -> bytes:
+    """The page.
+
+    Args:
+        models: the runs of each model, in the order of the tables' rows.
+        table: one of theirs, whose protocol and warning are shown.
+        board, claims, charts: of these models.
+        shown: the runs whose samples are shown, one per model at most.
+        files: the other files of the report by name; pictures are taken from there.
+
+    Raises:
+        InputError: for damaged histories or diagnostics.
+    """
+    runs = [run for group in models for run in group]
+    samples = {(run.model, run.label): (run, found) for run, found in shown}
+    built = [
+        _model(index, group, samples.get((group[0].model, group[0].label)), files)
+        for index, group in enumerate(models)
+    ]
+    cross, strangers = cross_grids(shown)
+    loader = PackageLoader("mmbench.report.pages")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "decimal": decimal,
+        "figures": _figures,
+        "fields": fields,
+        "spell_value": spell_value,
+        "duration": duration,
+    }
+    environment.globals |= {
+        "name_of": name_of,
+        "owner": owner,
+        "direction": _direction,
+        "arrow": lambda column: _ARROWS[column.better],
+    }
+    css, script = (loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
+    page = environment.get_template("report.html.j2").render(
+        css=css,
+        script=script,
+        script_hash=_policy(script),
+        css_hash=_policy(css),
+        runs=runs,
+        first=runs[0],
+        head=_head(runs, table),
+        protocol=_split(table.lines),
+        warning=table.warning,
+        board=board,
+        reading=_reading(board, runs),
+        notes=_notes(board),
+        level=LEVEL,
+        claims=claims,
+        claims_heads=HEADS,
+        claims_reading=READING,
+        claims_notes=absences(claims),
+        paper=paper.SHORT_CITATION,
+        models=built,
+        index={owner(model.runs[0]): model.index for model in built},
+        cross=cross,
+        strangers=strangers,
+        charts=charts,
+        failed=[run for run in runs if run.state == "failed"],
+        machines=list(
+            dict.fromkeys(spell(run.config["environment"]) for run in runs if run.config.get("environment"))
+        ),
+        metrics=lambda model: _by_seed(board, model),
+    )
+    return page.encode()
+
+
+def _model(
+    index: int, runs: Sequence[Run], shown: tuple[Run, SampleSet] | None, files: Mapping[str, bytes]
+) -> Model:
+    name = runs[0].name
+    drawn = files.get(f"samples-{owner(runs[0])}.png")
+    curves = draw_curves([runs], f"{runs[0].dataset}, preset {runs[0].preset}.")
+    done = next((run for run in runs if run.state == "done"), None)
+    found = load_diagnostics(done.folder) if done else None
+    joint = joint_sheets(shown[1], name) if shown else []
+    reason = done.reasons.get("joint_coherence", "") if done else ""
+    return Model(
+        index,
+        name,
+        runs,
+        _picture(
+            curves,
+            "Training curves",
+            f"Training curves of {name}: its loss and every term of it over steps, a line per seed.",
+        ),
+        _picture(
+            drawn,
+            "Samples",
+            f"Samples of {name}: joint draws, and for every direction conditions above and outputs below.",
+        ),
+        joint,
+        draw_latents(name, found) if found else [],
+        draw_confusions(name, found) if found else [],
+        "" if joint or not shown else reason or "No joint draws are stored.",
+    )
+
+
+def _picture(png: bytes | None, title: str, alt: str) -> Picture | None:
+    if png is None:
+        return None
+    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))  # where a PNG says it
+    return Picture(title, png, alt, (width, height))
+
+
+def _head(runs: Sequence[Run], table: Table) -> dict[str, str]:
+    """What was compared, in a few lines."""
+    lines = _split(table.lines)
+    states = Counter(run.state for run in runs)
+    counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    seeds = sorted({run.seed for run in runs})
+    names = list(dict.fromkeys(run.name for run in runs))
+    head = {
+        "Models": f"{len(names)}: {', '.join(names)}",
+        "Data": ". ".join(filter(None, (lines.get("Data", ""), lines.get("Items", "")))),
+        "Budget": lines.get("Training", ""),
+        "Seeds": ", ".join(map(str, seeds)) + (" (one seed)" if len(seeds) == 1 else ""),
+        "Runs": counted,
+    }
+    return {title: text for title, text in head.items() if text}
+
+
+def _reading(board: Leaderboard, runs: Sequence[Run]) -> list[str]:
+    """How much the figures say."""
+    seeds = [line.seeds for line in board.lines]
+    sentences = []
+    if not any(seeds):
+        sentences.append("No run is done yet, so there are no figures.")
+    elif max(seeds) == 1:
+        sentences.append(
+            "Every figure rests on one seed: its uncertainty is unknown, and differences between models may be chance."
+        )
+    else:
+        sentences.append(
+            "Figures are means ± standard deviations over training seeds; a model with one seed has none."
+        )
+    if any(seeds):
+        sentences.append("★ marks the best of a column.")
+    if board.tested:
+        sentences.append(
+            f"≈ marks what is not significantly worse than the best: p > {LEVEL} in Welch's two-sided t-test over seeds, where both have two "
+            "seeds or more, without a correction for the number of comparisons. With few seeds the test finds large differences only."
+        )
+    elif any(seeds):
+        sentences.append("A test of significance takes two seeds of two models, so there is none.")
+    if board.has_paper and runs[0].preset != "paper":
+        sentences.append(
+            f"The preset {runs[0].preset} is not the paper's budget, so this is no reproduction of the paper's figures."
+        )
+    return sentences
+
+
+def _by_seed(board: Leaderboard, model: Model) -> list[tuple[Column, list[float | None], str]]:
+    """Every metric of a model: its value per finished seed, and why values are missing."""
+    seeds = [run.seed for run in model.runs if run.state == "done"]
+    return [
+        (entry.column, [entry.cell.values.get(seed) for seed in seeds], entry.cell.note)
+        for entry in board.lines[model.index].entries
+    ]
+
+
+def _notes(board: Leaderboard) -> dict[str, int]:
+    """Numbered notes to the leaderboard, each once."""
+    notes = (
+        note for line in board.lines for note in (line.note, *(entry.cell.note for entry in line.entries))
+    )
+    return {note: number for number, note in enumerate(dict.fromkeys(filter(None, notes)), 1)}
+
+
+def _figures(entry: Entry) -> dict[str, Any]:
+    """An entry's numbers in the units of the table, as text; "sort" is the mean as a number."""
+    cell, show = entry.cell, entry.column.shown
+    known = bool(cell.values)
+    return {
+        "sort": f"{cell.mean:.10g}" if known else "",
+        "mean": decimal(show(cell.mean)) if known else "",
+        "std": decimal(show(cell.std)) if len(cell.values) > 1 else "",
+        "paper": "" if cell.paper is None else decimal(show(cell.paper)),
+        "difference": decimal(show(cell.mean - cell.paper), "+") if known and cell.paper is not None else "",
+    }
+
+
+def _direction(column: Column) -> str:
+    return f"{column.better} is better" if column.better else "neither direction is better"
+
+
+def _split(lines: Sequence[str]) -> dict[str, str]:
+    """Sentences "Title: text." as texts by title."""
+    return {title: text.removesuffix(".") for title, _, text in (line.partition(": ") for line in lines)}
+
+
+def _policy(content: str) -> str:
+    """How a Content-Security-Policy names an inline script or style."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"

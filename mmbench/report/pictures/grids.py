@@ -1,0 +1,136 @@
+"""Samples of all models beside each other for the page: what each made of the same conditions, and its first joint draws."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from mmbench.report.numbers.results import Run
+from mmbench.report.pictures.charts import data_uri
+from mmbench.storage.samples import CrossSamples, Images, SampleSet, Tiles, tile
+
+__all__ = ["DigitGrids", "Direction", "Sheet", "cross_grids", "joint_sheets", "owner"]
+
+Shown: TypeAlias = Sequence[tuple[Run, SampleSet]]
+
+_COLUMNS = 4  # tiles in a row
+_JOINT = 16  # draws
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Tiles of one model.
+
+    Attributes:
+        name: what they are, or whose.
+        source: images as a data URI; empty for texts.
+        texts: instead of images.
+        alt: what the images are.
+        size: of the image in pixels.
+        owner: the folder of the model, which tells models of one name apart.
+    """
+
+    name: str
+    source: str = ""
+    texts: tuple[str, ...] = ()
+    alt: str = ""
+    size: tuple[int, int] = (0, 0)
+    owner: str = ""
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One modality from another: the conditions, and what every model made of them."""
+
+    source: str
+    target: str
+    conditions: Sheet
+    outputs: list[Sheet]
+
+
+@dataclass(frozen=True)
+class DigitGrids:
+    """All directions for the conditions of one digit."""
+
+    digit: int
+    directions: list[Direction]
+
+
+def cross_grids(shown: Shown) -> tuple[list[DigitGrids], list[str]]:
+    """Grids by digit, and the names of models that are left out of a direction because they were evaluated on other conditions."""
+    by_direction: dict[tuple[str, str], list[tuple[Run, CrossSamples]]] = {}
+    for run, samples in shown:
+        for cross in samples.cross:
+            by_direction.setdefault((cross.source, cross.target), []).append((run, cross))
+    strangers: dict[str, None] = {}
+    for ways in by_direction.values():
+        first = ways[0][1]
+        strangers |= {run.name: None for run, cross in ways if not _same_conditions(first, cross)}
+        ways[:] = [(run, cross) for run, cross in ways if _same_conditions(first, cross)]
+    digits = sorted({label for ways in by_direction.values() for label in ways[0][1].labels})
+    grids = [
+        DigitGrids(
+            digit, [_direction(ways, digit) for ways in by_direction.values() if digit in ways[0][1].labels]
+        )
+        for digit in digits
+    ]
+    return grids, list(strangers)
+
+
+def joint_sheets(samples: SampleSet, name: str) -> list[Sheet]:
+    """The first joint draws of a model, a sheet per modality: the same place is the same draw."""
+    return [
+        _sheet(modality, tiles[:_JOINT], f"{name}: joint draws of {modality}")
+        for modality, tiles in samples.joint.items()
+    ]
+
+
+def owner(run: Run) -> str:
+    """The folder of a run's model, which no other model of a preset has."""
+    return run.folder.parent.name
+
+
+def _direction(ways: Sequence[tuple[Run, CrossSamples]], digit: int) -> Direction:
+    first = ways[0][1]
+    chosen = [place for place, label in enumerate(first.labels) if label == digit]
+    conditions = _sheet(
+        "Conditions", _pick(first.conditions, chosen), f"Conditions: {first.source} of the digit {digit}"
+    )
+    outputs = [
+        replace(
+            _sheet(run.name, _pick(cross.outputs, chosen), f"{run.name}: {first.target} generated from them"),
+            owner=owner(run),
+        )
+        for run, cross in ways
+    ]
+    return Direction(first.source, first.target, conditions, outputs)
+
+
+def _sheet(name: str, tiles: Tiles, alt: str) -> Sheet:
+    if isinstance(tiles, list):
+        return Sheet(name, texts=tuple(tiles))
+    sheet = tile(tiles, _COLUMNS, gap=2, fill=255)
+    sheet = ((sheet.astype(int) + 2) // 5 * 5).astype(
+        np.uint8
+    )  # 52 shades: two thirds of the bytes, and nobody sees it on small images
+    return Sheet(name, data_uri(_png(sheet)), alt=alt, size=(sheet.shape[1], sheet.shape[0]))
+
+
+def _png(sheet: Images) -> bytes:
+    """(H, W, 1 or 3) as PNG."""
+    stream = io.BytesIO()
+    Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(
+        stream, format="PNG", optimize=True
+    )
+    return stream.getvalue()
+
+
+def _pick(tiles: Tiles, chosen: Sequence[int]) -> Tiles:
+    return [tiles[i] for i in chosen] if isinstance(tiles, list) else tiles[chosen]
+
+
+def _same_conditions(a: CrossSamples, b: CrossSamples) -> bool:
+    return a.labels == b.labels and np.array_equal(a.conditions, b.conditions)

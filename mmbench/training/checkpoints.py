@@ -1,0 +1,206 @@
+"""Checkpoints: what a training needs to go on, in two files, so that one of them is always whole."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmbench.storage.archives import read_torch, torch_bytes
+from mmbench.storage.files import exists, write_atomically
+from models.base import MultimodalModel, Stage
+from models.errors import InputError
+
+__all__ = ["Checkpoints", "load_weights", "previous_path"]
+
+REMEDY = "delete it to train again"
+TYPES = {
+    "hash": str,
+    "seconds": float,
+    "stage": int,
+    "step": int,
+    "model": dict,
+    "optimizer": dict,
+    "history": list,
+    "recorded": dict,
+}
+MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam
+CUDA_RANDOM_STATE = 16  # bytes: a seed and an offset
+
+
+class _DamagedError(InputError):
+    """A checkpoint that is not as it was written."""
+
+
+class Checkpoints:
+    """The newest checkpoint of a training, and the one before it, which stays until the next is on the disk.
+
+    Args:
+        path: of the newest; that of the one before has ".previous" in its name.
+        hash, seed: of the run's configuration; checkpoints of another run are refused.
+    """
+
+    def __init__(self, path: Path, hash: str, seed: int):
+        self.path, self.previous, self.hash, self.seed = path, previous_path(path), hash, seed
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write `state`; WriteError where the disk does not take it."""
+        content = torch_bytes({"hash": self.hash, "seed": self.seed, **state})
+        write_atomically(self.path, lambda file: file.write(content), self.previous)
+
+    def restore(self, model: MultimodalModel, say: Callable[[str], object]) -> dict[str, Any] | None:
+        """Give `model` the weights of the newest checkpoint that is whole; what else that one holds, None where there is none.
+
+        Args:
+            say: told about damaged ones.
+
+        Raises:
+            InputError: for a whole checkpoint of another run, which is not ours to overwrite.
+        """
+        found = [path for path in (self.path, self.previous) if exists(path)]
+        for path in found:
+            try:
+                saved = load_weights(model, path, self.hash, self.seed)
+            except _DamagedError as error:
+                going_on = (
+                    "the one before it is used"
+                    if path == self.path and self.previous in found
+                    else "training begins again"
+                )
+                say(f"{str(error).removesuffix(f': {REMEDY}.')}: {going_on}.")
+            else:
+                if path == self.previous:  # the next save will keep this one, not a damaged newer one
+                    self.path.unlink(missing_ok=True)
+                return saved
+        return None
+
+
+def previous_path(path: Path) -> Path:
+    """Where the checkpoint before the one at `path` is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def load_weights(model: MultimodalModel, checkpoint: Path, hash: str, seed: int) -> dict[str, Any]:
+    """Give `model` the weights in a run's checkpoint; what else the checkpoint holds.
+
+    Raises:
+        InputError: for a checkpoint that is damaged, cannot be read, is of another configuration or seed, or of a model with other weights;
+            `model` is as it was.
+    """
+    try:
+        saved = read_torch(checkpoint)
+    except OSError as error:  # of the disk or of the system: nothing is known of the content
+        reason = error.strerror or type(error).__name__
+        raise InputError(
+            f"The checkpoint {checkpoint} cannot be read ({reason}): mend that, or {REMEDY}."
+        ) from None
+    except ValueError as error:
+        raise _DamagedError(f"The checkpoint {checkpoint} is damaged ({error}): {REMEDY}.") from None
+    if not _is_state(saved):
+        raise _DamagedError(
+            f"The checkpoint {checkpoint} is damaged (it holds no state of a training): {REMEDY}."
+        )
+    if saved["hash"] != hash:
+        raise InputError(
+            f"The checkpoint {checkpoint} belongs to another configuration ({saved['hash']}, not {hash}): {REMEDY}."
+        )
+    if saved.get("seed", seed) != seed:  # older ones do not say
+        raise InputError(
+            f"The checkpoint {checkpoint} belongs to seed {saved['seed']}, not {seed}: {REMEDY}."
+        )
+    if _shapes(saved["model"]) != _shapes(model.state_dict()):
+        raise InputError(
+            f"The checkpoint {checkpoint} has other weights than the model, whose code has changed: {REMEDY}."
+        )
+    names, rows = (saved["recorded"].get(key) for key in ("names", "rows"))
+    if (
+        isinstance(names, list) and isinstance(rows, list) and all(isinstance(name, str) for name in names)
+    ):  # written before `--observe`
+        saved["recorded"]["names"] = [names] * len(rows)
+    stages = model.stages()
+    if not _continues(saved, stages):
+        raise _DamagedError(
+            f"The checkpoint {checkpoint} is damaged (its state of a training is not that of this model): {REMEDY}."
+        )
+    model.load_state_dict(saved["model"])
+    for number, moments in saved["optimizer"]["state"].items():
+        parameter = stages[saved["stage"]].parameters[number]
+        for (
+            name
+        ) in MOMENTS:  # Adam's kernels walk through them and the parameter alike, as they lie in memory
+            moments[name] = torch.empty_like(parameter, device="cpu").copy_(moments[name].detach())
+    return saved
+
+
+def _shapes(weights: Mapping[str, Any]) -> dict[str, object]:
+    """What two sets of weights must share for the one to take the place of the other."""
+    return {
+        name: (value.shape, value.dtype) if isinstance(value, torch.Tensor) else type(value)
+        for name, value in weights.items()
+    }
+
+
+def _is_state(saved: Any) -> bool:
+    """Whether it holds what a training saves, as far as that can be told without the model."""
+    if not (
+        isinstance(saved, dict) and saved.keys() >= TYPES.keys() | {"cpu_random_state", "cuda_random_state"}
+    ):
+        return False
+    right = all(type(saved[key]) is kind for key, kind in TYPES.items() if key != "model") and isinstance(
+        saved["model"], dict
+    )
+    return right and type(saved.get("seed", 0)) is int
+
+
+def _continues(saved: dict[str, Any], stages: tuple[Stage, ...]) -> bool:
+    """Whether a training in these stages can go on from `saved`: what Adam's kernels, which check nothing, and the generators take unseen."""
+    if not (0 <= saved["stage"] < len(stages) and saved["step"] >= 0 and 0 <= saved["seconds"] < math.inf):
+        return False
+    return (
+        all(
+            isinstance(row, dict) and all(isinstance(value, (int, float, str)) for value in row.values())
+            for row in saved["history"]
+        )
+        and _is_record(saved["recorded"])
+        and _is_adam(saved["optimizer"].get("state"), stages[saved["stage"]].parameters)
+        and _are_random_states(saved["cpu_random_state"], saved["cuda_random_state"])
+    )
+
+
+def _is_record(recorded: dict[str, Any]) -> bool:
+    """Whether it holds the names of each step's loss terms, and rows of a number for each."""
+    steps, rows = recorded.get("names"), recorded.get("rows")
+    if not (isinstance(steps, list) and isinstance(rows, list) and len(steps) == len(rows)):
+        return False
+    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in steps):
+        return False
+    return all(
+        isinstance(row, torch.Tensor) and (row.shape, row.dtype) == ((len(names),), torch.float32)
+        for names, row in zip(steps, rows, strict=True)
+    )
+
+
+def _are_random_states(cpu: Any, cuda: Any) -> bool:
+    """Whether generators take them; that of a GPU may not be there to ask."""
+    try:
+        torch.Generator().set_state(cpu)
+    except (RuntimeError, TypeError):
+        return False
+    return cuda is None or (
+        isinstance(cuda, torch.Tensor) and (cuda.shape, cuda.dtype) == ((CUDA_RANDOM_STATE,), torch.uint8)
+    )
+
+
+def _is_adam(state: Any, parameters: Sequence[torch.Tensor]) -> bool:
+    """Whether `state` is of an Adam of `parameters`: their numbers -> a step and two moments."""
+    if not (
+        isinstance(state, dict)
+        and all(type(number) is int and 0 <= number < len(parameters) for number in state)
+    ):
+        return False
+    for number, found in state.items():
+        wanted = {"step": torch.zeros(()), **dict.fromkeys(MOMENTS, parameters[number])}
+        if not isinstance(found, dict) or _shapes(found) != _shapes(wanted):
+            return False
+    return True

@@ -1,0 +1,243 @@
+"""Training: stages of a model over batches, checkpointed, resumable to the bit, with no host synchronisation in the step."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmbench.data.batches import Batches
+from mmbench.plan.config import Training
+from mmbench.training.checkpoints import Checkpoints
+from mmbench.training.memory import keep_freed_memory
+from models.base import Loss, MultimodalModel, Stage
+
+__all__ = ["DivergedError", "Trainer"]
+
+CHECKPOINT_SECONDS = 120.0
+LOG_EVERY = 50  # steps between two rows of history, where the budget is long enough
+
+
+class DivergedError(RuntimeError):
+    """A loss term turned NaN or infinite."""
+
+
+class _Recorder:
+    """Keeps the loss terms of a few steps on the device, so that the host waits for them once per row of history and not per step.
+
+    Attributes:
+        names: of the terms of each step; batches without a modality lack some.
+        rows: their values.
+    """
+
+    def __init__(self, names: list[list[str]], rows: list[Tensor]):
+        self.names, self.rows = names, rows
+
+    def add(self, loss: Loss) -> None:
+        self.names.append(
+            [*loss.terms, "loss"]
+        )  # the total last: where it is not finite, the term to blame comes first
+        self.rows.append(
+            torch.stack([value.detach().float() for value in (*loss.terms.values(), loss.total)])
+        )
+
+    def flush(self, step: int) -> dict[str, float]:
+        """Means over the recorded steps, of which `step` is the last; DivergedError names the first step and term that is not finite.
+
+        Of a term that only some of the steps have, the mean is over those.
+        """
+        first = step - len(self.rows) + 1
+        found = [(first + row, name) for row, names in enumerate(self.names) for name in names]
+        values = torch.cat(self.rows).tolist()
+        self.names.clear()
+        self.rows.clear()
+        terms: dict[str, list[float]] = {}
+        for (when, name), value in zip(found, values, strict=True):
+            if not math.isfinite(value):
+                raise DivergedError(f"{name} became {value} at step {when}: try a lower learning_rate.")
+            terms.setdefault(name, []).append(value)
+        return {name: fmean(recorded) for name, recorded in terms.items()}
+
+
+@contextmanager
+def _denormals_flushed() -> Iterator[None]:
+    """Numbers too small for normalised floats (below 1.2e-38 in float32) count as zero meanwhile.
+
+    Processors take many times as long for them, and importance weights breed them: MMVAE with K = 10 trains twice as fast without.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+class Trainer:
+    """Trains one model and keeps its checkpoint.
+
+    Args:
+        model: on its device, freshly made (its initial weights are replaced where a checkpoint is found).
+        batches: batch number `step` is a function of the step alone, so a resumed run sees what an unbroken one sees.
+        config: the budget.
+        checkpoint: file that the state is written to every two minutes and at the end; the one before is kept beside it. None keeps none.
+        hash: of the run's configuration; a checkpoint of another configuration, or of other batches' seed, is refused.
+        report: called with (steps done, history row) after every row of history.
+        precision: "fp32", or "bf16" for autocast to bfloat16 in the loss; weights, gradients and optimiser stay in float32.
+        stop: asked after every step; once it says True, `run` writes a checkpoint and returns.
+        say: told about checkpoints that are damaged and not used.
+        look: gives numbers by name after a step, which are added to that row of the history; it leaves weights and torch's random state as they were.
+        looks: how many times it is called, at evenly spaced steps of which the last is the end.
+    """
+
+    def __init__(
+        self,
+        model: MultimodalModel,
+        batches: Batches,
+        config: Training,
+        checkpoint: Path | None,
+        hash: str = "",
+        precision: str = "fp32",
+        report: Callable[[int, dict[str, Any]], object] = lambda step, row: None,
+        stop: Callable[[], bool] = lambda: False,
+        say: Callable[[str], object] = print,
+        look: Callable[[int], Mapping[str, float]] = lambda step: {},
+        looks: int = 0,
+    ):
+        self.model, self.batches, self.config, self.report, self.stop, self.say = (
+            model,
+            batches,
+            config,
+            report,
+            stop,
+            say,
+        )
+        self.checkpoints = Checkpoints(checkpoint, hash, batches.seed) if checkpoint else None
+        self.low_precision = precision == "bf16"
+        self.stages = model.stages()
+        self.step = 0
+        self.seconds = 0.0  # of training up to the last checkpoint, over all sittings
+        self.history: list[dict[str, Any]] = []
+        self.recorder = _Recorder([], [])
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.log_every = max(1, min(LOG_EVERY, config.steps // 20))
+        self.look, self.looks = look, self._look_steps(looks)
+
+    def run(self) -> bool:
+        """Train to the end of the budget, from the checkpoint where there is one. True when finished, False when stopped."""
+        keep_freed_memory()
+        with _denormals_flushed():
+            return self._run_stages()
+
+    def _run_stages(self) -> bool:
+        saved = self._restore()
+        self._began = time.monotonic() - self.seconds
+        self.model.train()
+        first = 0
+        for index, stage in enumerate(self.stages):
+            share = sum(s.share for s in self.stages[: index + 1])
+            last = self.config.steps if index == len(self.stages) - 1 else round(share * self.config.steps)
+            if self.step < last:
+                self.optimizer = self._make_optimizer(stage)
+                if saved and saved["stage"] == index:
+                    self.optimizer.load_state_dict(
+                        self.optimizer.state_dict() | {"state": saved["optimizer"]["state"]}
+                    )
+                if not self._run_stage(index, stage, first, last):
+                    return False
+            first = last
+        return True
+
+    def _look_steps(self, count: int) -> frozenset[int]:
+        """`count` steps, evenly spaced up to the last as far as the history has rows there."""
+        rows = -(-self.config.steps // self.log_every)
+        return frozenset(
+            min(-(-rows * (k + 1) // count) * self.log_every, self.config.steps) for k in range(count)
+        )
+
+    def _make_optimizer(self, stage: Stage) -> torch.optim.Optimizer:
+        device = stage.parameters[0].device
+        return torch.optim.Adam(
+            stage.parameters, lr=self.config.learning_rate, fused=device.type in ("cpu", "cuda")
+        )
+
+    def _run_stage(self, index: int, stage: Stage, first: int, last: int) -> bool:
+        """Steps `self.step` to `last` of a stage that began at step `first`; False when stopped before its end."""
+        assert self.optimizer is not None
+        saved_at = time.monotonic()
+        while self.step < last:
+            progress = (self.step - first) / (last - first)
+            # 10 % less after 40 % and after 80 % of the steps
+            rate = self.config.learning_rate * 0.9 ** ((progress >= 0.4) + (progress >= 0.8))
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            if self.step + 1 in self.looks:
+                self._save(index)  # a look takes seconds: one that is stopped or killed is all that is lost
+            batch = self.batches.batch(self.step)
+            with (
+                torch.autocast(self.batches.device.type, torch.bfloat16)
+                if self.low_precision
+                else nullcontext()
+            ):
+                loss = stage.loss(batch, progress)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.total.backward()
+            self.optimizer.step()
+            self.recorder.add(loss)
+            self.step += 1
+            if self.step % self.log_every == 0 or self.step == last:
+                row = {
+                    "step": self.step,
+                    "stage": stage.name,
+                    "learning_rate": rate,
+                    **self.recorder.flush(self.step),
+                }
+                if self.step in self.looks:
+                    row |= self.look(self.step)
+                self.history.append(row)
+                self.report(self.step, row)
+            stopping = self.stop()
+            if stopping or self.step == last or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+                self._save(index)
+                saved_at = time.monotonic()
+            if stopping and self.step < self.config.steps:
+                return False
+        return True
+
+    def _save(self, stage: int) -> None:
+        if self.checkpoints is None:
+            return
+        assert self.optimizer is not None
+        device = next(self.model.parameters()).device
+        self.seconds = time.monotonic() - self._began
+        state = {
+            "seconds": self.seconds,
+            "stage": stage,
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": self.history,
+            "recorded": {"names": self.recorder.names, "rows": [row.cpu() for row in self.recorder.rows]},
+            "cpu_random_state": torch.get_rng_state(),
+            "cuda_random_state": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        }
+        self.checkpoints.save(state)
+
+    def _restore(self) -> dict[str, Any] | None:
+        """Take up the checkpoint where there is one."""
+        saved = self.checkpoints.restore(self.model, self.say) if self.checkpoints else None
+        if saved is None:
+            return None
+        self.step, self.seconds, self.history = saved["step"], saved["seconds"], saved["history"]
+        device = next(self.model.parameters()).device
+        self.recorder = _Recorder(
+            saved["recorded"]["names"], [row.to(device) for row in saved["recorded"]["rows"]]
+        )
+        torch.set_rng_state(saved["cpu_random_state"])
+        if saved["cuda_random_state"] is not None:
+            torch.cuda.set_rng_state(saved["cuda_random_state"], device)
+        return saved

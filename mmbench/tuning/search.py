@@ -1,0 +1,247 @@
+"""The search for one model's settings: its trials as they lie on disk, the next one to try, and whether one is to be given up.
+
+What was tried is read from the trials' own folders whenever something is decided: there is no other memory.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from mmbench.data.base import MultimodalData
+from mmbench.execution.making import Run
+from mmbench.plan.config import RunConfig
+from mmbench.plan.job import Job
+from mmbench.report.numbers.results import read_history, read_run
+from mmbench.storage.files import DamagedError
+from mmbench.storage.records import LOOK
+from mmbench.storage.run_folder import RunFolder
+from models.settings import resolve, search_space
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+
+__all__ = ["PrunedError", "Search", "Trial", "objective", "was_pruned"]
+
+PREFIX = "trial-"  # of the labels of trials
+STARTUP = (
+    4  # trials before the sampler learns from them, and before one is held against the median of the others
+)
+
+
+class PrunedError(Exception):
+    """The trial is worse than the median of the others at the same step, and is given up."""
+
+
+def was_pruned(status: Mapping[str, Any]) -> bool:
+    """Whether this status of a run is that of a trial that was given up."""
+    return str(status.get("error")).startswith(PrunedError.__name__)
+
+
+def objective(metrics: Mapping[str, float | None]) -> float | None:
+    """The mean of joint coherence, cross coherence of every ordered pair of modalities (latents sampled) and every linear probe, in [0, 1].
+
+    Of a model without a prior the mean of the rest; None where nothing is left.
+    """
+    wanted = [
+        name for name in metrics if name == "joint_coherence" or name.startswith("probe/") or _is_cross(name)
+    ]
+    found = [value for name in wanted if (value := metrics[name]) is not None]
+    return sum(found) / len(found) if found else None
+
+
+def _is_cross(name: str) -> bool:
+    return (
+        name.startswith("cross_coherence/") and name.endswith("/sample") and "->" in name and "+" not in name
+    )
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial that has begun.
+
+    Attributes:
+        number: from 0 on; trial 0 has the defaults.
+        state: of its run, or "pruned".
+        params: the settings that are searched.
+        metrics: once it is done.
+        curve: step -> objective, at the looks so far.
+        seconds: of training and evaluation, once it is done.
+    """
+
+    number: int
+    state: str
+    params: dict[str, Any]
+    metrics: dict[str, float | None]
+    curve: dict[int, float]
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Search:
+    """The trials of one model.
+
+    Attributes:
+        job: whose results folder, first seed and command the trials have.
+        config: of trial 0.
+        data: with validation images in the place of test images.
+    """
+
+    job: Job
+    config: RunConfig
+    data: MultimodalData
+
+    @cached_property
+    def name(self) -> str:
+        return self.config.entry.name
+
+    @cached_property
+    def space(self) -> "dict[str, BaseDistribution]":
+        """The searched settings and what they are drawn from: numbers log-uniformly."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        found: dict[str, BaseDistribution] = {}
+        for name, values in search_space(self.config.entry.settings).items():
+            default = getattr(self.config.settings, name)
+            if isinstance(default, float):
+                found[name] = FloatDistribution(values[0], values[1], log=True)
+            elif isinstance(default, int) and not isinstance(default, bool):
+                found[name] = IntDistribution(values[0], values[1], log=True)
+            else:
+                found[name] = CategoricalDistribution(values)
+        return found
+
+    def label(self, number: int) -> str:
+        return f"{PREFIX}{number:02}"
+
+    def number(self, run: Run) -> int:
+        """Which trial `run` is."""
+        return int(run.folder.path.parent.name.removeprefix(f"{self.name}+{PREFIX}"))
+
+    def check_begun(self, trials: int) -> None:
+        """InputError if one of the first `trials` was begun with another budget or other data."""
+        for number in range(trials):
+            if self._folder(number).config is not None:
+                self.run(number)
+
+    def run(self, number: int) -> Run:
+        """Trial `number`, as it was begun or newly drawn; InputError as `check_begun`."""
+        folder = self._folder(number)
+        chosen = (
+            folder.config["settings"]
+            if folder.config
+            else {**asdict(self.config.settings), **self._draw(number)}
+        )
+        config = replace(self.config, settings=resolve(self.config.entry.settings, chosen, self.name))
+        run = Run(config, self.job.seeds[0], folder, config.hash(self.data))
+        folder.check_config(run.hash, config.decisive(self.data))
+        return run
+
+    def read(self, trials: int) -> list[Trial]:
+        """Those of the first `trials` that have begun; not those whose files are damaged, which are to be made again."""
+        found = []
+        for number in range(trials):
+            folder = self._folder(number)
+            if folder.config is not None:
+                try:
+                    found.append(self._read(number, folder))
+                except DamagedError:
+                    continue
+        return found
+
+    def check(self, number: int, step: int, metrics: Mapping[str, float | None]) -> None:
+        """PrunedError if trial `number`, which has these `metrics` of validation images after `step`, is to be given up.
+
+        At half of its steps at the earliest: one that starts slowly can end well.
+        """
+        from optuna.pruners import MedianPruner
+        from optuna.trial import TrialState, create_trial
+
+        value = objective(metrics)
+        if value is None or step == self.config.training.steps:
+            return
+        others = self._study([trial for trial in self.read(number) if trial.state == "done"])
+        pruner = MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=self.config.training.steps // 2)
+        if pruner.prune(others, create_trial(state=TrialState.RUNNING, intermediate_values={step: value})):
+            raise PrunedError(
+                f"at step {step} its objective is {100 * value:.1f} %, below the median of the finished trials before it"
+            )
+
+    def _folder(self, number: int) -> RunFolder:
+        return RunFolder.of(
+            self.job.results,
+            self.config.dataset,
+            self.config.preset,
+            self.name,
+            self.label(number),
+            self.job.seeds[0],
+        )
+
+    def _read(self, number: int, folder: RunFolder) -> Trial:
+        run = read_run(folder.path)
+        state = "pruned" if was_pruned(run.status) else run.state
+        curve = {}
+        for row in read_history(run).to_dict("records"):
+            looked = {
+                name.removeprefix(LOOK): value
+                for name, value in row.items()
+                if name.startswith(LOOK) and value == value
+            }
+            if (value := objective(looked)) is not None:
+                curve[int(row["step"])] = value
+        seconds = run.status["train_seconds"] + run.status["evaluate_seconds"] if state == "done" else None
+        return Trial(
+            number,
+            state,
+            {name: run.config["settings"][name] for name in self.space},
+            run.metrics,
+            curve,
+            seconds,
+        )
+
+    def _study(self, trials: Sequence[Trial]) -> "Study":
+        """What optuna knows of the done and the pruned among `trials`."""
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = optuna.create_study(direction="maximize")
+        states = {"done": optuna.trial.TrialState.COMPLETE, "pruned": optuna.trial.TrialState.PRUNED}
+        for trial in trials:
+            value = objective(trial.metrics)
+            if trial.state in states and (value is not None or trial.curve):
+                value = value if trial.state == "done" else None
+                made = optuna.trial.create_trial(
+                    state=states[trial.state],
+                    value=value,
+                    params=trial.params,
+                    distributions=self.space,
+                    intermediate_values=trial.curve,
+                )
+                study.add_trial(made)
+        return study
+
+    def _draw(self, number: int) -> dict[str, Any]:
+        """The searched settings of trial `number`.
+
+        Those of trial 0 are the model's defaults, whatever the preset has, but for what --set says; the others come from a
+        tree-structured Parzen estimator (Bergstra et al. 2011).
+        """
+        from optuna.samplers import TPESampler
+
+        if number == 0:
+            defaults, chosen = (
+                self.config.entry.settings(),
+                self.config.entry.presets.get(self.config.preset, {}),
+            )
+            replaced = [
+                name
+                for name, value in chosen.items()
+                if name in self.space and getattr(self.config.settings, name) == value
+            ]  # not by --set
+            return {name: getattr(defaults, name) for name in replaced}
+        study = self._study(self.read(number))
+        study.sampler = TPESampler(
+            seed=number, n_startup_trials=STARTUP
+        )  # by the number: a search that is taken up goes on as it would have
+        return study.ask(self.space).params

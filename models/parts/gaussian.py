@@ -1,0 +1,157 @@
+"""What models with Gaussian posteriors share: diagonal Gaussians, their products, and base classes with encoders and decoders."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from models.base import Batch, Modality, MultimodalModel, NotDefinedError, SharedLatentModel
+from models.parts.likelihoods import make_likelihood
+from models.parts.networks import decode_flat, make_decoder, make_encoder
+from models.settings import setting
+
+__all__ = [
+    "DiagonalGaussian",
+    "GaussianMVAE",
+    "GaussianVAEs",
+    "importance_weights",
+    "product_of_experts",
+    "weights_setting",
+]
+
+
+class DiagonalGaussian(NamedTuple):
+    """N(mean, diag(exp(logvar))), both (*leading, L)."""
+
+    mean: Tensor
+    logvar: Tensor
+
+    def rsample(self, generator: torch.Generator | None = None) -> Tensor:
+        """(*leading, L): one reparameterised draw, mean + sigma * eps with sigma = exp(logvar / 2)."""
+        noise = torch.empty_like(self.mean).normal_(generator=generator)
+        return self.mean + torch.exp(0.5 * self.logvar) * noise
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """The log-density of z (*leading, L), in nats; the leading dimensions broadcast against those of the Gaussian."""
+        return -0.5 * (
+            (z - self.mean).square() * torch.exp(-self.logvar) + self.logvar + math.log(2 * math.pi)
+        ).sum(-1)
+
+    def kl(self) -> Tensor:
+        """(*leading,): KL to N(0, I), 1/2 sum(mu^2 + sigma^2 - 1 - log sigma^2), in nats."""
+        return 0.5 * (self.mean.square() + self.logvar.exp() - 1 - self.logvar).sum(-1)
+
+    def kl_to(self, other: "DiagonalGaussian") -> Tensor:
+        """(*leading,): KL(self || other), 1/2 sum((sigma^2 + (mu - mu')^2) / sigma'^2 - 1 - log sigma^2 / sigma'^2), in nats."""
+        gap = self.logvar - other.logvar
+        return 0.5 * (gap.exp() + (self.mean - other.mean).square() * torch.exp(-other.logvar) - 1 - gap).sum(
+            -1
+        )
+
+
+def product_of_experts(posteriors: Sequence[DiagonalGaussian], prior_expert: bool) -> DiagonalGaussian:
+    """The normalised product of diagonal Gaussians: precisions add, means average by precision (Wu and Goodman 2018, section 2.2).
+
+    Args:
+        posteriors: the experts, all of one shape.
+        prior_expert: multiply by N(0, I) as well.
+    """
+    means = torch.stack([p.mean for p in posteriors])
+    precisions = torch.stack([torch.exp(-p.logvar) for p in posteriors])
+    total = precisions.sum(0) + (1.0 if prior_expert else 0.0)
+    return DiagonalGaussian((means * precisions).sum(0) / total, -total.log())
+
+
+def weights_setting() -> Any:
+    """The setting `modality_weights`: of models whose authors give a modality of few dimensions a larger weight."""
+    choices = ("published", "equal")
+    return setting(
+        "published",
+        "weights of the reconstructions: those of the modalities, as published, or equal ones",
+        choices=choices,
+        search=choices,
+    )
+
+
+def importance_weights(
+    log_joint: Callable[[Tensor], Tensor], proposal: Any, samples: int, generator: torch.Generator
+) -> Tensor:
+    """(K, B): log_joint(z) - log q(z), in nats, of K draws z (K, B, L) from the mixture q(z) = (1/C) sum_c q_c(z).
+
+    Args:
+        log_joint: (K, B, L) to log p(x, z) (K, B).
+        proposal: a DiagonalGaussian or its like, whose parameters are (C, B, L).
+        samples: K.
+        generator: of all random choices.
+    """
+    count, items = proposal.mean.shape[:2]
+    which = torch.randint(count, (samples, items), generator=generator, device=proposal.mean.device)
+    chosen = (parameter[which, torch.arange(items, device=which.device)] for parameter in proposal)
+    latent = type(proposal)(*chosen).rsample(generator)
+    density = type(proposal)(*(parameter.unsqueeze(1) for parameter in proposal)).log_prob(latent).logsumexp(
+        0
+    ) - math.log(count)
+    return log_joint(latent) - density
+
+
+class GaussianVAEs(MultimodalModel):
+    """An encoder to a diagonal Gaussian and a decoder per modality; whether they share a latent is for the subclass to say.
+
+    Its settings have `latent_size`; `likelihood` and `likelihood_scale` unless it overrides `likelihood`; they may have `modality_weights`.
+    """
+
+    def __init__(self, modalities: Sequence[Modality], settings: Any):
+        super().__init__(modalities, settings)
+        size = settings.latent_size
+        self.encoders = nn.ModuleDict({m.name: make_encoder(m, 2 * size) for m in modalities})
+        self.decoders = nn.ModuleDict({m.name: make_decoder(m, size) for m in modalities})
+        self.likelihoods = nn.ModuleDict({m.name: self.likelihood(m) for m in modalities})
+
+    def likelihood(self, modality: Modality) -> nn.Module:
+        """log p(x given its mean) of one modality, called as Likelihood is."""
+        return make_likelihood(modality, self.settings.likelihood, self.settings.likelihood_scale)
+
+    def posteriors(self, inputs: Batch) -> dict[str, DiagonalGaussian]:
+        """q(z given x_m) of every modality in `inputs`, each of shape (B, L)."""
+        return {
+            name: DiagonalGaussian(*self.encoders[name](x).chunk(2, dim=-1)) for name, x in inputs.items()
+        }
+
+    def weighted(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """The sum of one term per modality, each times its modality's weight where weights are not to be equal."""
+        equal = getattr(self.settings, "modality_weights", "published") == "equal"
+        return torch.stack(
+            [term if equal else self.modalities[name].weight * term for name, term in terms.items()]
+        ).sum(0)
+
+
+class GaussianMVAE(GaussianVAEs, SharedLatentModel):
+    """One latent with prior N(0, I) for all modalities. A subclass writes `loss` and `infer`, and `proposal` for importance weights."""
+
+    def decode(self, name: str, latent: Tensor) -> Tensor:
+        return self.decoders[name](latent)
+
+    def prior(self, n: int, generator: torch.Generator) -> Tensor:
+        return torch.randn(n, self.settings.latent_size, generator=generator, device=generator.device)
+
+    def proposal(self, inputs: Batch) -> Any:
+        """A DiagonalGaussian or its like, whose parameters are (C, B, L): C equally probable components of a posterior given all modalities."""
+        raise NotDefinedError(f"{type(self).__name__} has no posterior density.")
+
+    def log_prior(self, latent: Tensor) -> Tensor:
+        """The prior's log-density of (*leading, L), in nats."""
+        return DiagonalGaussian(torch.zeros_like(latent), torch.zeros_like(latent)).log_prob(latent)
+
+    def log_weights(self, batch: Batch, samples: int, generator: torch.Generator) -> Tensor:
+        """log p(z) + sum_m log p(x_m given z) - log q(z), without weights of modalities."""
+
+        def log_joint(latent: Tensor) -> Tensor:
+            likelihood = [
+                self.likelihoods[name](batch[name], decode_flat(self.decoders[name], latent))
+                for name in self.modalities
+            ]
+            return self.log_prior(latent) + torch.stack(likelihood).sum(0)
+
+        return importance_weights(log_joint, self.proposal(batch), samples, generator)

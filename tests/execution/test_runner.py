@@ -1,0 +1,401 @@
+"""Whole runs on the embedded data set: what they leave on disk, second runs, failures, interruptions, later evaluation."""
+
+import json
+import os
+import pickle
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from options import SMALL
+
+import mmbench
+from metrics.evaluation.evaluate import References
+from mmbench.execution.making import MakeRun, Run
+from mmbench.execution.orchestrator import _costs, leave_out, lost
+from mmbench.plan.job import Job
+from mmbench.report import write_report
+from mmbench.storage.files import read_json, write_json
+from mmbench.storage.locks import locked
+from mmbench.storage.run_folder import RunFolder
+from models.mopoe import MoPoE
+from models.registry import MODELS
+
+RUN = ("run", "--dataset", "digits", "--preset", "smoke", "--jobs", "1", *SMALL)
+
+
+@pytest.fixture
+def all_copied(finished, tmp_path):
+    """A copy of the finished results that a test may change."""
+    return shutil.copytree(finished.path, tmp_path / "results")
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A results folder with a copy of MoPoE's finished run alone, whose report is soon written."""
+    shutil.copytree(seed_folder(finished.path), seed_folder(tmp_path / "results"))
+    return tmp_path / "results"
+
+
+def seed_folder(results, model="mopoe", seed=0):
+    return results / "digits" / "smoke" / model / f"seed-{seed}"
+
+
+def test_a_run_leaves_everything_that_a_report_needs(finished):
+    for entry in MODELS:
+        folder = seed_folder(finished.path, entry.name)
+        names = {path.name for path in folder.iterdir()}
+        assert names == {
+            "config.json",
+            "status.json",
+            "history.csv",
+            "metrics.json",
+            "checkpoint.pt",
+            "samples",
+            ".lock",
+        }
+        config = read_json(folder / "config.json")
+        assert config["hash"] == read_json(folder / "metrics.json")["hash"]
+        assert config["training"]["steps"] == 4
+        assert read_json(folder / "status.json")["state"] == "done"
+        assert (folder / "history.csv").read_text().splitlines()[0].startswith("step,stage,learning_rate,")
+    report = {path.name for path in (finished.path / "digits" / "smoke").iterdir() if path.is_file()}
+    tables = {f"table{n}.{kind}" for n in (1, 2, 3) for kind in ("csv", "md", "tex")}
+    assert tables | {"figure3.png", "training.png", "README.md"} <= report
+    assert not list(finished.path.rglob("*.part"))
+
+
+def test_no_figure_is_missing_without_a_reason(finished):
+    frame = mmbench.load_results(finished.path)
+    assert set(frame["model"]) == {entry.name for entry in MODELS}
+    missing = frame[frame["value"].isna() & frame["metric"].notna()]
+    without_prior = {"joint_coherence", "joint_coherence/chance", "fd_clf/handwritten", "fd_clf/street"}
+    assert {*missing[missing["model"] == "mdae"]["metric"]} >= without_prior
+    assert "not defined" in (finished.path / "digits" / "smoke" / "table1.md").read_text()
+    without_latent = {"fitted_coherence", "fitted_coherence/chance"}
+    assert {*missing[missing["model"] == "avae"]["metric"]} >= without_latent
+    others = missing[~missing["model"].isin(["mdae", "avae"])]
+    assert set(others["metric"]) <= {"joint_coherence/entropy", "fitted_coherence/entropy"}
+    assert missing["reason"].str.len().gt(20).all()
+
+
+def test_committed_files_name_no_folder_of_the_machine(finished):
+    home = os.path.expanduser("~")
+    for path in (finished.path / "digits" / "smoke").rglob("*"):
+        if path.suffix in {".json", ".csv", ".md", ".tex"}:
+            text = path.read_text()
+            for place in (
+                str(finished.path),
+                os.environ["MMBENCH_CACHE"],
+                os.environ["TORCH_HOME"],
+                home + "/",
+            ):
+                assert place not in text, path
+
+
+def test_a_second_run_skips_what_is_done(all_copied, invoke):
+    before = {path: path.stat().st_mtime_ns for path in all_copied.rglob("checkpoint.pt")}
+    result = invoke(*RUN, "--models", "all", "--results", all_copied)
+    assert result.code == 0
+    assert f"{len(before)} runs, {len(before)} of them done" in result.text
+    assert before == {path: path.stat().st_mtime_ns for path in all_copied.rglob("checkpoint.pt")}
+
+
+def test_report_writes_the_same_bytes_without_models_or_data(all_copied, invoke, monkeypatch):
+    folder = all_copied / "digits" / "smoke"
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    for path in before:
+        path.unlink()
+    for path in all_copied.rglob("checkpoint.pt"):
+        path.unlink()
+    monkeypatch.setattr("torch.nn.Module.__init__", lambda *a, **k: pytest.fail("built a model"))
+    assert invoke("report", "--results", all_copied).code == 0
+    assert before == {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.slow
+def test_jobs_at_once_give_what_jobs_in_turn_give(finished, invoke, tmp_path):
+    """`finished` made its runs one after another in one process; these are made by processes of their own, with as many threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2 * threads)  # each of two jobs gets half of them
+    try:
+        result = invoke(*RUN, "--models", "mopoe,avae,cnf-mvae", "--results", tmp_path, "--jobs", "2")
+    finally:
+        torch.set_num_threads(threads)
+    assert result.code == 0, result.text
+    for model in ("mopoe", "avae", "cnf-mvae"):
+        for name in ("metrics.json", "history.csv"):
+            assert (seed_folder(tmp_path, model) / name).read_bytes() == (
+                seed_folder(finished.path, model) / name
+            ).read_bytes()
+
+
+def test_the_networks_of_the_references_reach_another_process_through_a_cpu(monkeypatch):
+    """A GPU's memory cannot be shared between processes everywhere."""
+    moves = []
+    monkeypatch.setattr(References, "to", lambda references, device: moves.append(device))
+    sent = pickle.loads(pickle.dumps(MakeRun(None, None, References({}, {"judge/a": 0.5}))))
+    assert moves == ["cpu"]
+    assert sent.references.judge_accuracy == {"judge/a": 0.5}
+
+
+def test_the_same_seed_gives_the_same_bytes(finished, invoke, tmp_path):
+    assert invoke(*RUN, "--models", "cnf-mvae", "--results", tmp_path).code == 0
+    for name in ("metrics.json", "history.csv", "samples/joint-street.png"):
+        assert (seed_folder(tmp_path, "cnf-mvae") / name).read_bytes() == (
+            seed_folder(finished.path, "cnf-mvae") / name
+        ).read_bytes()
+
+
+def test_other_settings_are_refused_unless_labelled(copy, invoke):
+    other = (*RUN, "--models", "mopoe", "--set", "mopoe.beta=1", "--results", copy)
+    result = invoke(*other)
+    assert result.code == 2
+    assert "differs in settings.beta (2.5 there, 1.0 asked for)" in result.text
+    assert "--label" in result.text
+    assert invoke(*other, "--label", "plain").code == 0
+    assert (copy / "digits" / "smoke" / "mopoe+plain" / "seed-0" / "metrics.json").exists()
+
+
+def test_a_diverging_model_fails_alone(invoke, tmp_path, monkeypatch):
+    original = MoPoE.loss
+
+    def explode(self, batch, progress):
+        loss = original(self, batch, progress)
+        return loss._replace(
+            terms={**loss.terms, "kl": loss.terms["kl"] * float("inf" if progress >= 0.5 else 1)}
+        )
+
+    monkeypatch.setattr(MoPoE, "loss", explode)
+    result = invoke(*RUN, "--models", "mopoe,cada-vae", "--results", tmp_path)
+    assert result.code == 1
+    status = read_json(seed_folder(tmp_path) / "status.json")
+    assert status["state"] == "failed"
+    assert "kl became inf at step 3" in status["error"]
+    assert "DivergedError" in status["traceback"]
+    assert read_json(seed_folder(tmp_path, "cada-vae") / "status.json")["state"] == "done"
+    assert "FAILED mopoe seed 0" in result.text
+    monkeypatch.undo()
+    assert invoke(*RUN, "--models", "mopoe", "--results", tmp_path).code == 0
+    assert read_json(seed_folder(tmp_path) / "status.json")["state"] == "done"
+
+
+def test_a_run_keeps_the_number_of_threads_that_it_was_begun_with(invoke, tmp_path, monkeypatch):
+    """Whatever number the command that goes on has for it, which --jobs and the number of open runs decide."""
+    whole, used, usual = MoPoE.loss, [], torch.get_num_threads()
+
+    def fail(self, batch, progress):
+        used.append(torch.get_num_threads())
+        if progress > 0:
+            raise RuntimeError("on purpose")
+        return whole(self, batch, progress)
+
+    monkeypatch.setattr(MoPoE, "loss", fail)
+    try:
+        torch.set_num_threads(3)
+        assert invoke(*RUN, "--models", "mopoe", "--results", tmp_path).code == 1
+        torch.set_num_threads(1)
+        assert invoke(*RUN, "--models", "mopoe", "--results", tmp_path).code == 1
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(usual)
+    assert len(used) >= 4
+    assert set(used) == {3}
+
+
+@pytest.mark.parametrize("when", ["before its folder is made", "before it is trained"])
+def test_a_folder_that_another_command_has_begun_meanwhile_is_left_alone(
+    when, finished, invoke, tmp_path, monkeypatch
+):
+    theirs, folder = read_json(seed_folder(finished.path) / "config.json"), RunFolder(seed_folder(tmp_path))
+    theirs |= {"hash": "f" * 16, "settings": {**theirs["settings"], "beta": 1.0}}
+
+    def begin(*_, **__):
+        folder.path.mkdir(parents=True, exist_ok=True)
+        write_json(folder.config_file, theirs)
+        folder.set_status("done")
+        return 0
+
+    early = when == "before its folder is made"
+    monkeypatch.setattr(
+        "mmbench.execution.orchestrator.is_done"
+        if early
+        else "mmbench.execution.orchestrator.seconds_per_step",
+        begin,
+    )
+    monkeypatch.setattr("mmbench.execution.making.Trainer.run", lambda self: pytest.fail("trained"))
+    monkeypatch.setattr(
+        "mmbench.execution.orchestrator.write_report", lambda *_: []
+    )  # which their run, without metrics, has no place in
+    result = invoke(*RUN, "--models", "mopoe", "--results", tmp_path)
+    assert result.code == (2 if early else 1), result.text
+    assert (
+        "holds a run of another configuration, which differs in settings.beta (1.0 there, 2.5 asked for)"
+        in result.text
+    )
+    assert folder.config == theirs
+    assert folder.status["state"] == "done"
+
+
+def test_a_lost_run_is_marked_unless_it_is_done_or_somebody_elses(copy):
+    folder = RunFolder(seed_folder(copy))
+    run = Run(None, 0, folder, folder.config["hash"])
+    lost(run, "its process was killed by SIGKILL")
+    assert folder.status["state"] == "done"
+    folder.set_status("running")
+    with folder.lock(lambda: pytest.fail("held"), lambda: None):
+        lost(run, "its process was killed by SIGKILL")
+    assert folder.status["state"] == "running"
+    lost(run, "its process was killed by SIGKILL")
+    assert (
+        folder.status["error"]
+        == "its process was killed by SIGKILL: the next run goes on from its last checkpoint"
+    )
+
+
+def test_a_report_says_that_it_waits(copy):
+    said, folder = [], copy / "digits" / "smoke"
+    with ExitStack() as held:
+        held.enter_context(locked(folder / ".lock", lambda: pytest.fail("held")))
+        written = write_report(folder, lambda line: (said.append(line), held.close()))
+    assert said == [f"{folder}: waiting for another command that writes its report."]
+    assert folder / "table1.md" in written
+
+
+def test_evaluate_later_gives_the_same_metrics(copy, invoke):
+    folder = seed_folder(copy)
+    before = read_json(folder / "metrics.json")
+    thinned = {**before, "metrics": {k: v for k, v in before["metrics"].items() if not k.startswith("probe")}}
+    (folder / "metrics.json").write_text(json.dumps(thinned))
+    result = invoke("evaluate", folder, "--metrics", "probe")
+    assert result.code == 0, result.text
+    assert read_json(folder / "metrics.json") == before
+
+
+def test_metrics_can_be_chosen(invoke, tmp_path):
+    assert invoke(*RUN, "--models", "mopoe", "--results", tmp_path, "--metrics", "probe").code == 0
+    assert set(read_json(seed_folder(tmp_path) / "metrics.json")["metrics"]) == {
+        "probe/handwritten",
+        "probe/street",
+    }
+
+
+def start(tmp_path, *options):
+    """`mmbench run` with more steps than anyone waits for, in a process group of its own, once it trains."""
+    command = [
+        sys.executable,
+        "-m",
+        "mmbench",
+        *RUN,
+        "--results",
+        str(tmp_path),
+        "--set",
+        "steps=1000000",
+        *options,
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    status = seed_folder(tmp_path) / "status.json"
+    deadline = time.monotonic() + 120
+    while not (status.exists() and read_json(status)["state"] == "running"):
+        assert time.monotonic() < deadline, "it does not begin to train"
+        time.sleep(0.1)
+    time.sleep(1)
+    return process
+
+
+@pytest.mark.parametrize(
+    ("number", "jobs", "group"),
+    [
+        (signal.SIGINT, 1, False),
+        (signal.SIGTERM, 1, False),
+        (signal.SIGTERM, 2, True),
+        pytest.param(signal.SIGTERM, 2, False, marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_writes_a_checkpoint_and_the_same_command_goes_on(number, jobs, group, finished, tmp_path):
+    process = start(tmp_path, "--models", "mopoe,cnf-mvae", "--jobs", str(jobs))
+    if group:  # as a terminal, a scheduler or a service manager does it
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, text
+    assert "the same command goes on from here" in text
+    assert "Traceback" not in text
+    saved = torch.load(seed_folder(tmp_path) / "checkpoint.pt", weights_only=True)
+    assert saved["step"] > 0
+    assert read_json(seed_folder(tmp_path) / "status.json")["state"] == "running"
+
+
+@pytest.mark.slow
+def test_workers_leave_with_a_parent_that_is_killed(finished, tmp_path):
+    process = start(tmp_path, "--models", "mopoe,cnf-mvae", "--jobs", "2")
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)  # returns once the last worker has closed its output
+    assert torch.load(seed_folder(tmp_path) / "checkpoint.pt", weights_only=True)["step"] > 0
+
+
+def test_models_that_nobody_named_are_left_out_where_they_do_not_fit():
+    pytest.importorskip("multivae")
+    job, said = Job.from_options("mvae,multivae:all", "digits-text", "smoke"), []
+    fitting = leave_out(job, SimpleNamespace(modalities="abc"), SimpleNamespace(say=said.append))
+    names = [config.entry.name for config in fitting.configs]
+    assert sorted({config.entry.name for config in job.configs} - set(names)) == [
+        "multivae-jnf",
+        "multivae-telbo",
+    ]
+    assert [line.partition(" (")[0] for line in said] == [
+        f"{name} is left out: it takes 2 modalities, digits-text has 3"
+        for name in ("multivae-jnf", "multivae-telbo")
+    ]
+    assert f"--models {','.join(names)} --dataset" in fitting.command
+    assert leave_out(job, SimpleNamespace(modalities="ab"), None) == job
+    named = Job.from_options("mvae,multivae:TELBO", "digits-text", "smoke")
+    assert leave_out(named, SimpleNamespace(modalities="abc"), None) == named  # which is refused later
+
+
+def test_the_command_of_a_job_makes_its_looks_too():
+    assert Job.from_options("mvae", "digits", "smoke", looks=3).command.endswith(" --looks 3")
+    assert "--looks" not in Job.from_options("mvae", "digits", "smoke").command
+
+
+def test_settings_that_a_search_chooses_do_not_change_what_a_step_costs():
+    entry = replace(
+        MODELS.get("mmvae"),
+        presets={"cpu": {"likelihood_scale": 0.3}, "paper": {"likelihood_scale": 0.2, "samples": 30}},
+    )
+    assert [_costs(entry, preset) for preset in ("quick", "cpu", "paper")] == [{}, {}, {"samples": 30}]
+
+
+def test_the_time_of_the_job_is_estimated(finished):
+    assert re.search(
+        r"Training at the rate of this machine: about \d.*--preset paper: about .* without mmvae.*--preset cpu: about \d",
+        finished.text,
+    )
+
+
+def test_auto_takes_up_runs_in_the_precision_that_they_have(copy, invoke, monkeypatch):
+    config = read_json(seed_folder(copy) / "config.json")
+    other = "fp32" if config["precision"] == "bf16" else "bf16"
+    monkeypatch.setattr(
+        "mmbench.plan.job._pick_precision", lambda name, device: other if name == "auto" else name
+    )
+    assert "1 runs, 1 of them done" in invoke(*RUN, "--models", "mopoe", "--results", copy).text
+    refused = invoke(*RUN, "--models", "mopoe", "--results", copy, "--precision", other)
+    assert refused.code == 2
+    assert f"precision ({config['precision']} there, {other} asked for)" in refused.text
+
+
+def test_metrics_that_finished_runs_lack_are_pointed_out(copy, invoke):
+    result = invoke(*RUN, "--models", "mopoe", "--results", copy, "--metrics", "probe,fid")
+    assert f"was evaluated without fid: `mmbench evaluate {seed_folder(copy)} --metrics fid`" in result.text

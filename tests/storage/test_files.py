@@ -1,0 +1,123 @@
+"""Files are written whole or not at all, and the cache goes where it is told to."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from mmbench.storage.files import (
+    DamagedError,
+    WriteError,
+    cache_dir,
+    content_hash,
+    read_json,
+    write_atomically,
+    write_json,
+)
+
+
+def test_a_file_appears_whole(tmp_path):
+    path = tmp_path / "deep" / "file.json"
+    write_json(path, {"a": [1, 2.5, None]})
+    assert read_json(path) == {"a": [1, 2.5, None]}
+    assert [p.name for p in path.parent.iterdir()] == ["file.json"]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail(file):
+        file.write(b"half")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_atomically(path, fail)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_json_holds_no_nan(value, tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "file", {"metric": value})
+    assert not list(tmp_path.iterdir())
+
+
+def test_hash_ignores_the_order_of_keys():
+    assert content_hash({"a": 1, "b": [1, 2]}) == content_hash(json.loads('{"b": [1, 2], "a": 1}'))
+    assert content_hash({"a": 1}) != content_hash({"a": 2})
+    assert len(content_hash({})) == 16
+
+
+def test_cache_folder(monkeypatch):
+    monkeypatch.setenv("MMBENCH_CACHE", "/somewhere")
+    assert cache_dir() == Path("/somewhere")
+    monkeypatch.delenv("MMBENCH_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert cache_dir() == Path("/xdg/mmbench")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert cache_dir() == Path("/home/somebody/.cache/mmbench")
+
+
+VALUE = {"hash": "0123456789abcdef", "metrics": {"a/b": 0.25, "c": None}, "text": "é"}
+
+
+def test_every_changed_byte_of_a_json_file_is_noticed(tmp_path):
+    path = tmp_path / "file.json"
+    write_json(path, VALUE)
+    whole = path.read_bytes()
+    assert read_json(path) == VALUE
+    refused = 0
+    for position in range(len(whole)):
+        for flip in (1, 4, 0x20):  # digit to digit, letter to letter, upper to lower case
+            path.write_bytes(whole[:position] + bytes([whole[position] ^ flip]) + whole[position + 1 :])
+            try:
+                assert read_json(path) == VALUE, position  # a blank elsewhere
+            except DamagedError:
+                refused += 1
+    assert refused > 2.5 * len(whole)
+
+
+def test_files_from_before_checksums_are_read_and_new_ones_without_are_not(tmp_path):
+    path = tmp_path / "file.json"
+    path.write_text(json.dumps(VALUE))
+    assert read_json(path) == VALUE
+    for content in ({"format": 2, **VALUE}, {"checksum": "0" * 16, **VALUE}):
+        path.write_text(json.dumps(content))
+        with pytest.raises(DamagedError, match="has changed since it was written"):
+            read_json(path)
+    later = {"format": 3, **VALUE}
+    path.write_text(json.dumps({**later, "checksum": content_hash(later)}))
+    with pytest.raises(DamagedError, match="is of format 3"):
+        read_json(path)
+
+
+@pytest.mark.parametrize("call", ["fsync", "open"])
+def test_a_full_disk_leaves_the_old_file_and_its_predecessor(call, tmp_path, monkeypatch):
+    path, previous = tmp_path / "file", tmp_path / "previous"
+    path.write_bytes(b"old")
+    previous.write_bytes(b"older")
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(*{"fsync": ("os.fsync", full), "open": ("pathlib.Path.open", full)}[call])
+    with pytest.raises(
+        WriteError, match=r"The file .*file cannot be written \(No space left on device\): make room"
+    ):
+        write_atomically(path, lambda file: file.write(b"new"), previous)
+    monkeypatch.undo()
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"file": b"old", "previous": b"older"}
+    write_atomically(path, lambda file: file.write(b"new"), previous)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"file": b"new", "previous": b"old"}
+
+
+def test_what_a_killed_writer_left_is_written_over(tmp_path):
+    path = tmp_path / "file"
+    (tmp_path / "file.part").write_bytes(b"half of something long")
+    write_atomically(path, lambda file: file.write(b"whole"))
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"file": b"whole"}

@@ -1,0 +1,78 @@
+"""Locks between processes: waited for, freed by death, given up on request."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from mmbench.storage.files import WriteError
+from mmbench.storage.locks import locked
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from mmbench.storage.locks import locked
+with locked(Path(sys.argv[1]), print):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the lock tmp_path/.lock."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / ".lock")], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_lock_is_waited_for_and_freed_when_its_process_is_killed(holder, tmp_path):
+    said, looks = [], []
+
+    def check():
+        looks.append(None)
+        if len(looks) == 2:
+            holder.send_signal(signal.SIGKILL)
+
+    with locked(tmp_path / ".lock", lambda: said.append("waiting"), check):
+        assert said == ["waiting"]
+    assert len(looks) >= 2
+    with locked(tmp_path / ".lock", lambda: said.append("again")):
+        assert said == ["waiting"]
+
+
+def test_waiting_can_be_given_up(holder, tmp_path):
+    def check():
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"), locked(tmp_path / ".lock", lambda: None, check):
+        pytest.fail("held by two")
+    assert holder.poll() is None
+
+
+def test_a_disk_without_locks(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise NotImplementedError
+
+    monkeypatch.setattr("mmbench.storage.locks.FileLock.acquire", refuse)
+    with (
+        pytest.raises(
+            WriteError, match=r"\.lock cannot be written \(this system has no locks for its disk\)"
+        ),
+        locked(tmp_path / ".lock", lambda: None),
+    ):
+        pytest.fail("held")
+
+
+def test_a_lock_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(WriteError, match=r"file/\.lock cannot be written"),
+        locked(tmp_path / "file" / ".lock", lambda: None),
+    ):
+        pytest.fail("held")

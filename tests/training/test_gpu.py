@@ -1,0 +1,138 @@
+"""On a GPU what is promised for a CPU: equal numbers but for rounding, steps that never wait for the host, runs resumed to the bit, whole jobs."""
+
+import os
+
+import pytest
+import torch
+from training_setup import make_batches, make_model, make_trainer
+
+from mmbench.storage.records import read_config
+from models.registry import MODELS
+
+os.environ.setdefault(
+    "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+)  # what deterministic products of matrices need, read when the first is computed
+
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="there is no GPU here that torch can use"
+)
+
+every_model = pytest.mark.parametrize("entry", list(MODELS), ids=lambda entry: entry.name)
+
+
+@pytest.fixture(autouse=True)
+def exact():
+    """Float32 stays float32, and equal steps give equal bits."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.fixture
+def batches():
+    return make_batches("cuda")
+
+
+def test_batches_are_those_of_a_cpu(batches):
+    here = make_batches()
+    for step in (0, 5, 13, 40):  # over several epochs
+        for name, x in batches.batch(step).items():
+            assert x.is_cuda
+            torch.testing.assert_close(
+                x.cpu(), here.batch(step)[name], rtol=1e-6, atol=0
+            )  # a GPU divides by 255 with a rounding of its own
+
+
+@every_model
+def test_a_model_computes_what_it_computes_on_a_cpu(entry):
+    here, there = make_model(entry).eval(), make_model(entry).cuda().eval()
+    batch = make_batches().batch(0)
+    moved = {name: x.cuda() for name, x in batch.items()}
+    for name in batch:
+        alone, moved_alone = {name: batch[name]}, {name: moved[name]}
+        torch.testing.assert_close(there.embed(moved_alone).cpu(), here.embed(alone), rtol=1e-3, atol=1e-4)
+        for target, x in here.translate(alone, list(batch)).items():
+            torch.testing.assert_close(
+                there.translate(moved_alone, list(batch))[target].cpu(), x, rtol=1e-3, atol=1e-4
+            )
+    draws = 64
+    with torch.no_grad():  # either device has random numbers of its own: means over many draws agree
+        totals = [
+            torch.stack([model.loss(x, 0.5).total for _ in range(draws)])
+            for model, x in ((here, batch), (there, moved))
+        ]
+    (a, b), (va, vb) = ([getattr(t.cpu().double(), what)() for t in totals] for what in ("mean", "var"))
+    assert abs(a - b) <= 5 * ((va + vb) / draws).sqrt() + 1e-4 * a.abs()
+
+
+@every_model
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_does_not_wait_for_the_host(entry, precision, batches, tmp_path):
+    """Batch, loss, gradients, optimiser and record: torch raises where one of them makes the host wait."""
+    trainer = make_trainer(
+        make_model(entry).cuda(), batches, tmp_path, steps=4000, precision=precision
+    )  # a row of history only every 50 steps
+
+    def stop():
+        torch.cuda.set_sync_debug_mode(
+            "error" if 2 <= trainer.step < 12 else "default"
+        )  # kernels are loaded in the first steps
+        return trainer.step == 12
+
+    trainer.stop = stop
+    try:
+        assert not trainer.run()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert trainer.step == 12
+
+
+@every_model
+def test_resume_is_exact(entry, batches, tmp_path):
+    whole = make_trainer(make_model(entry).cuda(), batches, tmp_path / "whole")
+    assert whole.run()
+    broken = make_trainer(make_model(entry).cuda(), batches, tmp_path / "broken")
+    broken.stop = lambda: broken.step == 13
+    assert not broken.run()
+    torch.randn(17, device="cuda")  # whatever happens in between
+    last = make_trainer(make_model(entry).cuda(), batches, tmp_path / "broken")
+    assert last.run()
+    assert last.history == whole.history
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, last.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_job_runs_and_is_evaluated(jobs, invoke, tmp_path):
+    words = [
+        "run",
+        "--models",
+        "all",
+        "--dataset",
+        "digits",
+        "--preset",
+        "smoke",
+        "--device",
+        "cuda",
+        "--jobs",
+        jobs,
+        "--results",
+        tmp_path,
+    ]
+    words += [
+        "--metrics",
+        "coherence,fd_clf,probe,sampler,prdc,clustering,reconstruction,log_likelihood,diversity",
+    ]
+    result = invoke(*words)
+    assert result.code == 0, result.text
+    device = torch.cuda.get_device_name()
+    for entry in MODELS:
+        run = tmp_path / "digits" / "smoke" / entry.name / "seed-0"
+        assert (run / "metrics.json").exists()
+        assert read_config(run / "config.json")["environment"]["device"] == device
+    again = invoke(*words)
+    assert again.code == 0, again.text
+    assert f"{len(list(MODELS))} of them done" in again.text
