@@ -21,7 +21,8 @@ from mmbench.adapters.multivae import DASHED
 from mmbench.report.numbers.compare import differences
 from mmbench.report.numbers.leaderboard import LEVEL
 from mmbench.report.numbers.provenance import disagreements
-from mmbench.report.numbers.results import Run, find_runs, read_history
+from mmbench.report.numbers.results import find_runs
+from mmbench.storage.runs import StoredRun, read_history
 from models.errors import InputError
 
 NAMES = {"samples": "K", "annealing": "warmup", "posterior": "prior_and_posterior_dist"}
@@ -29,7 +30,7 @@ FAMILIES = {"gaussian": "normal", "laplace": "laplace_with_softmax"}  # of poste
 """Our settings as MultiVae calls them."""
 
 
-def pick(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+def pick(runs: Sequence[StoredRun]) -> tuple[list[StoredRun], list[StoredRun]]:
     """Ours and MultiVae's: the finished runs, without labels, of models and seeds that both sides have; theirs under our names.
 
     Raises:
@@ -55,7 +56,7 @@ def pick(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
     return ours, theirs
 
 
-def _check_settings(ours: Run, theirs: Run) -> None:
+def _check_settings(ours: StoredRun, theirs: StoredRun) -> None:
     """InputError where two runs of a model have other settings. Our MMVAE learns its prior where that is Laplace, and has one objective."""
     own = ours.config["settings"]
     fixed = {"learn_prior": own.get("posterior") == "laplace", "loss": "dreg_looser"}
@@ -75,7 +76,7 @@ def _check_settings(ours: Run, theirs: Run) -> None:
         )
 
 
-def cross_check(ours: Sequence[Run], theirs: Sequence[Run]) -> pd.DataFrame:
+def cross_check(ours: Sequence[StoredRun], theirs: Sequence[StoredRun]) -> pd.DataFrame:
     """A row for the first losses of each model, and one for each of its metrics of tables 1-3, of what `pick` returns.
 
     Columns: model, quantity, unit; ours and theirs, means over seeds; difference, and error, its standard error; p of Welch's test.
@@ -111,7 +112,7 @@ def cross_check(ours: Sequence[Run], theirs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("model", kind="stable", ignore_index=True)
 
 
-def _as_native(run: Run) -> Run:
+def _as_native(run: StoredRun) -> StoredRun:
     """The run under the name of our model."""
     return replace(
         run,
@@ -119,7 +120,7 @@ def _as_native(run: Run) -> Run:
     )
 
 
-def _first_losses(ours: Sequence[Run], theirs: Sequence[Run]) -> dict[str, object]:
+def _first_losses(ours: Sequence[StoredRun], theirs: Sequence[StoredRun]) -> dict[str, object]:
     mine, other = (
         pd.Series({run.seed: read_history(run)["loss"].iloc[0] for run in side}) for side in (ours, theirs)
     )
@@ -131,7 +132,7 @@ def _first_losses(ours: Sequence[Run], theirs: Sequence[Run]) -> dict[str, objec
     return found | {"ours": mine.mean(), "theirs": other.mean(), "difference": (mine / other - 1).abs().max()}
 
 
-def to_markdown(table: pd.DataFrame, runs: Sequence[Run]) -> str:
+def to_markdown(table: pd.DataFrame, runs: Sequence[StoredRun]) -> str:
     """The table that rests on `runs`, and how many of its tests one would expect to fail of equal models."""
     lines = [
         "| Model | Quantity | ours | MultiVae's | difference | p |",

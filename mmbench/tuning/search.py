@@ -12,10 +12,10 @@ from mmbench.data.base import MultimodalData
 from mmbench.execution.making import Run
 from mmbench.plan.config import RunConfig
 from mmbench.plan.job import Job
-from mmbench.report.numbers.results import read_history, read_run
 from mmbench.storage.files import DamagedError
 from mmbench.storage.records import LOOK
 from mmbench.storage.run_folder import RunFolder
+from mmbench.storage.runs import read_history, read_run
 from models.settings import resolve, search_space
 
 if TYPE_CHECKING:

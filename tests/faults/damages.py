@@ -26,9 +26,10 @@ from mmbench.data.base import DataSettings
 from mmbench.data.splits import Images, assemble
 from mmbench.execution.cached_references import make_references
 from mmbench.report.numbers.render import to_csv
-from mmbench.report.numbers.results import find_runs, read_history
+from mmbench.report.numbers.results import find_runs
 from mmbench.report.numbers.tables import build_tables
 from mmbench.storage.files import read_json
+from mmbench.storage.runs import read_history
 from mmbench.storage.samples import load_samples
 from mmbench.training.checkpoints import Checkpoints
 from models.base import Modality

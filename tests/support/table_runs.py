@@ -3,7 +3,7 @@
 from itertools import combinations
 from pathlib import Path
 
-from mmbench.report.numbers.results import Run
+from mmbench.storage.runs import StoredRun
 
 JOINT, S_TO_M, M_TO_S = (
     "joint_coherence",
@@ -51,7 +51,7 @@ def make_run(
     }
     config |= {key: files.pop(key) for key in list(files) if key in config}
     status = {"state": state, "error": files.pop("error", None)}
-    return Run(
+    return StoredRun(
         Path(model) / f"seed-{seed}",
         config,
         status,

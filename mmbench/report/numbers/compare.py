@@ -9,8 +9,8 @@ from typing import TypeAlias
 from mmbench.report.numbers.leaderboard import welch
 from mmbench.report.numbers.provenance import disagreements, spell_value
 from mmbench.report.numbers.render import escape_markdown
-from mmbench.report.numbers.results import Run
 from mmbench.report.numbers.tables import Cell, Column, Table, build_tables
+from mmbench.storage.runs import StoredRun
 from models.errors import InputError
 
 __all__ = ["ABSENT", "Difference", "compare", "differences", "match"]
@@ -67,14 +67,16 @@ class Difference:
         return f"only in {there}; {lacks}: {cell.note}"
 
 
-def compare(a: Sequence[Run], b: Sequence[Run]) -> dict[str, bytes]:
+def compare(a: Sequence[StoredRun], b: Sequence[StoredRun]) -> dict[str, bytes]:
     """comparison.md and comparison.csv of two folders' runs with one data set and preset."""
     found = differences(a, b)
     rows = [row for table in found.values() for row in table]
     return {"comparison.md": _to_markdown(a, b, found).encode(), "comparison.csv": _to_csv(rows).encode()}
 
 
-def match(a: Iterable[Run], b: Iterable[Run]) -> tuple[list[tuple[list[Run], list[Run]]], str]:
+def match(
+    a: Iterable[StoredRun], b: Iterable[StoredRun]
+) -> tuple[list[tuple[list[StoredRun], list[StoredRun]]], str]:
     """The runs of every data set and preset that both sides have; and a sentence on those that one side has alone, or no sentence.
 
     Raises:
@@ -91,7 +93,7 @@ def match(a: Iterable[Run], b: Iterable[Run]) -> tuple[list[tuple[list[Run], lis
     return shared, f"{'; '.join(lonely)}." if lonely else ""
 
 
-def differences(a: Sequence[Run], b: Sequence[Run]) -> dict[str, list[Difference]]:
+def differences(a: Sequence[StoredRun], b: Sequence[StoredRun]) -> dict[str, list[Difference]]:
     """Table number -> the cells that have values on either side, models in the order of `a`, those of `b` alone after them."""
     theirs = {table.number: table for table in build_tables(b)}
     return {
@@ -119,15 +121,15 @@ def _cells(table: Table) -> dict[Key, dict[str, Cell]]:
     return {(row.model, row.label): dict(zip(metrics, row.cells, strict=True)) for row in table.rows}
 
 
-def _presets(runs: Iterable[Run]) -> dict[str, list[Run]]:
+def _presets(runs: Iterable[StoredRun]) -> dict[str, list[StoredRun]]:
     """<dataset>/<preset> -> its runs."""
-    found: dict[str, list[Run]] = {}
+    found: dict[str, list[StoredRun]] = {}
     for run in runs:
         found.setdefault(f"{run.dataset}/{run.preset}", []).append(run)
     return found
 
 
-def _to_markdown(a: Sequence[Run], b: Sequence[Run], found: dict[str, list[Difference]]) -> str:
+def _to_markdown(a: Sequence[StoredRun], b: Sequence[StoredRun], found: dict[str, list[Difference]]) -> str:
     lines = [
         f"# {escape_markdown(a[0].dataset)}, preset {escape_markdown(a[0].preset)}: two results side by side",
         "",
@@ -172,7 +174,7 @@ def _fields(row: Difference) -> list[str]:
     ]
 
 
-def _warnings(a: Sequence[Run], b: Sequence[Run]) -> list[str]:
+def _warnings(a: Sequence[StoredRun], b: Sequence[StoredRun]) -> list[str]:
     """In what the two sides differ: data, budget, protocol, references, and settings of the models that both have."""
     sides = [
         replace(run, config={**run.config, "title": name, "label": None})

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmbench.report.numbers.provenance import reference_values
-from mmbench.report.numbers.results import Run
 from mmbench.report.numbers.tables import Cell, Row, Table
+from mmbench.storage.runs import StoredRun
 
 __all__ = ["SCHEMA", "to_json"]
 
 SCHEMA = 1  # the version of the format
 
 
-def to_json(runs: Sequence[Run], tables: Sequence[Table]) -> str:
+def to_json(runs: Sequence[StoredRun], tables: Sequence[Table]) -> str:
     """The runs of one preset folder, in the order of `find_runs`, and their metrics over seeds, of `build_all_tables`. Numbers are those of
     the tables' CSV files and of the leaderboard."""
     names = sorted({name for run in runs for name in run.references})
@@ -77,7 +77,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run(run: StoredRun) -> dict[str, Any]:
     status, config = run.status, run.config
     return {
         **{key: getattr(run, key) for key in ("model", "title", "label", "seed", "state")},

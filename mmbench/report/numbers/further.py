@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from metrics.groups import FURTHER_KINDS
-from mmbench.report.numbers.results import Run
 from mmbench.report.numbers.tables import Column, Content, Table, make_tables, paper_contents
+from mmbench.storage.runs import StoredRun
 
 __all__ = ["FURTHER", "build_all_tables"]
 
@@ -20,12 +20,12 @@ _CAPTION = (
 )
 
 
-def build_all_tables(runs: Sequence[Run]) -> list[Table]:
+def build_all_tables(runs: Sequence[StoredRun]) -> list[Table]:
     """The tables 1-3, and one more where runs have further metrics, of the runs of one preset folder, in the order of `find_runs`."""
     return make_tables(runs, paper_contents(runs) | _further_contents(runs))
 
 
-def _further_contents(runs: Sequence[Run]) -> dict[str, Content]:
+def _further_contents(runs: Sequence[StoredRun]) -> dict[str, Content]:
     """A column for every further metric that a run has; none where no run has any."""
     computed = dict.fromkeys(metric for run in runs for metric in run.metrics)
     columns = [

@@ -7,8 +7,8 @@ import numpy as np
 from scipy import stats
 
 from mmbench.report.numbers.further import FURTHER
-from mmbench.report.numbers.results import Run
 from mmbench.report.numbers.tables import Cell, Column, Table
+from mmbench.storage.runs import StoredRun
 
 __all__ = ["LEVEL", "Entry", "Group", "Leaderboard", "Line", "build_leaderboard", "name_of", "welch"]
 
@@ -84,7 +84,7 @@ class Leaderboard:
         return any(entry.cell.paper is not None for line in self.lines for entry in line.entries)
 
 
-def build_leaderboard(tables: Sequence[Table], models: Sequence[Sequence[Run]]) -> Leaderboard:
+def build_leaderboard(tables: Sequence[Table], models: Sequence[Sequence[StoredRun]]) -> Leaderboard:
     """The columns of all tables beside each other. Columns that neither a model nor the paper fills are left out.
 
     Args:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mmbench.report.numbers.results import Run
+from mmbench.storage.runs import StoredRun
 
 __all__ = ["disagreements", "protocol_lines", "reference_values", "spell", "spell_value"]
 
@@ -51,7 +51,7 @@ def spell_value(value: object) -> str:
     return " x ".join(map(spell_value, value)) if isinstance(value, list) else str(value)
 
 
-def protocol_lines(runs: Sequence[Run]) -> list[str]:
+def protocol_lines(runs: Sequence[StoredRun]) -> list[str]:
     """The sentences under a table that rests on `runs` (one or more). Where they differ in something, all its values stand there."""
     data = [run.config.get("data") or {} for run in runs]
     notes = _distinct(str(note).rstrip(".") for section in data for note in section.get("notes") or ())
@@ -81,7 +81,7 @@ def protocol_lines(runs: Sequence[Run]) -> list[str]:
     return [f"{title}: {text}." for title, text in sentences if text]
 
 
-def disagreements(runs: Sequence[Run]) -> str:
+def disagreements(runs: Sequence[StoredRun]) -> str:
     """A warning where `runs` differ in data, budget, protocol, precision or references; empty where they agree."""
     shared = [_flatten({key: run.config.get(key) for key in _SHARED}) for run in runs]
     references = [
@@ -110,7 +110,7 @@ def disagreements(runs: Sequence[Run]) -> str:
     )
 
 
-def reference_values(runs: Iterable[Run], name: str) -> list[float]:
+def reference_values(runs: Iterable[StoredRun], name: str) -> list[float]:
     """The values of a reference over `runs`, each once (to 4 digits): a single one where all runs share judges and data."""
     found = {f"{run.references[name]:.4g}": run.references[name] for run in runs if name in run.references}
     return list(found.values())
@@ -127,7 +127,7 @@ def _counts(data: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(f"{name} {', '.join(amounts)}" for name, amounts in counts.items())
 
 
-def _references(runs: Sequence[Run]) -> list[tuple[str, str]]:
+def _references(runs: Sequence[StoredRun]) -> list[tuple[str, str]]:
     names = sorted({name for run in runs for name in run.references})
     sentences = []
     for prefix, title, show in _REFERENCES:

@@ -20,8 +20,8 @@ import numpy as np
 from metrics.groups import Unit, metric_group
 from mmbench.report.numbers import paper
 from mmbench.report.numbers.provenance import disagreements, protocol_lines, reference_values
-from mmbench.report.numbers.results import Run
 from mmbench.storage.records import OBSERVED
+from mmbench.storage.runs import StoredRun
 
 __all__ = [
     "Cell",
@@ -153,12 +153,12 @@ class Table:
         return any(row.cells[column].paper is not None for row in self.rows)
 
 
-def build_tables(runs: Sequence[Run]) -> list[Table]:
+def build_tables(runs: Sequence[StoredRun]) -> list[Table]:
     """The tables 1-3 of the runs of one preset folder, in the order of `find_runs`."""
     return make_tables(runs, paper_contents(runs))
 
 
-def paper_contents(runs: Sequence[Run]) -> dict[str, Content]:
+def paper_contents(runs: Sequence[StoredRun]) -> dict[str, Content]:
     """What the tables 1-3 hold for these runs, by number."""
     modalities = list(dict.fromkeys(name for run in runs for name in run.modalities))
     texts = {
@@ -173,7 +173,7 @@ def paper_contents(runs: Sequence[Run]) -> dict[str, Content]:
     }
 
 
-def make_tables(runs: Sequence[Run], contents: Mapping[str, Content]) -> list[Table]:
+def make_tables(runs: Sequence[StoredRun], contents: Mapping[str, Content]) -> list[Table]:
     """The tables of these contents, by number, over the runs of one preset folder; each with a row for every model."""
     done = [run for run in runs if run.state == "done"]
     lines, warning = protocol_lines(done or runs), disagreements(done or runs)
@@ -322,7 +322,7 @@ def _legend(rows: Sequence[Row], upright: bool) -> str:
     return " ".join(parts)
 
 
-def _row(runs: list[Run], columns: Sequence[Column]) -> Row:
+def _row(runs: list[StoredRun], columns: Sequence[Column]) -> Row:
     done = [run for run in runs if run.state == "done"]
     missing = "; ".join(_state(run) for run in runs if run.state != "done")
     rests = f"Rests on {len(done)} of {len(runs)} seeds" if done else "No seed is done"
@@ -334,14 +334,14 @@ def _row(runs: list[Run], columns: Sequence[Column]) -> Row:
     return Row(runs[0].name, runs[0].model, runs[0].label, len(done), cells, note)
 
 
-def _state(run: Run) -> str:
+def _state(run: StoredRun) -> str:
     error = " ".join(str(run.status.get("error") or "").split())
     return f"seed {run.seed} {'is ' if run.state != 'failed' else ''}{run.state}" + (
         f" ({error[:200]})" if error else ""
     )
 
 
-def _paper(run: Run, column: Column) -> float | None:
+def _paper(run: StoredRun, column: Column) -> float | None:
     """What the paper reports, of training on all items."""
     return (
         None
@@ -350,7 +350,7 @@ def _paper(run: Run, column: Column) -> float | None:
     )
 
 
-def _cell(done: list[Run], column: Column, first: Run) -> Cell:
+def _cell(done: list[StoredRun], column: Column, first: StoredRun) -> Cell:
     values = {run.seed: value for run in done if (value := run.metrics.get(column.metric)) is not None}
     unasked = f"not computed in this run; mmbench evaluate adds it later, with --metrics {metric_group(column.metric)}"
     reasons: dict[str, list[str]] = {}

@@ -19,12 +19,12 @@ from mmbench.report.numbers.claims import HEADS, READING, Claim, absences, field
 from mmbench.report.numbers.leaderboard import LEVEL, Entry, Leaderboard, name_of
 from mmbench.report.numbers.provenance import spell, spell_value
 from mmbench.report.numbers.render import decimal
-from mmbench.report.numbers.results import Run
 from mmbench.report.numbers.tables import Column, Table
 from mmbench.report.pictures.charts import Charts, Picture
 from mmbench.report.pictures.curves import draw_curves
 from mmbench.report.pictures.diagnostics import draw_confusions, draw_latents, load_diagnostics
 from mmbench.report.pictures.grids import Sheet, cross_grids, joint_sheets, owner
+from mmbench.storage.runs import StoredRun
 from mmbench.storage.samples import SampleSet
 
 __all__ = ["build_html"]
@@ -47,7 +47,7 @@ class Model:
 
     index: int
     name: str
-    runs: Sequence[Run]
+    runs: Sequence[StoredRun]
     curves: Picture | None
     samples: Picture | None
     joint: list[Sheet]
@@ -57,12 +57,12 @@ class Model:
 
 
 def build_html(
-    models: Sequence[Sequence[Run]],
+    models: Sequence[Sequence[StoredRun]],
     table: Table,
     board: Leaderboard,
     claims: Sequence[Claim],
     charts: Charts,
-    shown: Sequence[tuple[Run, SampleSet]],
+    shown: Sequence[tuple[StoredRun, SampleSet]],
     files: Mapping[str, bytes],
 ) -> bytes:
     """The page.
@@ -136,7 +136,10 @@ def build_html(
 
 
 def _model(
-    index: int, runs: Sequence[Run], shown: tuple[Run, SampleSet] | None, files: Mapping[str, bytes]
+    index: int,
+    runs: Sequence[StoredRun],
+    shown: tuple[StoredRun, SampleSet] | None,
+    files: Mapping[str, bytes],
 ) -> Model:
     name = runs[0].name
     drawn = files.get(f"samples-{owner(runs[0])}.png")
@@ -173,7 +176,7 @@ def _picture(png: bytes | None, title: str, alt: str) -> Picture | None:
     return Picture(title, png, alt, (width, height))
 
 
-def _head(runs: Sequence[Run], table: Table) -> dict[str, str]:
+def _head(runs: Sequence[StoredRun], table: Table) -> dict[str, str]:
     """What was compared, in a few lines."""
     lines = _split(table.lines)
     states = Counter(run.state for run in runs)
@@ -190,7 +193,7 @@ def _head(runs: Sequence[Run], table: Table) -> dict[str, str]:
     return {title: text for title, text in head.items() if text}
 
 
-def _reading(board: Leaderboard, runs: Sequence[Run]) -> list[str]:
+def _reading(board: Leaderboard, runs: Sequence[StoredRun]) -> list[str]:
     """How much the figures say."""
     seeds = [line.seeds for line in board.lines]
     sentences = []

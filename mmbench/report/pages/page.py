@@ -13,18 +13,18 @@ from mmbench.report.numbers.claims import claims_csv, claims_markdown, find_clai
 from mmbench.report.numbers.leaderboard import build_leaderboard
 from mmbench.report.numbers.provenance import spell, spell_value
 from mmbench.report.numbers.render import escape_markdown, to_csv, to_latex, to_markdown
-from mmbench.report.numbers.results import Run
 from mmbench.report.numbers.tables import Table
 from mmbench.report.pages.html import build_html
 from mmbench.report.pictures.charts import Picture, draw_charts
 from mmbench.report.pictures.curves import draw_curves
 from mmbench.report.pictures.figures import cross_panel, draw_panels, joint_panel
+from mmbench.storage.runs import StoredRun
 from mmbench.storage.samples import SampleSet, load_samples
 from models.errors import InputError
 
 __all__ = ["build_report"]
 
-Shown: TypeAlias = list[tuple[Run, SampleSet]]
+Shown: TypeAlias = list[tuple[StoredRun, SampleSet]]
 
 _COMPARED = ("mopoe", "cnf-mvae")  # left and right in figure 3
 _JOINT, _CROSS = "Joint: same place, same prior draw.", "Cross: conditions above, outputs below."
@@ -36,7 +36,7 @@ _HEADINGS = {
 }
 
 
-def build_report(runs: Sequence[Run], tables: Sequence[Table]) -> dict[str, bytes]:
+def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str, bytes]:
     """The files of a report by name: tables, the paper's claims, figure3.png, samples-<model>.png, training.png, charts, README.md, report.html.
 
     Args:
@@ -176,7 +176,7 @@ def _reading(shown: Shown) -> str:
     return " ".join(parts)
 
 
-def _caption(runs: Sequence[Run]) -> str:
+def _caption(runs: Sequence[StoredRun]) -> str:
     """Data set, preset, steps and seeds of `runs`; by model where they differ."""
     budgets: dict[str, str] = {}
     for name, group in groupby(runs, key=lambda run: run.name):
@@ -193,7 +193,7 @@ def _caption(runs: Sequence[Run]) -> str:
     return f"{runs[0].dataset}, preset {runs[0].preset}; {budget}."
 
 
-def _opening(runs: Sequence[Run]) -> list[str]:
+def _opening(runs: Sequence[StoredRun]) -> list[str]:
     states = Counter(run.state for run in runs)
     models = len({(run.model, run.label) for run in runs})
     commands = list(dict.fromkeys(str(run.config["command"]) for run in runs if run.config.get("command")))
@@ -209,7 +209,7 @@ def _opening(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _closing(runs: Sequence[Run]) -> list[str]:
+def _closing(runs: Sequence[StoredRun]) -> list[str]:
     """The runs one by one, what failed, the settings of each model, the machines."""
     lines = [
         "## Runs",

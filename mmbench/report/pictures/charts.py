@@ -21,10 +21,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from mmbench.report.numbers.leaderboard import Leaderboard, Line, name_of
-from mmbench.report.numbers.results import Run, read_history
 from mmbench.report.numbers.tables import Column
 from mmbench.report.pictures.figures import shorten, style, to_png
 from mmbench.storage.records import LOOK
+from mmbench.storage.runs import StoredRun, read_history
 
 __all__ = ["Charts", "Picture", "data_uri", "draw_charts", "figure_png", "plain_style"]
 
@@ -93,7 +93,7 @@ class Charts:
         return f"Up and left is better. {bars} Models without one of the two are not drawn."
 
 
-def draw_charts(models: Sequence[Sequence[Run]], board: Leaderboard) -> Charts:
+def draw_charts(models: Sequence[Sequence[StoredRun]], board: Leaderboard) -> Charts:
     """The charts of the runs of each model; bars and bands are standard deviations over seeds."""
     return Charts(_draw_trade_off(board), _draw_spread(board), _draw_learning(models, board))
 
@@ -170,7 +170,7 @@ def _draw_spread(board: Leaderboard) -> list[Picture]:
     return pictures
 
 
-def _looks(runs: Sequence[Run]) -> pd.DataFrame:
+def _looks(runs: Sequence[StoredRun]) -> pd.DataFrame:
     """The histories of those runs that looked at validation data: pandas takes milliseconds for each."""
     looked = [
         run
@@ -182,7 +182,7 @@ def _looks(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.concat(histories, ignore_index=True) if histories else pd.DataFrame()
 
 
-def _draw_learning(models: Sequence[Sequence[Run]], board: Leaderboard) -> list[Picture]:
+def _draw_learning(models: Sequence[Sequence[StoredRun]], board: Leaderboard) -> list[Picture]:
     histories = [(runs[0].name, _looks(runs)) for runs in models]
     pictures = []
     for column in board.columns:

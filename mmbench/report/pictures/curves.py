@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator, StrMethodFormatter
 
-from mmbench.report.numbers.results import Run, read_history
 from mmbench.report.pictures.figures import shorten, style, to_png, wrap
 from mmbench.storage.records import LOOK
+from mmbench.storage.runs import StoredRun, read_history
 
 __all__ = ["draw_curves"]
 
@@ -47,7 +47,7 @@ class _History:
     curves: list[tuple[str, str]]
 
     @classmethod
-    def of(cls, runs: Sequence[Run]) -> "_History":
+    def of(cls, runs: Sequence[StoredRun]) -> "_History":
         histories = [
             read_history(run).replace([np.inf, -np.inf], np.nan).assign(seed=run.seed) for run in runs
         ]  # a failed run may end in them
@@ -78,7 +78,7 @@ class _History:
         )
 
 
-def draw_curves(models: Sequence[Sequence[Run]], caption: str) -> bytes | None:
+def draw_curves(models: Sequence[Sequence[StoredRun]], caption: str) -> bytes | None:
     """A PNG with small plots per model, one for the loss and one for each of its terms, a line per seed. None without histories.
 
     Args:

@@ -8,13 +8,13 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image
 
-from mmbench.report.numbers.results import Run
 from mmbench.report.pictures.charts import data_uri
+from mmbench.storage.runs import StoredRun
 from mmbench.storage.samples import CrossSamples, Images, SampleSet, Tiles, tile
 
 __all__ = ["DigitGrids", "Direction", "Sheet", "cross_grids", "joint_sheets", "owner"]
 
-Shown: TypeAlias = Sequence[tuple[Run, SampleSet]]
+Shown: TypeAlias = Sequence[tuple[StoredRun, SampleSet]]
 
 _COLUMNS = 4  # tiles in a row
 _JOINT = 16  # draws
@@ -61,7 +61,7 @@ class DigitGrids:
 
 def cross_grids(shown: Shown) -> tuple[list[DigitGrids], list[str]]:
     """Grids by digit, and the names of models that are left out of a direction because they were evaluated on other conditions."""
-    by_direction: dict[tuple[str, str], list[tuple[Run, CrossSamples]]] = {}
+    by_direction: dict[tuple[str, str], list[tuple[StoredRun, CrossSamples]]] = {}
     for run, samples in shown:
         for cross in samples.cross:
             by_direction.setdefault((cross.source, cross.target), []).append((run, cross))
@@ -88,12 +88,12 @@ def joint_sheets(samples: SampleSet, name: str) -> list[Sheet]:
     ]
 
 
-def owner(run: Run) -> str:
+def owner(run: StoredRun) -> str:
     """The folder of a run's model, which no other model of a preset has."""
     return run.folder.parent.name
 
 
-def _direction(ways: Sequence[tuple[Run, CrossSamples]], digit: int) -> Direction:
+def _direction(ways: Sequence[tuple[StoredRun, CrossSamples]], digit: int) -> Direction:
     first = ways[0][1]
     chosen = [place for place, label in enumerate(first.labels) if label == digit]
     conditions = _sheet(
