@@ -1,14 +1,28 @@
-"""mmbench: a benchmark suite for multimodal variational autoencoders."""
+"""mmbench: a benchmark suite for multimodal generative models.
+
+In a notebook:
+
+    import mmbench
+
+    data = mmbench.load_data("digits")
+    model = mmbench.make_model("cnf-mvae", data, latent_size=20)
+    history = mmbench.train(model, data, steps=50)
+    found = mmbench.evaluate(model, data, metrics=["coherence"])
+    mmbench.sample_grid(model, data, "samples.png")
+    results = mmbench.load_results("results")
+
+On the command line: `mmbench --help`.
+"""
 
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["load_results"]
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
-    from mmbench.report.numbers.results import load_results
+    from mmbench.api import evaluate, load_data, load_results, make_model, sample_grid, train
+
+__all__ = ["evaluate", "load_data", "load_results", "make_model", "sample_grid", "train"]
+__version__ = "0.1.0"
 
 
 def _check_siblings() -> None:
@@ -28,8 +42,9 @@ _check_siblings()
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load_results":  # pandas is imported when it is needed
-        from mmbench.report.numbers.results import load_results
+    """The functions of `mmbench.api`, which is imported when one of them is needed: torch and pandas take seconds."""
+    if name in __all__:
+        from mmbench import api
 
-        return load_results
+        return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -174,8 +174,8 @@ BAD_OPTIONS = {
 @pytest.fixture(autouse=True)
 def data_once(monkeypatch):
     """The embedded data are made once for all of these tests."""
-    for room in ("runner", "evaluation"):
-        monkeypatch.setattr(f"mmbench.{room}.load_data", load_data_once)
+    for file in ("run_job", "finished"):
+        monkeypatch.setattr(f"mmbench.execution.{file}.load_data", load_data_once)
 
 
 def answer(invoke, *arguments):
@@ -403,7 +403,7 @@ def test_damaged_files_of_a_run_are_named(case, run, invoke, monkeypatch):
     assert on_disk(run) == before
     if not config:
         monkeypatch.setattr(
-            "mmbench.execution.orchestrator.write_report", lambda results, say: []
+            "mmbench.report.write_report", lambda results, say: []
         )  # which takes seconds: what mends the run comes before
         result = invoke(*job)
         assert result.code == 0, result.text
@@ -548,7 +548,7 @@ def test_evaluation_of_a_run_out_of_its_place(place, run, invoke, tmp_path):
 
 def test_evaluation_keeps_what_it_does_not_compute(run, invoke, monkeypatch):
     """Judges that judged nothing now leave the accuracy that belongs to the coherences; metrics of another configuration are refused."""
-    monkeypatch.setattr("mmbench.execution.evaluating.write_report", lambda *_: [])
+    monkeypatch.setattr("mmbench.report.write_report", lambda *_: [])
     path = run / "metrics.json"
     mark = {"judge/street": 0.125, "judge/handwritten": 0.25}
     damage(

@@ -4,61 +4,144 @@ import ast
 import os
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("models", "metrics", "mmbench")
 TOOLS = {"models.base", "models.errors", "models.settings"}  # what metrics may know of models
+HEAVY = {"torch", "torchvision"}  # what no report waits for
 
-RULES = {  # folder -> whether a module may be imported there
-    "models": lambda name: room(name) not in {"mmbench", "metrics"},
-    "metrics": lambda name: room(name) != "mmbench" and (room(name) != "models" or name in TOOLS),
-    "mmbench/report": lambda name: (
-        room(name) not in {"torch", "torchvision", "models", "metrics"}
-        or name in {"models.errors", "metrics.groups"}
-    ),
+BELOW_EXECUTION = {"models", "metrics", "mmbench.console", "mmbench.storage", "mmbench.data", "mmbench.plan"}
+MAY_IMPORT = {  # room -> the rooms that its files may import, besides their own
+    "models": set(),
+    "metrics": {"models"},
+    "mmbench.console": {"metrics"},
+    "mmbench.storage": {"models", "metrics"},
+    "mmbench.data": {"models", "metrics", "mmbench.storage"},
+    "mmbench.adapters": {"models"},
+    "mmbench.plan": {"models", "metrics", "mmbench.storage", "mmbench.data", "mmbench.adapters"},
+    "mmbench.training": {"models", "mmbench.storage", "mmbench.data", "mmbench.plan"},
+    "mmbench.execution": {*BELOW_EXECUTION, "mmbench.training"},
+    "mmbench.tuning": {*BELOW_EXECUTION, "mmbench.training", "mmbench.execution"},
+    "mmbench.report": {"models", "metrics", "mmbench.console", "mmbench.storage"},
+    "mmbench.api": {*BELOW_EXECUTION, "mmbench.training", "mmbench.execution", "mmbench.report"},
+    "mmbench.cli": {
+        *BELOW_EXECUTION,
+        "mmbench.adapters",
+        "mmbench.execution",
+        "mmbench.tuning",
+        "mmbench.report",
+    },
 }
 
 
-def room(name):
-    return name.partition(".")[0]
+def room(module):
+    """The room of a module of ours, None for other packages; mmbench itself and its __main__ are no rooms."""
+    first, *rest = module.split(".")
+    if first not in PACKAGES:
+        return None
+    return first if first != "mmbench" else ".".join([first, *rest[:1]])
 
 
-def imports(path):
-    """The modules that a file imports, anywhere in it; from a package, its members too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def module_of(path):
+    """ "mmbench.plan.job" of mmbench/plan/job.py, "mmbench.plan" of mmbench/plan/__init__.py."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_of(path): path for name in PACKAGES for path in sorted((ROOT / name).rglob("*.py"))}
+
+
+def imports(path, everywhere=True):
+    """The modules that a file imports, anywhere in it, or only when it is imported itself."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree) if everywhere else tree.body:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
-            # `from models import mopoe` imports models.mopoe
-            yield from (
-                [f"{node.module}.{alias.name}" for alias in node.names]
-                if node.module in {"models", "metrics", "mmbench"}
-                else [node.module]
-            )
+            for alias in node.names:  # `from models import mopoe` imports models.mopoe
+                member = f"{node.module}.{alias.name}"
+                yield member if member in FILES else node.module
 
 
-@pytest.mark.parametrize("folder", RULES)
-def test_rooms_import_only_what_they_may(folder):
-    files = sorted((ROOT / folder).rglob("*.py"))
-    assert len(files) > 5
-    found = [(path.name, name) for path in files for name in imports(path)]
-    assert len(found) > 20
-    assert [(path, name) for path, name in found if not RULES[folder](name)] == []
+def forbidden(module, imported):
+    """Whether a file of `module` must not import `imported`."""
+    here, there = room(module), room(imported)
+    if here == "mmbench.report" and imported.partition(".")[0] in HEAVY:
+        return True
+    if there is None or here == there:
+        return False
+    if here == "metrics" and there == "models":
+        return imported not in TOOLS
+    return there != "mmbench" and there not in MAY_IMPORT[here]
+
+
+ROOMED = {name: path for name, path in FILES.items() if room(name) not in {"mmbench", "mmbench.__main__"}}
+
+
+@pytest.mark.parametrize("of", MAY_IMPORT)
+def test_rooms_import_only_what_they_may(of):
+    files = {name: path for name, path in ROOMED.items() if room(name) == of}
+    found = [(name, each) for name, path in files.items() for each in imports(path)]
+    assert files
+    assert found
+    assert [pair for pair in found if forbidden(*pair)] == []
+
+
+def test_every_file_is_in_a_room():
+    assert {room(name) for name in ROOMED} == set(MAY_IMPORT)
 
 
 def test_the_rules_see_what_is_forbidden(tmp_path):
     path = tmp_path / "file.py"
     path.write_text(
-        "import mmbench.storage.files\ndef f():\n from models import mopoe\n from models.cnf_mvae import CNFMVAE\n import torch.nn as n\n"
+        "import mmbench.storage.files\ndef f():\n from models import mopoe\n"
+        " from models.cnf_mvae import CNFMVAE\n import torch.nn as n\n"
     )
-    assert [[rule(name) for name in imports(path)] for rule in RULES.values()] == [
-        [False, True, True, True],
-        [False, False, False, True],
+    found = list(imports(path))
+    assert [[forbidden(of, name) for name in found] for of in ("models", "metrics", "mmbench.report")] == [
         [True, False, False, False],
+        [True, True, True, False],
+        [False, False, False, True],
     ]
+
+
+def test_no_imports_go_round_in_a_circle():
+    graph = {name: set(imports(path, everywhere=False)) & FILES.keys() for name, path in FILES.items()}
+    assert list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+
+
+def functions():
+    """(where, function) for every function of the project."""
+    for name, path in FILES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                yield f"{name}:{node.lineno} {node.name}", node
+
+
+def test_no_function_takes_more_than_eight_parameters():
+    found = {}
+    for where, node in functions():
+        names = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+        found[where] = len([name for name in names if name not in {"self", "cls"}])
+    assert len(found) > 500
+    assert {where: count for where, count in found.items() if count > 8} == {}
+
+
+def test_private_functions_of_more_than_six_lines_have_a_docstring():
+    lacking = [
+        where
+        for where, node in functions()
+        if node.name.startswith("_")
+        and not node.name.startswith("__")
+        and node.end_lineno - node.lineno > 6
+        and not ast.get_docstring(node)
+    ]
+    assert lacking == []
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]], ids=" ".join)

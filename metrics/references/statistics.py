@@ -126,6 +126,11 @@ class References:
                 assert isinstance(extractor, partial)  # of a function and its network
                 extractor.args[0].to(device)
 
+    def on(self, device: torch.device | str) -> "References":
+        """The references on `device`."""
+        self.to(device)
+        return self
+
     def space(self, name: str) -> FeatureSpace | None:
         """The feature space called `name`, where there is one."""
         return next((space for space in self.feature_spaces if space.name == name), None)

@@ -88,6 +88,14 @@ class MultimodalData:
     test: Split
     provenance: dict[str, Any]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        splits = (self.train, self.validation, self.test)
+        return sum(
+            t.nbytes for split in splits for t in (*split.items.values(), *split.labels.values(), split.pairs)
+        )
+
     def held_out(self) -> "MultimodalData":
         """The same data with the validation images in the place of the test images, for choices; the provenance, which hashes cover, says so."""
         before = self.provenance

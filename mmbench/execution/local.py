@@ -1,59 +1,27 @@
-"""Executors: where runs are made. On this machine one after another, or several at once, each in a process of its own; or on a Ray cluster."""
+"""Runs on this machine: one after another in this process, or several at once, each in a process of its own."""
 
 import os
-import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from multiprocessing import connection, parent_process, resource_tracker
-from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 import torch.multiprocessing
 
 from mmbench.console import Console
-from mmbench.execution.making import Run
+from mmbench.execution.executor import DONE, FAILED, STOPPED, Lost, Work
 from mmbench.execution.relay import UPDATE_SECONDS, Relay, RemoteConsole
-from mmbench.execution.signals import Stop, StoppedError
-from mmbench.plan.job import Job
-from models.errors import InputError
+from mmbench.execution.signals import STOPPING, Stop, StoppedError
+from mmbench.plan.planned import PlannedRun
 
-__all__ = ["Executor", "Local", "Work", "default_jobs", "execute", "pick_executor"]
+__all__ = ["Local", "execute"]
 
 RunT = TypeVar("RunT")
-FAILED, STOPPED = (
-    4,
-    3,
-)  # exit codes of a worker whose run failed and says so in its folder, or was stopped; 1 is any other exception
-
-Work = Callable[[RunT, Console, Stop], bool]
-"""Makes one run; False if it failed. Picklable, and the tensors that it holds reach a worker through shared memory."""
-
-
-class Executor(Protocol):
-    """Where runs are made.
-
-    Attributes:
-        jobs: runs made at once.
-        threads: of torch, for each of them.
-        place: in words, after "on".
-    """
-
-    @property
-    def jobs(self) -> int: ...
-    @property
-    def threads(self) -> int: ...
-    @property
-    def place(self) -> str: ...
-
-    def execute(
-        self, runs: Iterable[Run], work: Work[Run], console: Console, stop: Stop, lost: Callable[..., None]
-    ) -> list[Run]:
-        """Make all runs; those that failed. As the function `execute`; `lost` may be given a traceback after its two arguments."""
+END = "end"  # of a worker's messages: how its run ended
 
 
 @dataclass(frozen=True)
@@ -72,48 +40,9 @@ class Local:
         return str(self.device)
 
     def execute(
-        self, runs: Iterable[Run], work: Work[Run], console: Console, stop: Stop, lost: Callable[..., None]
-    ) -> list[Run]:
+        self, runs: Iterable[PlannedRun], work: Work[PlannedRun], console: Console, stop: Stop, lost: Lost
+    ) -> list[PlannedRun]:
         return execute(runs, work, self.jobs, console, stop, lost)
-
-
-def pick_executor(job: Job, runs: int, size: int, say: Callable[[str], object]) -> Executor:
-    """The executor that `job` asks for.
-
-    Args:
-        runs: how many there are to make.
-        size: bytes of the data that all of them read.
-        say: told where the machine has less room than was asked for.
-
-    Raises:
-        InputError: without Ray, and for a cluster that cannot be reached or has no node for a run.
-    """
-    if job.cluster:
-        if find_spec("ray") is None:
-            raise InputError(
-                "--executor ray needs the package ray: install the extra with pip install 'mmbench[ray]'."
-            )
-        from mmbench.execution.ray_executor import RayExecutor  # an extra, imported when it is needed
-
-        return RayExecutor(job.cluster, job.jobs)
-    jobs = job.jobs or default_jobs(runs, job.device)
-    if jobs > 1 and not _shared_memory_holds(size):
-        say(
-            f"Shared memory (/dev/shm) has too little room for the data of {jobs} processes: one run at a time."
-        )
-        jobs = 1
-    return Local(jobs, job.device)
-
-
-def default_jobs(runs: int, device: torch.device) -> int:
-    """One process on an accelerator; on processors one for each physical core that there is a run for."""
-    return max(1, min(runs, torch.get_num_threads())) if device.type == "cpu" else 1
-
-
-def _shared_memory_holds(size: int) -> bool:
-    """Whether `size` bytes fit into the machine's shared memory with room to spare; containers often have little."""
-    folder = Path("/dev/shm")
-    return not folder.exists() or shutil.disk_usage(folder).free > 2 * size
 
 
 def execute(
@@ -122,7 +51,7 @@ def execute(
     jobs: int,
     console: Console,
     stop: Stop,
-    lost: Callable[[RunT, str], None],
+    lost: Lost,
 ) -> list[RunT]:
     """Make all runs, `jobs` at a time; those that failed.
 
@@ -141,22 +70,31 @@ def execute(
 
 @dataclass
 class _Worker(Generic[RunT]):
-    """A run, its process, the pipe that it reports through, and what shows that."""
+    """A run and the process that makes it.
+
+    Attributes:
+        pipe: that the process reports through.
+        relay: shows what it reports.
+        told: whether it was told to stop.
+        closed: whether the pipe has ended. The process takes a while to end after that, in which the pipe would
+            wake the parent again and again.
+        how: the run ended, as the process said at the end: DONE, FAILED or STOPPED; None where it said nothing,
+            whatever its exit code.
+    """
 
     run: RunT
     process: Any
     pipe: Any
     relay: Relay
-    told: bool = False  # to stop
-    ended: bool = False  # its pipe: a process takes a while to end after that, in which the pipe would wake the parent again and again
+    told: bool = False
+    closed: bool = False
+    how: str | None = None
 
 
 class _Workers(Generic[RunT]):
     """Starts a process per run, shows what they report, and looks after them until the last has ended."""
 
-    def __init__(
-        self, work: Work[RunT], jobs: int, console: Console, stop: Stop, lost: Callable[[RunT, str], None]
-    ):
+    def __init__(self, work: Work[RunT], jobs: int, console: Console, stop: Stop, lost: Lost):
         self.work, self.jobs, self.console, self.stop, self.lost = work, jobs, console, stop, lost
         self.threads = max(1, torch.get_num_threads() // jobs)
         self.context = torch.multiprocessing.get_context("spawn")
@@ -169,7 +107,7 @@ class _Workers(Generic[RunT]):
         try:
             while self._fill(waiting) or self.working:
                 waited = [w.process.sentinel for w in self.working] + [
-                    w.pipe for w in self.working if not w.ended
+                    w.pipe for w in self.working if not w.closed
                 ]
                 connection.wait(waited, timeout=UPDATE_SECONDS)
                 for worker in list(self.working):
@@ -215,31 +153,35 @@ class _Workers(Generic[RunT]):
         """Show what a worker has said since the last look."""
         try:
             while worker.pipe.poll():
-                worker.relay.show(worker.pipe.recv())
+                message = worker.pipe.recv()
+                if message[0] == END:
+                    worker.how = message[1]
+                else:
+                    worker.relay.show(message)
         except (EOFError, OSError):  # the end, or half a message of a process that was killed
-            worker.ended = True
+            worker.closed = True
 
     def _end(self, worker: _Worker[RunT]) -> None:
-        """A worker has ended: by its exit code its run is done, stopped, failed or lost."""
+        """The process of a worker has ended: its run is done, stopped or failed if it said so, and lost otherwise."""
         self._relay(worker)
         self.working.remove(worker)
         worker.process.join()
         _close(worker)
         code = worker.process.exitcode
-        if self.stop.signal is not None and code in (STOPPED, -signal.SIGTERM, -signal.SIGINT):
+        stopping = self.stop.signal is not None
+        if stopping and (worker.how == STOPPED or -code in STOPPING):
             self.stopped = True
-        elif code != 0:
+        elif worker.how != DONE:
             self.failed.append(worker.run)
-            if code != FAILED:
+            if worker.how == STOPPED:
+                self.lost(worker.run, "its process was told to stop by a signal")
+            elif worker.how is None:
                 how = (
                     f"was killed by {signal.Signals(-code).name}"
                     if code < 0
                     else f"ended with exit code {code}"
                 )
-                self.lost(
-                    worker.run,
-                    "its process was told to stop by a signal" if code == STOPPED else f"its process {how}",
-                )
+                self.lost(worker.run, f"its process {how}")
 
 
 @contextmanager
@@ -279,11 +221,11 @@ def _work(work: Work[RunT], run: RunT, pipe: Any, threads: int) -> None:
     with Stop(patient=True) as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            code = 0 if work(run, RemoteConsole(send), stop) else FAILED
+            how = DONE if work(run, RemoteConsole(send), stop) else FAILED
         except StoppedError:
-            code = STOPPED
+            how = STOPPED
+        send((END, how))
         pipe.close()
-        raise SystemExit(code)
 
 
 def _leave_with_parent() -> None:

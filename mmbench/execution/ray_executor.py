@@ -12,7 +12,7 @@ import socket
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,14 +21,14 @@ import ray
 from ray.exceptions import RayError
 
 from mmbench.console import Console
-from mmbench.execution.local import Work
-from mmbench.execution.making import Run
+from mmbench.execution.executor import DONE, RAISED, STOPPED, Lost, Work
 from mmbench.execution.ray_nodes import host_class, needed_versions, share
 from mmbench.execution.relay import UPDATE_SECONDS, Relay
-from mmbench.execution.remote import DONE, RAISED, STOPPED, file_names
+from mmbench.execution.remote import file_names
 from mmbench.execution.signals import Stop, StoppedError
+from mmbench.plan.cluster import Cluster
 from mmbench.plan.environment import code_hash
-from mmbench.plan.job import Cluster
+from mmbench.plan.planned import PlannedRun
 from mmbench.storage.archives import read_torch
 from mmbench.storage.files import WriteError, write_atomically
 from mmbench.training.checkpoints import previous_path
@@ -75,8 +75,8 @@ class RayExecutor:
         return f"{'GPUs' if self.cluster.gpus else 'processors'} of Ray's {len(_nodes())} nodes"
 
     def execute(
-        self, runs: Iterable[Run], work: Work[Run], console: Console, stop: Stop, lost: Callable[..., None]
-    ) -> list[Run]:
+        self, runs: Iterable[PlannedRun], work: Work[PlannedRun], console: Console, stop: Stop, lost: Lost
+    ) -> list[PlannedRun]:
         """As Executor. InputError, once what runs has been stopped, for a node that lacks what the runs need."""
         return _Workers(self, work, console, stop, lost).execute(runs)
 
@@ -113,7 +113,7 @@ def _nodes() -> list[dict[str, float]]:
 class _Worker:
     """A run, its actor, what the actor was asked last, what shows its messages, and the run's lock."""
 
-    run: Run
+    run: PlannedRun
     attempt: int  # how often its worker was lost without getting further
     step: int  # of the checkpoint that it begins with
     actor: Any
@@ -136,7 +136,7 @@ class _Workers:
     """Starts an actor per run, writes and shows what they report, and looks after them until the last has ended."""
 
     def __init__(
-        self, executor: RayExecutor, work: Work[Run], console: Console, stop: Stop, lost: Callable[..., None]
+        self, executor: RayExecutor, work: Work[PlannedRun], console: Console, stop: Stop, lost: Lost
     ):
         self.executor, self.console, self.stop, self.lost = executor, console, stop, lost
         cluster = executor.cluster
@@ -145,11 +145,13 @@ class _Workers:
             **takes, max_concurrency=2, scheduling_strategy="SPREAD"
         )
         self.work = share(work)
-        self.again: deque[tuple[Run, int]] = deque()  # lost ones, with the number of times
-        self.held: list[tuple[Run, int]] = []  # that other commands are at work on, to be asked about again
+        self.again: deque[tuple[PlannedRun, int]] = deque()  # lost ones, with the number of times
+        self.held: list[
+            tuple[PlannedRun, int]
+        ] = []  # that other commands are at work on, to be asked about again
         self.mentioned: set[str] = set()  # of those
         self.working: list[_Worker] = []
-        self.failed: list[Run] = []
+        self.failed: list[PlannedRun] = []
         self.stopped = self.exhausted = False
         self.refused: str | None = None  # why a node cannot be used
 
@@ -157,7 +159,7 @@ class _Workers:
     def stopping(self) -> bool:
         return self.stop.signal is not None or self.refused is not None
 
-    def execute(self, runs: Iterable[Run]) -> list[Run]:
+    def execute(self, runs: Iterable[PlannedRun]) -> list[PlannedRun]:
         waiting = iter(runs)
         try:
             while self._fill(waiting) or self.working:
@@ -185,7 +187,7 @@ class _Workers:
     def _is_left(self) -> bool:
         return bool(self.again or self.held or not self.exhausted)
 
-    def _fill(self, waiting: Iterator[Run]) -> bool:
+    def _fill(self, waiting: Iterator[PlannedRun]) -> bool:
         """Start runs until there are as many as may be; False where nothing more is to start."""
         self.again.extend(self.held)
         self.held.clear()
@@ -199,7 +201,7 @@ class _Workers:
                 break
         return not self.stopping and self._is_left()
 
-    def _start(self, run: Run, attempt: int) -> None:
+    def _start(self, run: PlannedRun, attempt: int) -> None:
         lock = ExitStack()
         try:
             lock.enter_context(run.folder.lock(_held, lambda: None))
@@ -279,7 +281,7 @@ class _Workers:
         worker.begun, worker.told = True, False
         worker.ask()
 
-    def _write(self, run: Run, name: str, content: bytes) -> None:
+    def _write(self, run: PlannedRun, name: str, content: bytes) -> None:
         path, checkpoint = run.folder.path / name, run.folder.checkpoint
         # as locally, a run does not fail for a note of its progress: its next checkpoint tells whether the disk is full
         note = path == run.folder.status_file and json.loads(content).get("state") == "running"
@@ -316,12 +318,12 @@ class _Workers:
         elif how != DONE:
             self.failed.append(worker.run)
 
-    def _fail(self, run: Run, how: str, trace: str | None = None) -> None:
+    def _fail(self, run: PlannedRun, how: str, trace: str | None = None) -> None:
         self.failed.append(run)
         self.lost(run, how, trace)
 
 
-def _step(run: Run) -> int:
+def _step(run: PlannedRun) -> int:
     """That of the run's checkpoint, 0 where there is none to go on from."""
     try:
         step = read_torch(run.folder.checkpoint)["step"]

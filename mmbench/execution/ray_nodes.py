@@ -11,13 +11,13 @@ import ray
 import torch
 from ray.util import deregister_serializer, register_serializer
 
-from mmbench.execution.making import Run
 from mmbench.plan.environment import PACKAGES
+from mmbench.plan.planned import PlannedRun
 
 __all__ = ["host_class", "needed_versions", "share"]
 
 
-def needed_versions(run: Run) -> dict[str, str]:
+def needed_versions(run: PlannedRun) -> dict[str, str]:
     """Packages that must be the same on a worker: this suite, those that decide its numbers, and those of the model where it has others."""
     entry = run.config.entry
     names = {"mmbench", *PACKAGES, *entry.packages}

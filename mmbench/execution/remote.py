@@ -1,4 +1,4 @@
-"""A run away from its results folder: made in a scratch folder of another machine, what it writes kept ready to be fetched. Needs no Ray."""
+"""A run away from its results folder: made in a scratch folder of another machine, which its files are fetched from."""
 
 import queue
 import signal
@@ -14,19 +14,13 @@ from typing import Any
 import torch
 
 from mmbench.console import Console
+from mmbench.execution.executor import DONE, FAILED, RAISED, STOPPED
 from mmbench.execution.relay import UPDATE_SECONDS, RemoteConsole
 from mmbench.execution.signals import Stop, StoppedError
 from mmbench.storage.run_folder import RunFolder
 from mmbench.training.checkpoints import previous_path
 
-__all__ = ["DONE", "FAILED", "RAISED", "STOPPED", "Session", "file_names"]
-
-DONE, FAILED, STOPPED, RAISED = (
-    "done",
-    "failed",
-    "stopped",
-    "raised",
-)  # how a run ends: by itself, saying why in its folder, or with an exception
+__all__ = ["Session", "file_names"]
 
 
 def file_names(folder: Path) -> Iterator[str]:
@@ -47,9 +41,8 @@ class Session:
     """
 
     def __init__(self, run: Any, files: dict[str, bytes], work: Any, threads: int):
-        self.scratch = TemporaryDirectory(
-            prefix="mmbench-", ignore_cleanup_errors=True
-        )  # the results are what counts
+        # that its files are gone at the end does not matter as much as the results
+        self.scratch = TemporaryDirectory(prefix="mmbench-", ignore_cleanup_errors=True)
         self.folder = RunFolder(
             Path(self.scratch.name, *run.folder.path.parts[-2:])
         )  # model and seed, which name the run

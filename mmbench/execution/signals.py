@@ -1,10 +1,20 @@
-"""Ctrl-C and SIGTERM: finish the step, write a checkpoint, leave. A second one leaves at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: finish the step, write a checkpoint, leave. A second one leaves at once."""
 
 import signal
 from types import FrameType
 from typing import Any
 
-__all__ = ["Stop", "StoppedError"]
+__all__ = ["STOPPING", "Stop", "StoppedError"]
+
+STOPPING = tuple(
+    getattr(signal, name)
+    for name in (
+        "SIGINT",
+        "SIGTERM",
+        "SIGHUP",
+    )  # SIGHUP: a closed terminal, and some schedulers; not on Windows
+    if hasattr(signal, name)
+)
 
 
 class StoppedError(Exception):
@@ -23,11 +33,6 @@ class Stop:
         self.signal: int | None = None
         self._before: dict[int, Any] = {}
 
-    @property
-    def exit_code(self) -> int:
-        """128 + the signal's number, as shells have it."""
-        return 128 + (self.signal or 0)
-
     def check(self, *_: object) -> None:
         """StoppedError if a stop was asked for; takes and ignores whatever a progress callback is given."""
         if self.signal is not None:
@@ -39,7 +44,9 @@ class Stop:
         self.signal = number
 
     def __enter__(self) -> "Stop":
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPPING:
+            if signal.getsignal(number) == signal.SIG_IGN:  # as nohup has it for SIGHUP
+                continue
             self._before[number] = signal.signal(number, self._handle)
         return self
 

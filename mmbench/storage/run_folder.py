@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from mmbench.plan.config import departures
+from mmbench.storage.differences import departures
 from mmbench.storage.files import check_writable, exists, file_hash, write_atomically, write_json
 from mmbench.storage.locks import locked
 from mmbench.storage.records import STATES, check_results, read_config, read_metrics, read_status
@@ -99,9 +99,9 @@ class RunFolder:
         config = self.config
         if config is None or config["hash"] == hash:
             return
-        found = departures(config, decisive)
+        found = "; ".join(map(str, departures(config, decisive))) or "its hash"
         raise InputError(
-            f"{self.path} holds a run of another configuration, which differs in {'; '.join(found) or 'its hash'}. "
+            f"{self.path} holds a run of another configuration, which differs in {found}. "
             "Keep both with --label NAME, write elsewhere with --results, or delete that folder."
         )
 

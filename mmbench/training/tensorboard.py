@@ -1,25 +1,15 @@
 """What a run leaves for TensorBoard: the rows of its history while it is trained, and its samples at the end. No part of its results."""
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmbench.storage.samples import CROSS_COLUMNS, JOINT_COLUMNS, SampleSet, Tiles, tile
-from models.errors import InputError
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["Board", "check_tensorboard"]
-
-
-def check_tensorboard() -> None:
-    """InputError unless the package is there."""
-    if find_spec("tensorboard") is None:
-        raise InputError(
-            "--tensorboard needs the package tensorboard: install the extra with pip install 'mmbench[tensorboard]'."
-        )
+__all__ = ["Board"]
 
 
 class Board:

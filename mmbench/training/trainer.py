@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from mmbench.data.batches import Batches
-from mmbench.plan.config import Training
+from mmbench.plan.presets import Training
 from mmbench.training.checkpoints import Checkpoints
 from mmbench.training.memory import keep_freed_memory
 from models.base import Loss, MultimodalModel, Stage
 
-__all__ = ["DivergedError", "Trainer"]
+__all__ = ["DivergedError", "Trainer", "Watch"]
 
 CHECKPOINT_SECONDS = 120.0
 LOG_EVERY = 50  # steps between two rows of history, where the budget is long enough
@@ -77,21 +77,39 @@ def _denormals_flushed() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
+@dataclass
+class Watch:
+    """What a trainer tells and asks while it trains. Every field may be left as it is.
+
+    Attributes:
+        report: called with (steps done, row) after every row of history.
+        stop: asked after every step; once it says True, the trainer writes a checkpoint and returns.
+        say: told about checkpoints that are damaged and not used.
+        look: gives numbers by name after a step, which become part of that row of the history; it leaves the
+            weights and torch's random state as they were.
+        looks: how many times `look` is called, at evenly spaced steps of which the last is the end.
+    """
+
+    report: Callable[[int, dict[str, Any]], object] = lambda step, row: None
+    stop: Callable[[], bool] = lambda: False
+    say: Callable[[str], object] = print
+    look: Callable[[int], Mapping[str, float]] = lambda step: {}
+    looks: int = 0
+
+
 class Trainer:
     """Trains one model and keeps its checkpoint.
 
     Args:
-        model: on its device, freshly made (its initial weights are replaced where a checkpoint is found).
-        batches: batch number `step` is a function of the step alone, so a resumed run sees what an unbroken one sees.
+        model: on its device, freshly made; where a checkpoint is found, its weights take the place of the
+            initial ones.
+        batches: batch number `step` is a function of the step alone, so that a resumed run sees what an unbroken
+            one sees.
         config: the budget.
-        checkpoint: file that the state is written to every two minutes and at the end; the one before is kept beside it. None keeps none.
-        hash: of the run's configuration; a checkpoint of another configuration, or of other batches' seed, is refused.
-        report: called with (steps done, history row) after every row of history.
-        precision: "fp32", or "bf16" for autocast to bfloat16 in the loss; weights, gradients and optimiser stay in float32.
-        stop: asked after every step; once it says True, `run` writes a checkpoint and returns.
-        say: told about checkpoints that are damaged and not used.
-        look: gives numbers by name after a step, which are added to that row of the history; it leaves weights and torch's random state as they were.
-        looks: how many times it is called, at evenly spaced steps of which the last is the end.
+        checkpoints: where the state is written every two minutes and at the end; None keeps none.
+        precision: "fp32", or "bf16" for autocast to bfloat16 in the loss; weights, gradients and the optimiser
+            stay in float32.
+        watch: what is told and asked meanwhile.
     """
 
     def __init__(
@@ -99,24 +117,12 @@ class Trainer:
         model: MultimodalModel,
         batches: Batches,
         config: Training,
-        checkpoint: Path | None,
-        hash: str = "",
+        checkpoints: Checkpoints | None = None,
         precision: str = "fp32",
-        report: Callable[[int, dict[str, Any]], object] = lambda step, row: None,
-        stop: Callable[[], bool] = lambda: False,
-        say: Callable[[str], object] = print,
-        look: Callable[[int], Mapping[str, float]] = lambda step: {},
-        looks: int = 0,
+        watch: Watch | None = None,
     ):
-        self.model, self.batches, self.config, self.report, self.stop, self.say = (
-            model,
-            batches,
-            config,
-            report,
-            stop,
-            say,
-        )
-        self.checkpoints = Checkpoints(checkpoint, hash, batches.seed) if checkpoint else None
+        self.model, self.batches, self.config, self.checkpoints = model, batches, config, checkpoints
+        self.watch = watch or Watch()
         self.low_precision = precision == "bf16"
         self.stages = model.stages()
         self.step = 0
@@ -125,7 +131,7 @@ class Trainer:
         self.recorder = _Recorder([], [])
         self.optimizer: torch.optim.Optimizer | None = None
         self.log_every = max(1, min(LOG_EVERY, config.steps // 20))
-        self.look, self.looks = look, self._look_steps(looks)
+        self.looks = self._look_steps(self.watch.looks)
 
     def run(self) -> bool:
         """Train to the end of the budget, from the checkpoint where there is one. True when finished, False when stopped."""
@@ -197,10 +203,10 @@ class Trainer:
                     **self.recorder.flush(self.step),
                 }
                 if self.step in self.looks:
-                    row |= self.look(self.step)
+                    row |= self.watch.look(self.step)
                 self.history.append(row)
-                self.report(self.step, row)
-            stopping = self.stop()
+                self.watch.report(self.step, row)
+            stopping = self.watch.stop()
             if stopping or self.step == last or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
                 self._save(index)
                 saved_at = time.monotonic()
@@ -229,7 +235,7 @@ class Trainer:
 
     def _restore(self) -> dict[str, Any] | None:
         """Take up the checkpoint where there is one."""
-        saved = self.checkpoints.restore(self.model, self.say) if self.checkpoints else None
+        saved = self.checkpoints.restore(self.model, self.watch.say) if self.checkpoints else None
         if saved is None:
             return None
         self.step, self.seconds, self.history = saved["step"], saved["seconds"], saved["history"]

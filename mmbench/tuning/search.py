@@ -9,20 +9,21 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mmbench.data.base import MultimodalData
-from mmbench.execution.making import Run
+from mmbench.execution.train import GivenUpError
 from mmbench.plan.config import RunConfig
 from mmbench.plan.job import Job
+from mmbench.plan.planned import PlannedRun, plan_run
 from mmbench.storage.files import DamagedError
 from mmbench.storage.records import LOOK
 from mmbench.storage.run_folder import RunFolder
-from mmbench.storage.runs import read_history, read_run
+from mmbench.storage.runs import StoredRun, read_history, read_run
 from models.settings import resolve, search_space
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import BaseDistribution
 
-__all__ = ["PrunedError", "Search", "Trial", "objective", "was_pruned"]
+__all__ = ["Search", "Trial", "objective", "was_pruned"]
 
 PREFIX = "trial-"  # of the labels of trials
 STARTUP = (
@@ -30,13 +31,9 @@ STARTUP = (
 )
 
 
-class PrunedError(Exception):
-    """The trial is worse than the median of the others at the same step, and is given up."""
-
-
 def was_pruned(status: Mapping[str, Any]) -> bool:
     """Whether this status of a run is that of a trial that was given up."""
-    return str(status.get("error")).startswith(PrunedError.__name__)
+    return bool(status.get("given_up"))
 
 
 def objective(metrics: Mapping[str, float | None]) -> float | None:
@@ -63,19 +60,45 @@ class Trial:
 
     Attributes:
         number: from 0 on; trial 0 has the defaults.
-        state: of its run, or "pruned".
-        params: the settings that are searched.
-        metrics: once it is done.
-        curve: step -> objective, at the looks so far.
-        seconds: of training and evaluation, once it is done.
+        run: as its folder holds it.
+        searched: names of the settings that are searched.
     """
 
     number: int
-    state: str
-    params: dict[str, Any]
-    metrics: dict[str, float | None]
-    curve: dict[int, float]
-    seconds: float | None
+    run: StoredRun
+    searched: tuple[str, ...]
+
+    @property
+    def state(self) -> str:
+        """Of its run, or "pruned"."""
+        return "pruned" if was_pruned(self.run.status) else self.run.state
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The settings that are searched."""
+        return {name: self.run.config["settings"][name] for name in self.searched}
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """Of validation images, once the trial is done."""
+        return self.run.metrics
+
+    @cached_property
+    def curve(self) -> dict[int, float]:
+        """Step -> objective, at the looks so far."""
+        found = {}
+        for row in read_history(self.run).to_dict("records"):
+            looked = {n.removeprefix(LOOK): v for n, v in row.items() if n.startswith(LOOK) and v == v}
+            if (value := objective(looked)) is not None:
+                found[int(row["step"])] = value
+        return found
+
+    @property
+    def seconds(self) -> float | None:
+        """Of training and evaluation, once the trial is done."""
+        if self.state != "done":
+            return None
+        return self.run.status["train_seconds"] + self.run.status["evaluate_seconds"]
 
 
 @dataclass(frozen=True)
@@ -115,7 +138,7 @@ class Search:
     def label(self, number: int) -> str:
         return f"{PREFIX}{number:02}"
 
-    def number(self, run: Run) -> int:
+    def number(self, run: PlannedRun) -> int:
         """Which trial `run` is."""
         return int(run.folder.path.parent.name.removeprefix(f"{self.name}+{PREFIX}"))
 
@@ -125,17 +148,16 @@ class Search:
             if self._folder(number).config is not None:
                 self.run(number)
 
-    def run(self, number: int) -> Run:
+    def run(self, number: int) -> PlannedRun:
         """Trial `number`, as it was begun or newly drawn; InputError as `check_begun`."""
         folder = self._folder(number)
-        chosen = (
-            folder.config["settings"]
-            if folder.config
-            else {**asdict(self.config.settings), **self._draw(number)}
-        )
-        config = replace(self.config, settings=resolve(self.config.entry.settings, chosen, self.name))
-        run = Run(config, self.job.seeds[0], folder, config.hash(self.data))
-        folder.check_config(run.hash, config.decisive(self.data))
+        begun = folder.config
+        chosen = begun["settings"] if begun else {**asdict(self.config.settings), **self._draw(number)}
+        settings = resolve(self.config.entry.settings, chosen, self.name)
+        about = {"label": self.label(number), "command": str(self.job.command)}
+        config = replace(self.config, settings=settings)
+        run = plan_run(config, self.job.seeds[0], folder, self.data, about)
+        run.check_folder()
         return run
 
     def read(self, trials: int) -> list[Trial]:
@@ -145,13 +167,13 @@ class Search:
             folder = self._folder(number)
             if folder.config is not None:
                 try:
-                    found.append(self._read(number, folder))
+                    found.append(Trial(number, read_run(folder.path), tuple(self.space)))
                 except DamagedError:
                     continue
         return found
 
     def check(self, number: int, step: int, metrics: Mapping[str, float | None]) -> None:
-        """PrunedError if trial `number`, which has these `metrics` of validation images after `step`, is to be given up.
+        """GivenUpError if trial `number`, which has these `metrics` of validation images after `step`, is to be given up.
 
         At half of its steps at the earliest: one that starts slowly can end well.
         """
@@ -164,7 +186,7 @@ class Search:
         others = self._study([trial for trial in self.read(number) if trial.state == "done"])
         pruner = MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=self.config.training.steps // 2)
         if pruner.prune(others, create_trial(state=TrialState.RUNNING, intermediate_values={step: value})):
-            raise PrunedError(
+            raise GivenUpError(
                 f"at step {step} its objective is {100 * value:.1f} %, below the median of the finished trials before it"
             )
 
@@ -176,28 +198,6 @@ class Search:
             self.name,
             self.label(number),
             self.job.seeds[0],
-        )
-
-    def _read(self, number: int, folder: RunFolder) -> Trial:
-        run = read_run(folder.path)
-        state = "pruned" if was_pruned(run.status) else run.state
-        curve = {}
-        for row in read_history(run).to_dict("records"):
-            looked = {
-                name.removeprefix(LOOK): value
-                for name, value in row.items()
-                if name.startswith(LOOK) and value == value
-            }
-            if (value := objective(looked)) is not None:
-                curve[int(row["step"])] = value
-        seconds = run.status["train_seconds"] + run.status["evaluate_seconds"] if state == "done" else None
-        return Trial(
-            number,
-            state,
-            {name: run.config["settings"][name] for name in self.space},
-            run.metrics,
-            curve,
-            seconds,
         )
 
     def _study(self, trials: Sequence[Trial]) -> "Study":

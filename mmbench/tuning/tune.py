@@ -10,18 +10,18 @@ from importlib.util import find_spec
 from typing import Any
 
 import pandas as pd
-import torch
 
 from mmbench.console import Console
-from mmbench.data.base import load_data
-from mmbench.execution.cached_references import make_references
-from mmbench.execution.local import default_jobs, execute
-from mmbench.execution.making import MakeRun, Run, is_done
-from mmbench.execution.orchestrator import announce, leave_out, lost
-from mmbench.execution.signals import Stop, StoppedError
+from mmbench.execution.executor import pick_executor
+from mmbench.execution.orchestrator import Assignment, Outcome, orchestrate
+from mmbench.execution.run_job import prepare
+from mmbench.execution.signals import Stop
+from mmbench.execution.train import TrainRun, is_done
+from mmbench.plan.command import Command
+from mmbench.plan.environment import describe_environment
 from mmbench.plan.job import Job
-from mmbench.storage.files import check_cache, write_atomically
-from mmbench.storage.run_folder import prepare_results
+from mmbench.plan.planned import PlannedRun, announce
+from mmbench.storage.files import write_atomically
 from mmbench.tuning.search import Search, objective, was_pruned
 from models.errors import InputError
 from models.settings import search_space
@@ -32,56 +32,45 @@ METRICS = "coherence,fd_clf,probe,sampler"
 LOOKS = 4  # at validation images while a trial is trained, the last of them at its end
 
 
-def tune(job: Job, trials: int) -> int:
+def tune(job: Job, trials: int, console: Console) -> Outcome:
     """Make `trials` trials of every model of `job`, with its first seed, and write trials.csv.
 
-    The first trial has the defaults; the settings of each further one are drawn from what the model declares as their `search`. One that
-    is worse at a look, at half of its steps or later, than the median of those before it is given up.
-
-    Returns:
-        The exit code: 0, 1 if a trial failed, 128 + the signal's number after a signal.
+    The first trial has the defaults; the settings of each further one are drawn from what the model declares as
+    their `search`. A trial that at a look, at half of its steps or later, is worse than the median of those before
+    it is given up.
 
     Raises:
         InputError: for a model that declares no search, without optuna, and as `run_job`.
     """
-    console, first = Console(), job.configs[0]
     _check(job, trials)
-    prepare_results(job.results, first.dataset, first.preset)
-    check_cache()
-    data = load_data(first.dataset, job.data_dir, first.data).held_out()
-    job = leave_out(job, data, console)
-    job = replace(job, looks=LOOKS, command=_command(job, trials))
+    job, data = prepare(job, console)
+    data = data.held_out()
+    command = Command("tune", job.command.without("--seeds", "--metrics").options)
+    execution = replace(job.execution, looks=LOOKS)
+    job = replace(job, execution=execution, command=command.having("--trials", str(trials)))
     searches = tuple(Search(job, config, data) for config in job.configs)
     for search in searches:
         search.check_begun(trials)
-    jobs = job.jobs or default_jobs(trials * len(searches), job.device)
-    failed: list[Run] = []
-    with Stop() as stop:
-        try:
-            references = make_references(
-                data, first.protocol, job.metrics, None, job.device, console, stop.check
-            )
-            planned = _plan(searches, trials, jobs, console, stop)
-            failed = execute(planned, _MakeTrial(job, data, references, searches), jobs, console, stop, lost)
-            stop.check()
-        except StoppedError:
-            console.say("Stopped. What is done is kept: the same command goes on from here.")
-            return stop.exit_code
-        finally:
-            _write_table(searches, trials, console)
-    for search in searches:
-        console.say(_verdict(search, trials))
-    return 1 if any(not was_pruned(run.folder.status) for run in failed) else 0
-
-
-def _command(job: Job, trials: int) -> str:
-    """Of `mmbench tune`, which has neither seeds nor metrics to choose, from that of `mmbench run`."""
-    words = (
-        job.command.replace("mmbench run ", "mmbench tune ", 1)
-        .replace(f" --seeds {job.seeds[0]} ", " ")
-        .replace(f" --metrics {METRICS}", "")
+    executor = pick_executor(execution, trials * len(searches), data.nbytes, console.say)
+    assignment = Assignment(
+        data=data,
+        protocol=job.configs[0].protocol,
+        metrics=job.metrics,
+        inception_weights=None,
+        device=execution.home,
+        executor=executor,
+        runs=lambda stop: _plan(searches, trials, executor.threads, console, stop),
+        work=lambda references: _MakeTrial(execution, job.metrics, data, references, searches),
     )
-    return f"{words} --trials {trials}"
+    try:
+        outcome = orchestrate(assignment, console)
+    finally:
+        _write_table(searches, trials, console)
+    if outcome.stopped_by is None:
+        for search in searches:
+            console.say(_verdict(search, trials))
+    kept = tuple(run for run in outcome.failed if not was_pruned(run.folder.status))
+    return replace(outcome, failed=kept)
 
 
 def _check(job: Job, trials: int) -> None:
@@ -96,24 +85,26 @@ def _check(job: Job, trials: int) -> None:
             )
 
 
-def _plan(searches: Sequence[Search], trials: int, jobs: int, console: Console, stop: Stop) -> Iterator[Run]:
-    """What is left to do, a trial of every model and then the next; each is drawn when there is a process for it."""
-    threads = max(1, torch.get_num_threads() // jobs)
+def _plan(
+    searches: Sequence[Search], trials: int, threads: int, console: Console, stop: Stop
+) -> Iterator[PlannedRun]:
+    """What is left to do, a trial of every model and then the next; each is drawn when there is room for it."""
+    environment = {**describe_environment(searches[0].job.execution.home), "threads": threads}
     for number in range(trials):
         for search in searches:
             run = search.run(number)
             if not (is_done(run, console) or was_pruned(run.folder.status)):
-                announce([run], replace(search.job, label=search.label(number)), search.data, threads, stop)
+                announce([run], environment, stop.check)
                 yield run
 
 
 @dataclass(frozen=True)
-class _MakeTrial(MakeRun):
-    """Makes trials; see MakeRun."""
+class _MakeTrial(TrainRun):
+    """Trains and evaluates trials; see TrainRun."""
 
     searches: tuple[Search, ...]
 
-    def looked(self, run: Run, step: int, metrics: dict[str, float]) -> None:
+    def looked(self, run: PlannedRun, step: int, metrics: dict[str, float]) -> None:
         (search,) = (search for search in self.searches if search.name == run.config.entry.name)
         search.check(search.number(run), step, metrics)
 

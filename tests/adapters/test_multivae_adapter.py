@@ -15,8 +15,8 @@ from options import SMALL
 
 from mmbench.adapters import find_model, find_models, multivae
 from mmbench.data.base import load_data
-from mmbench.plan.config import make_configs
-from mmbench.plan.job import Job
+from mmbench.plan.job import JobOptions, check_job
+from mmbench.plan.overrides import make_configs
 from mmbench.storage.files import read_json
 from models import conformance
 from models.conformance import CHECKS, check_model
@@ -303,7 +303,7 @@ def test_which_models_are_run():
     def picked(names):
         return [
             config.entry.name
-            for config in Job.from_options(names, "digits", preset="smoke", device="cpu").configs
+            for config in check_job(JobOptions(names, "digits", preset="smoke", device="cpu")).configs
         ]
 
     assert picked("multivae:all") == NAMES
@@ -385,9 +385,9 @@ def test_another_process_gets_the_model():
 
 def test_a_run_from_beginning_to_end(invoke, tmp_path, monkeypatch):
     pytest.importorskip("multivae", reason="needs MultiVae: pip install multivae==1.0.3")
-    for room in ("runner", "evaluation"):
-        monkeypatch.setattr(f"mmbench.{room}.load_data", load_data_once)
-        monkeypatch.setattr(f"mmbench.{room}.write_report", lambda *_: [])
+    for file in ("run_job", "finished"):
+        monkeypatch.setattr(f"mmbench.execution.{file}.load_data", load_data_once)
+    monkeypatch.setattr("mmbench.report.write_report", lambda *_: [])
     results, chosen = tmp_path / "results", ("--metrics", "probe", "--jobs", "1", "--device", "cpu")
     folder = results / "digits" / "smoke" / "multivae-telbo" / "seed-0"
     first = invoke(

@@ -13,8 +13,10 @@ from options import SMALL
 from mmbench.data.base import Split, load_data
 from mmbench.data.batches import Batches
 from mmbench.data.pairing import hide
-from mmbench.execution.making import make_batches
-from mmbench.plan.config import Training, make_configs, restore_config
+from mmbench.execution.train import make_batches
+from mmbench.plan.config import restore_config
+from mmbench.plan.overrides import make_configs
+from mmbench.plan.presets import Training
 from mmbench.storage.files import read_json
 from mmbench.training.trainer import Trainer
 from models.conformance import THREE, TWO

@@ -31,6 +31,8 @@ def work(run, console, stop):
         raise RuntimeError("on purpose")
     if run.startswith("exit"):
         os._exit(9)
+    if run.startswith("vanish"):
+        os._exit(0)
     if run.startswith("kill"):
         os.kill(os.getpid(), signal.SIGKILL)
     if run.startswith("told"):
@@ -61,15 +63,16 @@ def test_every_run_is_made_and_heard(jobs):
 
 
 def test_a_process_that_dies_is_lost_and_the_others_go_on():
-    failed, lost, lines = make(["raise a", "exit b", "kill c", "told d", "e"])
-    assert sorted(failed) == ["exit b", "kill c", "raise a", "told d"]
+    failed, lost, lines = make(["raise a", "exit b", "kill c", "told d", "vanish e", "f"])
+    assert sorted(failed) == ["exit b", "kill c", "raise a", "told d", "vanish e"]
     assert lost == {
         "raise a": "its process ended with exit code 1",
         "exit b": "its process ended with exit code 9",
         "kill c": "its process was killed by SIGKILL",
         "told d": "its process was told to stop by a signal",
+        "vanish e": "its process ended with exit code 0",
     }
-    assert "e begins" in lines
+    assert "f begins" in lines
 
 
 def test_a_run_that_cannot_be_sent_is_lost_and_the_others_go_on():

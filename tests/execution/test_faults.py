@@ -199,7 +199,7 @@ def test_two_signals_in_one_step_leave_the_checkpoint_before(numbers, invoke, tm
         return whole(self, batch, progress)
 
     monkeypatch.setattr(MoPoE, "loss", interrupt)
-    monkeypatch.setattr("mmbench.execution.orchestrator.seconds_per_step", lambda *_: 0.1)
+    monkeypatch.setattr("mmbench.execution.estimate.seconds_per_step", lambda *_: 0.1)
     results = []
     for _ in range(2):
         results.append(invoke(*RUN, "--models", "mopoe", "--results", tmp_path))
@@ -215,7 +215,7 @@ def test_a_signal_outside_of_runs_is_a_sentence_too(invoke, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt  # what Ctrl-C becomes where no job handles it
 
-    monkeypatch.setattr("mmbench.execution.orchestrator.load_data", interrupted)
+    monkeypatch.setattr("mmbench.execution.run_job.load_data", interrupted)
     result = invoke(*RUN, "--models", "mopoe", "--results", "nowhere/at/all")
     assert result.code == 130
     assert result.text == "Stopped at once. What is on disk is kept: the same command goes on from there.\n"

@@ -20,11 +20,11 @@ from run_files import results_of, seed_folder
 
 from mmbench.adapters import find_model
 from mmbench.console import Console
-from mmbench.execution.local import pick_executor
-from mmbench.execution.making import Run
+from mmbench.execution.executor import pick_executor
 from mmbench.execution.remote import Session
 from mmbench.execution.signals import Stop
 from mmbench.plan.cluster import Cluster, pick_cluster
+from mmbench.plan.planned import PlannedRun
 from mmbench.storage.run_folder import RunFolder
 from mmbench.training.checkpoints import previous_path
 from models.errors import InputError
@@ -96,12 +96,8 @@ class Stepping:
 
 def fake_run(folder, model=Work):
     home = folder / "model" / "seed-0"
-    return Run(
-        SimpleNamespace(entry=SimpleNamespace(file=None, model=model, packages=()), home=home),
-        0,
-        RunFolder(home),
-        "",
-    )
+    entry = SimpleNamespace(file=None, model=model, packages=())
+    return PlannedRun(SimpleNamespace(entry=entry, home=home), 0, RunFolder(home), {}, "", {})
 
 
 def listen(session):
@@ -178,7 +174,7 @@ def test_options_that_cannot_be_used(case):
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):
-    monkeypatch.setattr("mmbench.execution.local.find_spec", lambda name: None)
+    monkeypatch.setattr("mmbench.execution.executor.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"install the extra with pip install 'mmbench\[ray\]'"):
         pick_executor(SimpleNamespace(cluster=Cluster("auto", 1, 0.0)), 1, 1, print)
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import re
 import shutil
 import signal
@@ -18,10 +17,11 @@ import torch
 from options import SMALL
 
 import mmbench
-from metrics.evaluation.evaluate import References
-from mmbench.execution.making import MakeRun, Run
-from mmbench.execution.orchestrator import _costs, leave_out, lost
-from mmbench.plan.job import Job
+from mmbench.execution.estimate import _costs
+from mmbench.execution.orchestrator import lost
+from mmbench.execution.run_job import leave_out
+from mmbench.plan.job import JobOptions, check_job
+from mmbench.plan.planned import PlannedRun
 from mmbench.report import write_report
 from mmbench.storage.files import read_json, write_json
 from mmbench.storage.locks import locked
@@ -138,15 +138,6 @@ def test_jobs_at_once_give_what_jobs_in_turn_give(finished, invoke, tmp_path):
             ).read_bytes()
 
 
-def test_the_networks_of_the_references_reach_another_process_through_a_cpu(monkeypatch):
-    """A GPU's memory cannot be shared between processes everywhere."""
-    moves = []
-    monkeypatch.setattr(References, "to", lambda references, device: moves.append(device))
-    sent = pickle.loads(pickle.dumps(MakeRun(None, None, References({}, {"judge/a": 0.5}))))
-    assert moves == ["cpu"]
-    assert sent.references.judge_accuracy == {"judge/a": 0.5}
-
-
 def test_the_same_seed_gives_the_same_bytes(finished, invoke, tmp_path):
     assert invoke(*RUN, "--models", "cnf-mvae", "--results", tmp_path).code == 0
     for name in ("metrics.json", "history.csv", "samples/joint-street.png"):
@@ -225,16 +216,11 @@ def test_a_folder_that_another_command_has_begun_meanwhile_is_left_alone(
         return 0
 
     early = when == "before its folder is made"
-    monkeypatch.setattr(
-        "mmbench.execution.orchestrator.is_done"
-        if early
-        else "mmbench.execution.orchestrator.seconds_per_step",
-        begin,
-    )
-    monkeypatch.setattr("mmbench.execution.making.Trainer.run", lambda self: pytest.fail("trained"))
-    monkeypatch.setattr(
-        "mmbench.execution.orchestrator.write_report", lambda *_: []
-    )  # which their run, without metrics, has no place in
+    begins = "mmbench.execution.run_job.is_done" if early else "mmbench.execution.estimate.seconds_per_step"
+    monkeypatch.setattr(begins, begin)
+    monkeypatch.setattr("mmbench.execution.train.Trainer.run", lambda self: pytest.fail("trained"))
+    # their run, without metrics, has no place in a report
+    monkeypatch.setattr("mmbench.report.write_report", lambda *_: [])
     result = invoke(*RUN, "--models", "mopoe", "--results", tmp_path)
     assert result.code == (2 if early else 1), result.text
     assert (
@@ -247,7 +233,7 @@ def test_a_folder_that_another_command_has_begun_meanwhile_is_left_alone(
 
 def test_a_lost_run_is_marked_unless_it_is_done_or_somebody_elses(copy):
     folder = RunFolder(seed_folder(copy))
-    run = Run(None, 0, folder, folder.config["hash"])
+    run = PlannedRun(None, 0, folder, {}, folder.config["hash"], {})
     lost(run, "its process was killed by SIGKILL")
     assert folder.status["state"] == "done"
     folder.set_status("running")
@@ -347,7 +333,7 @@ def test_workers_leave_with_a_parent_that_is_killed(finished, tmp_path):
 
 def test_models_that_nobody_named_are_left_out_where_they_do_not_fit():
     pytest.importorskip("multivae")
-    job, said = Job.from_options("mvae,multivae:all", "digits-text", "smoke"), []
+    job, said = check_job(JobOptions("mvae,multivae:all", "digits-text", "smoke")), []
     fitting = leave_out(job, SimpleNamespace(modalities="abc"), SimpleNamespace(say=said.append))
     names = [config.entry.name for config in fitting.configs]
     assert sorted({config.entry.name for config in job.configs} - set(names)) == [
@@ -358,15 +344,15 @@ def test_models_that_nobody_named_are_left_out_where_they_do_not_fit():
         f"{name} is left out: it takes 2 modalities, digits-text has 3"
         for name in ("multivae-jnf", "multivae-telbo")
     ]
-    assert f"--models {','.join(names)} --dataset" in fitting.command
+    assert f"--models {','.join(names)} --dataset" in str(fitting.command)
     assert leave_out(job, SimpleNamespace(modalities="ab"), None) == job
-    named = Job.from_options("mvae,multivae:TELBO", "digits-text", "smoke")
+    named = check_job(JobOptions("mvae,multivae:TELBO", "digits-text", "smoke"))
     assert leave_out(named, SimpleNamespace(modalities="abc"), None) == named  # which is refused later
 
 
 def test_the_command_of_a_job_makes_its_looks_too():
-    assert Job.from_options("mvae", "digits", "smoke", looks=3).command.endswith(" --looks 3")
-    assert "--looks" not in Job.from_options("mvae", "digits", "smoke").command
+    assert check_job(JobOptions("mvae", "digits", "smoke", looks=3)).command.options[-1] == ("--looks", "3")
+    assert "--looks" not in str(check_job(JobOptions("mvae", "digits", "smoke")).command)
 
 
 def test_settings_that_a_search_chooses_do_not_change_what_a_step_costs():
@@ -388,7 +374,7 @@ def test_auto_takes_up_runs_in_the_precision_that_they_have(copy, invoke, monkey
     config = read_json(seed_folder(copy) / "config.json")
     other = "fp32" if config["precision"] == "bf16" else "bf16"
     monkeypatch.setattr(
-        "mmbench.plan.job._pick_precision", lambda name, device: other if name == "auto" else name
+        "mmbench.plan.choices.pick_precision", lambda name, device: other if name == "auto" else name
     )
     assert "1 runs, 1 of them done" in invoke(*RUN, "--models", "mopoe", "--results", copy).text
     refused = invoke(*RUN, "--models", "mopoe", "--results", copy, "--precision", other)

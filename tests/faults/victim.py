@@ -14,8 +14,10 @@ from pathlib import Path
 
 import torch
 
+import metrics.references.judges
 import mmbench.execution.cached_references
-import mmbench.execution.orchestrator
+import mmbench.execution.run_job
+import mmbench.report
 import mmbench.storage.files
 import mmbench.training.trainer
 from mmbench.cli import main
@@ -87,17 +89,15 @@ if __name__ == "__main__":
     victim = Victim(sys.argv[1], float(sys.argv[2]), Path(sys.argv[3]))
     torch.set_num_threads(1)
     mmbench.training.trainer.CHECKPOINT_SECONDS = CHECKPOINT_SECONDS
-    mmbench.execution.orchestrator.load_data = victim.wrap("data", mmbench.execution.orchestrator.load_data)
-    mmbench.references.judges.train_judge = victim.wrap("judge", mmbench.references.judges.train_judge)
+    mmbench.execution.run_job.load_data = victim.wrap("data", mmbench.execution.run_job.load_data)
+    metrics.references.judges.train_judge = victim.wrap("judge", metrics.references.judges.train_judge)
     mmbench.training.trainer.Trainer.run = victim.wrap("training", mmbench.training.trainer.Trainer.run)
     import mmbench.training.checkpoints
 
     mmbench.training.checkpoints.write_atomically = slowly(mmbench.training.checkpoints.write_atomically)
     Checkpoints.save = victim.wrap("checkpoint", Checkpoints.save)
-    import mmbench.execution.making
+    import mmbench.execution.train
 
-    mmbench.execution.making.evaluate_run = victim.wrap("evaluation", mmbench.execution.making.evaluate_run)
-    mmbench.execution.orchestrator.write_report = victim.wrap(
-        "report", mmbench.execution.orchestrator.write_report
-    )
+    mmbench.execution.train.evaluate_run = victim.wrap("evaluation", mmbench.execution.train.evaluate_run)
+    mmbench.report.write_report = victim.wrap("report", mmbench.report.write_report)
     main(sys.argv[5:])

@@ -25,7 +25,7 @@ from metrics.probe import probe_indices
 from metrics.reconstruction import ssim
 from mmbench.execution.cached_references import make_references
 from mmbench.execution.evaluating import anchor_tuples
-from mmbench.plan.config import PRESETS
+from mmbench.plan.presets import PRESETS
 from mmbench.report import write_report
 from models.base import Modality, NotDefinedError
 

@@ -10,7 +10,7 @@ from torch.distributions import Independent, Laplace, Normal, kl_divergence
 
 from mmbench.data.base import Split
 from mmbench.data.batches import Batches
-from mmbench.plan.config import Training
+from mmbench.plan.presets import Training
 from mmbench.training.trainer import Trainer
 from models.avae import AVAE, AVAESettings
 from models.base import Modality
@@ -128,10 +128,10 @@ def weights(trainer: Trainer) -> dict[str, Tensor]:
 def test_the_second_stage_leaves_the_vaes_alone_and_the_first_the_associators(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path)
     start = weights(trainer)
-    trainer.stop = lambda: trainer.step == 15
+    trainer.watch.stop = lambda: trainer.step == 15
     assert not trainer.run()
     middle = weights(trainer)
-    trainer.stop = lambda: False
+    trainer.watch.stop = lambda: False
     assert trainer.run()
     assert {row["stage"] for row in trainer.history} == {"vaes", "associators"}
     for name, end in weights(trainer).items():
@@ -149,7 +149,7 @@ def test_resume_across_the_stages_is_exact(interruptions: tuple[int, ...], tmp_p
     assert whole.run()
     for at in interruptions:
         broken = make_trainer(tmp_path / "broken")
-        broken.stop = lambda broken=broken, at=at: broken.step == at
+        broken.watch.stop = lambda broken=broken, at=at: broken.step == at
         assert not broken.run()
         torch.randn(17)
     last = make_trainer(tmp_path / "broken")

@@ -14,8 +14,8 @@ from options import SMALL
 from torch.distributions import Normal, kl_divergence
 
 from mmbench.data.base import load_data
-from mmbench.plan.config import make_configs
-from mmbench.plan.job import Job
+from mmbench.plan.job import JobOptions, check_job
+from mmbench.plan.overrides import make_configs
 from mmbench.storage.files import read_json
 from models.conformance import TWO, check_model
 from models.errors import InputError
@@ -146,8 +146,8 @@ def test_which_models_are_run(write):
     def picked(names, *files):
         return [
             config.entry.name
-            for config in Job.from_options(
-                names, "digits", preset="smoke", device="cpu", model_files=files
+            for config in check_job(
+                JobOptions(names, "digits", preset="smoke", device="cpu", model_files=files)
             ).configs
         ]
 
@@ -204,9 +204,9 @@ print(repr(config.entry.model(TWO, config.settings)), config.entry.file.code)
 
 
 def test_a_run_of_a_file_from_beginning_to_end(write, invoke, tmp_path, monkeypatch):
-    for room in ("runner", "evaluation"):
-        monkeypatch.setattr(f"mmbench.{room}.load_data", load_data_once)
-        monkeypatch.setattr(f"mmbench.{room}.write_report", lambda *_: [])
+    for file in ("run_job", "finished"):
+        monkeypatch.setattr(f"mmbench.execution.{file}.load_data", load_data_once)
+    monkeypatch.setattr("mmbench.report.write_report", lambda *_: [])
     monkeypatch.chdir(tmp_path)
     path = Path(write().name)
     folder = Path("results/digits/smoke/mine/seed-0")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from mmbench.data.base import DataSettings
-from mmbench.plan.config import make_configs
+from mmbench.plan.overrides import make_configs
 from models.conformance import THREE, TWO
 from models.errors import InputError
 from models.registry import MODELS

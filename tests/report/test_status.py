@@ -170,7 +170,7 @@ def test_a_run_is_seen_from_another_process_while_it_runs_and_after_it_was_kille
 
 
 def test_a_job_ends_with_a_table_of_its_runs(invoke, tmp_path, monkeypatch):
-    monkeypatch.setattr("mmbench.execution.orchestrator.write_report", lambda *_: [])  # takes seconds
+    monkeypatch.setattr("mmbench.report.write_report", lambda *_: [])  # takes seconds
     command = (
         "run",
         "--dataset",

@@ -4,8 +4,9 @@ import torch
 
 from mmbench.data.base import Split
 from mmbench.data.batches import Batches
-from mmbench.plan.config import Training
-from mmbench.training.trainer import Trainer
+from mmbench.plan.presets import Training
+from mmbench.training.checkpoints import Checkpoints
+from mmbench.training.trainer import Trainer, Watch
 from models.conformance import TWO
 
 
@@ -32,11 +33,9 @@ def make_trainer(
         model,
         batches,
         Training(steps=steps, learning_rate=1e-2),
-        folder / "checkpoint.pt",
-        hash,
+        Checkpoints(folder / "checkpoint.pt", hash, batches.seed),
         precision,
-        report,
-        stop,
+        Watch(report=report, stop=stop),
     )
 
 

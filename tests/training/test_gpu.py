@@ -82,7 +82,7 @@ def test_a_step_does_not_wait_for_the_host(entry, precision, batches, tmp_path):
         )  # kernels are loaded in the first steps
         return trainer.step == 12
 
-    trainer.stop = stop
+    trainer.watch.stop = stop
     try:
         assert not trainer.run()
     finally:
@@ -95,7 +95,7 @@ def test_resume_is_exact(entry, batches, tmp_path):
     whole = make_trainer(make_model(entry).cuda(), batches, tmp_path / "whole")
     assert whole.run()
     broken = make_trainer(make_model(entry).cuda(), batches, tmp_path / "broken")
-    broken.stop = lambda: broken.step == 13
+    broken.watch.stop = lambda: broken.step == 13
     assert not broken.run()
     torch.randn(17, device="cuda")  # whatever happens in between
     last = make_trainer(make_model(entry).cuda(), batches, tmp_path / "broken")

@@ -33,7 +33,7 @@ RUN = (
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch):
     """It takes seconds, and is nothing for TensorBoard."""
-    monkeypatch.setattr("mmbench.execution.orchestrator.write_report", lambda *_: [])
+    monkeypatch.setattr("mmbench.report.write_report", lambda *_: [])
 
 
 def load(folder):
@@ -109,7 +109,7 @@ def test_a_run_that_goes_on_has_every_point_once(when, invoke, tmp_path, monkeyp
         if when == "training":
             broken.setattr(Board, "add_row", add_some)
         else:
-            broken.setattr("mmbench.execution.making.write_evaluation", fail)
+            broken.setattr("mmbench.execution.train.write_evaluation", fail)
         assert invoke(*RUN, "--tensorboard", "--results", tmp_path).code == 1
     assert len(read_scalars(seed_folder(tmp_path))["train/loss"]) > 10
     assert invoke(*RUN, "--tensorboard", "--results", tmp_path).code == 0
@@ -133,7 +133,7 @@ def test_texts_are_texts(tmp_path):
 
 
 def test_without_the_package_it_is_refused_before_anything_is_done(invoke, tmp_path, monkeypatch):
-    monkeypatch.setattr("mmbench.training.tensorboard.find_spec", lambda name: None)
+    monkeypatch.setattr("mmbench.plan.choices.find_spec", lambda name: None)
     result = invoke(*RUN, "--tensorboard", "--results", tmp_path / "results")
     assert result.code == 2
     assert (

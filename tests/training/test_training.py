@@ -52,7 +52,7 @@ def test_resume_is_exact(entry, interruptions, batches, tmp_path):
     assert whole.run()
     for at in interruptions:
         broken = make_trainer(make_model(entry), batches, tmp_path / "broken")
-        broken.stop = lambda broken=broken, at=at: broken.step == at
+        broken.watch.stop = lambda broken=broken, at=at: broken.step == at
         assert not broken.run()
         assert broken.step == at
         torch.randn(17)  # whatever happens in between
@@ -145,7 +145,7 @@ def test_resume_in_the_second_stage(batches, tmp_path):
     whole.run()
     for at in (10, 23):  # the end of the first stage, and within the second
         broken = make_trainer(TwoStages(TWO, NoSettings()), batches, tmp_path / "b", steps=40)
-        broken.stop = lambda broken=broken, at=at: broken.step == at
+        broken.watch.stop = lambda broken=broken, at=at: broken.step == at
         assert not broken.run()
     last = make_trainer(TwoStages(TWO, NoSettings()), batches, tmp_path / "b", steps=40)
     assert last.run()
@@ -191,8 +191,8 @@ def train_noisy(batches, folder, stop_at=None, lines=None):
     """A training of 40 steps, to the end or to its stop."""
     torch.manual_seed(5)
     trainer = make_trainer(Noisy(TWO, NoSettings()), batches, folder, steps=40)
-    trainer.say = print if lines is None else lines.append
-    trainer.stop = lambda: trainer.step == stop_at
+    trainer.watch.say = print if lines is None else lines.append
+    trainer.watch.stop = lambda: trainer.step == stop_at
     assert trainer.run() is (stop_at is None)
     torch.randn(3)
     return trainer
@@ -314,7 +314,7 @@ def test_moments_and_options_are_laid_out_as_this_training_wants_them(batches, t
     """One number repeated by its strides looks like a tensor and is no memory to write to; the options of the optimizer are not the file's."""
     entry = MODELS.get("mopoe")
     trainer = make_trainer(make_model(entry), batches, tmp_path)
-    trainer.stop = lambda: trainer.step == 7
+    trainer.watch.stop = lambda: trainer.step == 7
     trainer.run()
     path = tmp_path / "checkpoint.pt"
     saved = torch.load(path, weights_only=True)
@@ -396,7 +396,7 @@ def test_looks_are_rows_of_the_history_and_change_nothing_else(batches, tmp_path
         return {"validation/x": float(step)}
 
     looked = make_trainer(make_model(entry), batches, tmp_path / "looked", steps=60)
-    looked.look, looked.looks = look, looked._look_steps(4)
+    looked.watch.look, looked.looks = look, looked._look_steps(4)
     assert looked.run()
     assert seen == [15, 30, 45, 60]
     assert [row["step"] for row in looked.history if row.get("validation/x") == row["step"]] == seen
@@ -412,11 +412,11 @@ def test_looks_are_rows_of_the_history_and_change_nothing_else(batches, tmp_path
         return look(step)
 
     again = make_trainer(make_model(entry), batches, tmp_path / "again", steps=60)
-    again.look, again.looks = interrupted, looked.looks
+    again.watch.look, again.looks = interrupted, looked.looks
     with pytest.raises(StoppedError):
         again.run()
     last = make_trainer(make_model(entry), batches, tmp_path / "again", steps=60)
-    last.look, last.looks = look, looked.looks
+    last.watch.look, last.looks = look, looked.looks
     assert last._restore()["step"] == 29
     assert last.run()
     assert last.history == looked.history

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 from mmbench.data.base import load_data
-from mmbench.plan.job import Job
+from mmbench.execution.train import GivenUpError
+from mmbench.plan.job import JobOptions, check_job
 from mmbench.storage.files import read_json, write_json
 from mmbench.storage.records import LOOK
-from mmbench.tuning.search import PrunedError, Search, objective
+from mmbench.tuning.search import Search, objective
 from models.errors import InputError
 from models.mmvae import MMVAESettings
 from models.settings import check_class, search_space, setting
@@ -79,14 +80,16 @@ def test_a_search_that_cannot_be_is_refused(declared, expected):
 @pytest.fixture(scope="module")
 def search(tmp_path_factory):
     """A search of CNF-MVAE over trials whose files are written by hand."""
-    job = Job.from_options(
-        "cnf-mvae",
-        "digits",
-        "smoke",
-        "0",
-        ["steps=100"],
-        results=tmp_path_factory.mktemp("tuning"),
-        metrics="coherence,probe",
+    job = check_job(
+        JobOptions(
+            "cnf-mvae",
+            "digits",
+            "smoke",
+            "0",
+            ["steps=100"],
+            results=tmp_path_factory.mktemp("tuning"),
+            metrics="coherence,probe",
+        )
     )
     return Search(job, job.configs[0], load_data("digits").held_out())
 
@@ -94,19 +97,8 @@ def search(tmp_path_factory):
 def finish(search, number, score, curve, state="done"):
     """Files of trial `number` with every figure of its objective `score`, and `curve` at its looks."""
     run = search.run(number)
-    config = {
-        **run.config.decisive(search.data),
-        **{
-            "hash": run.hash,
-            "seed": 0,
-            "preset": "smoke",
-            "command": "mmbench tune",
-            "label": search.label(number),
-            "modalities": [],
-        },
-    }
     run.folder.path.mkdir(parents=True)
-    write_json(run.folder.config_file, config)
+    write_json(run.folder.config_file, dict(run.description))
     run.folder.write_history(
         [
             {"step": step, "stage": "", "loss": 1.0, f"{LOOK}joint_coherence": value}
@@ -117,7 +109,7 @@ def finish(search, number, score, curve, state="done"):
         run.folder.write_metrics(run.hash, 0, metrics={"joint_coherence": score}, reasons={}, references={})
         run.folder.set_status("done", train_seconds=3.0, evaluate_seconds=0.5)
     else:
-        run.folder.set_status("failed", error="PrunedError: on purpose", traceback=None)
+        run.folder.set_status("failed", error="on purpose", traceback=None, given_up=True)
     return run
 
 
@@ -141,14 +133,16 @@ def test_trials_begin_with_the_defaults_stay_in_range_and_can_be_drawn_again(sea
 
 
 def test_the_first_trial_has_the_defaults_where_the_preset_has_what_a_search_chose(tmp_path):
-    job = Job.from_options("mmvae", "digits", "cpu", "0", ["steps=100", "samples=2"], results=tmp_path)
+    job = check_job(JobOptions("mmvae", "digits", "cpu", "0", ["steps=100", "samples=2"], results=tmp_path))
     (config,) = job.configs
     assert config.settings.likelihood_scale != MMVAESettings().likelihood_scale
     assert Search(job, config, load_data("digits").held_out()).run(0).config.settings == MMVAESettings(
         samples=2
     )
-    job = Job.from_options(
-        "mmvae", "digits", "cpu", "0", ["steps=100", "likelihood_scale=0.3"], results=tmp_path / "set"
+    job = check_job(
+        JobOptions(
+            "mmvae", "digits", "cpu", "0", ["steps=100", "likelihood_scale=0.3"], results=tmp_path / "set"
+        )
     )
     assert Search(job, job.configs[0], load_data("digits").held_out()).run(
         0
@@ -158,7 +152,7 @@ def test_the_first_trial_has_the_defaults_where_the_preset_has_what_a_search_cho
 def test_a_trial_below_the_median_at_the_same_step_is_given_up(search):
     """Of four finished trials with 40 % after 50 steps, a fifth with 39 % is worse than the median and one with 41 % is not."""
     search.check(4, 50, {"joint_coherence": 0.41})
-    with pytest.raises(PrunedError, match="at step 50 its objective is 39"):
+    with pytest.raises(GivenUpError, match="at step 50 its objective is 39"):
         search.check(4, 50, {"joint_coherence": 0.39})
     search.check(4, 100, {"joint_coherence": 0.01})  # the end: nothing is saved any more
     search.check(4, 25, {"joint_coherence": 0.01})  # too early: some that start slowly end well
@@ -210,7 +204,7 @@ def test_tune_from_the_command_line_and_again(invoke, tmp_path):
 def test_a_trial_that_is_given_up_keeps_the_look_that_ended_it(invoke, tmp_path, monkeypatch):
     def check(search, number, step, metrics):
         if step == 4:
-            raise PrunedError("on purpose")
+            raise GivenUpError("on purpose")
 
     monkeypatch.setattr(Search, "check", check)
     assert invoke("tune", "--models", "mopoe", *SMOKE, "--trials", "1", "--results", tmp_path).code == 0

@@ -1,0 +1,142 @@
+"""The suite in a notebook: load data, make a model, train, evaluate, draw samples, load results.
+
+What a command does with many runs, these functions do with one model in memory, and leave nothing on disk unless
+they are told where.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from metrics.evaluation.evaluate import Evaluation
+from metrics.evaluation.evaluate import evaluate as evaluate_model
+from metrics.images import as_read, eight_bits
+from metrics.protocol import Protocol
+from mmbench.data.base import MultimodalData, load_data
+from mmbench.data.batches import Batches
+from mmbench.execution.cached_references import make_references
+from mmbench.execution.evaluating import anchor_tuples
+from mmbench.plan.presets import Training
+from mmbench.report.numbers.results import load_results
+from mmbench.report.pictures.figures import draw_panels, joint_panel
+from mmbench.storage.files import write_atomically
+from mmbench.storage.samples import SampleSet, as_tiles
+from mmbench.training.checkpoints import Checkpoints
+from mmbench.training.trainer import Trainer, Watch
+from models.base import MultimodalModel
+from models.registry import MODELS
+from models.settings import resolve
+
+__all__ = ["evaluate", "load_data", "load_results", "make_model", "sample_grid", "train"]
+
+
+def make_model(name: str, data: MultimodalData, seed: int = 0, **settings: object) -> MultimodalModel:
+    """A registered model for the modalities of `data`, on the CPU, its weights drawn from `seed`.
+
+    Args:
+        name: as `mmbench models` lists it.
+        settings: of the model, by name; the others keep their defaults.
+
+    Raises:
+        InputError: for an unknown name or setting, or a value that a setting does not admit.
+    """
+    entry = MODELS.get(name)
+    chosen = resolve(entry.settings, settings, name)
+    torch.manual_seed(seed)
+    return entry.model(data.modalities, chosen)
+
+
+def train(
+    model: MultimodalModel,
+    data: MultimodalData,
+    *,
+    seed: int = 0,
+    precision: str = "fp32",
+    checkpoint: str | Path | None = None,
+    watch: Watch | None = None,
+    **budget: object,
+) -> pd.DataFrame:
+    """Train `model` in place, on the device that it is on.
+
+    Args:
+        seed: of the batches and of the noise in the losses.
+        precision: "fp32", or "bf16" for autocast.
+        checkpoint: file that is written every two minutes and at the end; where it exists, training goes on
+            from it.
+        watch: is told about progress.
+        budget: settings of `mmbench.plan.presets.Training`: steps, batch_size, learning_rate.
+
+    Returns:
+        The history: a row per 50 steps or fewer, with "step", "loss" and the terms of the loss.
+
+    Raises:
+        InputError: for an unknown setting, and for a checkpoint of another model.
+    """
+    training = resolve(Training, budget, "the training budget")
+    device = next(model.parameters()).device
+    batches = Batches(data.train, data.modalities, training.batch_size, seed, device)
+    kept = Checkpoints(Path(checkpoint), "", seed) if checkpoint is not None else None
+    torch.manual_seed(seed)
+    trainer = Trainer(model, batches, training, kept, precision, watch)
+    trainer.run()
+    return pd.DataFrame(trainer.history)
+
+
+def evaluate(
+    model: MultimodalModel,
+    data: MultimodalData,
+    metrics: Collection[str] = ("coherence", "fd_clf", "probe", "sampler"),
+    inception_weights: Path | None = None,
+    **protocol: object,
+) -> Evaluation:
+    """Evaluate a trained model on the test items of `data`, on the device that it is on.
+
+    The judges that it is measured by are trained when they are first needed, and cached.
+
+    Args:
+        metrics: groups of metrics, as `--metrics` takes them.
+        inception_weights: file of pytorch-fid's weights for the group "fid".
+        protocol: settings of `metrics.protocol.Protocol`, as draws and joint_draws.
+
+    Raises:
+        InputError: for an unknown group or setting.
+    """
+    chosen = resolve(Protocol, protocol, "the evaluation protocol")
+    device = next(model.parameters()).device
+    return evaluate_model(
+        model,
+        test=data.test.labelled,
+        train=data.train.labelled,
+        references=make_references(data, chosen, metrics, inception_weights, device),
+        protocol=chosen,
+        tuples=anchor_tuples(data.test, chosen.evaluation_seed),
+        metrics=metrics,
+        device=device,
+    )
+
+
+def sample_grid(
+    model: MultimodalModel, data: MultimodalData, path: str | Path, n: int = 64, seed: int = 0
+) -> Path:
+    """Draw `n` joint draws of `model` as a picture: the same place in every block is the same draw.
+
+    Args:
+        path: of the PNG file that is written.
+        seed: of the draws.
+
+    Raises:
+        NotDefinedError: for a model that has no prior to draw from.
+    """
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        drawn = model.eval().generate(n, torch.Generator(device).manual_seed(seed))
+    tiles = {
+        name: as_tiles(eight_bits(as_read(modality, drawn[name])).cpu().numpy(), modality.symbols)
+        for name, modality in model.modalities.items()
+    }
+    panel = joint_panel(type(model).__name__, SampleSet(tiles, []))
+    picture = draw_panels([[panel]], f"Joint draws after training on {data.name}.")
+    write_atomically(Path(path), lambda file: file.write(picture))
+    return Path(path)

@@ -1,0 +1,49 @@
+"""`mmbench status` and `report`: what the files on disk say."""
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from mmbench.cli.options import RESULTS, WHERE, Command, option, results_option
+
+__all__ = ["report", "status"]
+
+
+@click.command(cls=Command)
+@click.argument("results", type=click.Path(path_type=Path), default=RESULTS)
+def status(results: Path) -> None:
+    """Show how far the runs in RESULTS are: while they are made, or after a crash.
+
+    RESULTS is any folder of results.
+    """
+    from mmbench.report.status import describe_runs
+
+    for line in describe_runs(results):
+        click.echo(line)
+
+
+@click.command(cls=Command)
+@results_option
+@option(
+    "--against",
+    group=WHERE,
+    type=click.Path(path_type=Path),
+    help="Compare with this other folder of results instead.",
+)
+def report(results: Path, against: Path | None) -> None:
+    """Write tables and figures again from the files on disk: no model, no data, no training.
+
+    With --against the differences between the two folders are printed, and written beside the tables as
+    comparison.md and comparison.csv.
+    """
+    from mmbench.report import write_comparison, write_report
+
+    if against is not None:
+        text, paths = write_comparison(results, against, partial(click.echo, err=True))
+        click.echo(text)
+        for path in paths:
+            click.echo(f"wrote {path}", err=True)
+        return
+    for path in write_report(results, partial(click.echo, err=True)):  # its output is the paths alone
+        click.echo(path)

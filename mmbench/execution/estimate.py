@@ -1,0 +1,80 @@
+"""How long a job will take: the rate of every model, measured over a second of training steps."""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+import torch
+
+from mmbench.console import duration
+from mmbench.data.base import MultimodalData
+from mmbench.execution.executor import Executor
+from mmbench.execution.signals import Stop
+from mmbench.execution.threads import computing_threads
+from mmbench.execution.train import make_batches
+from mmbench.plan.config import RunConfig
+from mmbench.plan.job import Job
+from mmbench.plan.planned import PlannedRun
+from mmbench.plan.presets import PRESETS
+from mmbench.training.trainer import Trainer, Watch
+from models.registry import ModelEntry
+from models.settings import search_space
+
+__all__ = ["estimate", "seconds_per_step"]
+
+MEASURE_SECONDS = 1.0  # of training steps behind an estimate
+
+
+def seconds_per_step(config: RunConfig, data: MultimodalData, device: torch.device, stop: Stop) -> float:
+    """Measured over some training steps after a first one, with a model that is thrown away.
+
+    Fewer steps are made once `stop` holds a signal.
+    """
+    model = config.entry.model(data.modalities, config.settings).to(device)
+    batches = make_batches(config, data, 0, device)
+    ends: list[float] = []
+
+    def enough() -> bool:
+        ends.append(time.monotonic())
+        return stop.signal is not None or ends[-1] - ends[0] > MEASURE_SECONDS
+
+    Trainer(model, batches, config.training, precision=config.precision, watch=Watch(stop=enough)).run()
+    return (ends[-1] - ends[0]) / max(len(ends) - 1, 1)
+
+
+def estimate(
+    job: Job, todo: Sequence[PlannedRun], data: MultimodalData, executor: Executor, stop: Stop
+) -> str:
+    """In a sentence: how long training will take at the rates measured now, and how long other presets would."""
+    costs: dict[str, float] = {}
+    begun = {run.config.entry.name: run.threads for run in todo}
+    for config in job.configs:
+        name = config.entry.name
+        # a model that cannot be trained says why in its run
+        with suppress(Exception, SystemExit), computing_threads(begun.get(name, executor.threads)):
+            costs[name] = seconds_per_step(config, data, job.execution.device, stop)
+        stop.check()
+    seconds = sum(costs.get(run.config.entry.name, 0.0) * run.config.training.steps for run in todo)
+    unknown = ", ".join(c.entry.name for c in job.configs if c.entry.name not in costs)
+    without = f" without {unknown}, which failed its first steps" if unknown else ""
+    parts = [f"Training at the rate of this machine: about {duration(seconds / executor.jobs)}{without}"]
+    current = job.configs[0].preset
+    parts += [_elsewhere(job, name, costs, executor.jobs) for name in ("paper", "cpu") if name != current]
+    return "; ".join(parts) + "."
+
+
+def _elsewhere(job: Job, name: str, costs: dict[str, float], jobs: int) -> str:
+    """How long the preset called `name` would take, as far as its settings cost as much as those at hand."""
+    preset, current = PRESETS[name], job.configs[0].preset
+    same = [c for c in job.configs if _costs(c.entry, name) == _costs(c.entry, current)]
+    others = ", ".join(c.entry.name for c in job.configs if c not in same)
+    steps = int(str(preset.training["steps"])) * len(preset.seeds)
+    took = sum(costs.get(c.entry.name, 0.0) for c in same) * steps / jobs
+    without = f" without {others}, which has other settings there" if others else ""
+    return f"--preset {name}: about {duration(took)}{without}"
+
+
+def _costs(entry: ModelEntry, preset: str) -> dict[str, object]:
+    """What a preset changes of a model and a step's time depends on: not what a search chooses."""
+    searched = search_space(entry.settings)
+    return {name: value for name, value in entry.presets.get(preset, {}).items() if name not in searched}

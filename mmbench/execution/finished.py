@@ -1,0 +1,194 @@
+"""Finished runs, restored from their folders to be evaluated again: configuration, data and trained model."""
+
+import os
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from metrics.references.statistics import References
+from mmbench.console import Console, summarise
+from mmbench.data.base import MultimodalData, load_data
+from mmbench.execution.evaluating import evaluate_run, write_evaluation
+from mmbench.execution.local import Local
+from mmbench.execution.orchestrator import Assignment, Outcome, orchestrate
+from mmbench.execution.signals import Stop
+from mmbench.execution.threads import computing_threads
+from mmbench.plan.choices import pick_device, pick_metrics
+from mmbench.plan.config import RunConfig, restore_config
+from mmbench.plan.job import JobOptions
+from mmbench.plan.planned import PlannedRun, plan_run
+from mmbench.plan.presets import get_preset
+from mmbench.storage.differences import departures
+from mmbench.storage.files import check_cache, check_writable, exists
+from mmbench.storage.run_folder import RunFolder
+from mmbench.training.checkpoints import load_weights
+from models.base import MultimodalModel
+from models.errors import InputError
+from models.registry import load_model_file
+
+__all__ = ["EvaluateRun", "Restored", "evaluate_runs", "restore_runs", "trained_model"]
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Finished runs that share their data and their protocol, and so their references."""
+
+    data: MultimodalData
+    runs: list[PlannedRun]
+
+
+@dataclass(frozen=True)
+class EvaluateRun:
+    """Computes metrics of finished runs again, from their checkpoints: what the executor is given.
+
+    Attributes:
+        device: to evaluate on.
+        metrics: groups of metrics to compute.
+        data, references: shared by the runs.
+    """
+
+    device: torch.device
+    metrics: frozenset[str]
+    data: MultimodalData
+    references: References
+
+    def __call__(self, run: PlannedRun, console: Console, stop: Stop) -> bool:
+        stop.check()
+        waiting = partial(console.say, f"{run.name}: waiting for another command that is at work on it.")
+        with run.folder.lock(waiting, stop.check), computing_threads(run.threads):
+            model = trained_model(run, self.data).to(self.device)
+            references = self.references.on(self.device)
+            found = evaluate_run(model, self.data, references, run.config, self.metrics, console, stop)
+            write_evaluation(run.folder, run.hash, run.seed, found)
+        console.say(f"{run.name}: {summarise(found.metrics, found.references)}")
+        return True
+
+
+def evaluate_runs(paths: Sequence[Path], options: JobOptions, console: Console) -> tuple[Outcome, list[Path]]:
+    """Compute metrics of finished runs again.
+
+    Args:
+        paths: their folders.
+        options: of which data_dir, device, metrics, inception_weights and model_files count.
+        console: shows progress.
+
+    Returns:
+        How it went, and the preset folders whose reports are to be written again.
+
+    Raises:
+        InputError: before any file is written, for a folder without a finished run and its checkpoint, or data or
+            code other than the run's.
+    """
+    device = pick_device(options.device)
+    for file in options.model_files:
+        load_model_file(file)
+    check_cache()
+    groups = restore_runs(paths, options.data_dir)
+    outcome = Outcome()
+    for group in groups:
+        first = group.runs[0].config
+        metrics = pick_metrics(options.metrics, get_preset(first.preset), options.inception_weights)
+        assignment = Assignment(
+            data=group.data,
+            protocol=first.protocol,
+            metrics=metrics,
+            inception_weights=options.inception_weights,
+            device=device,
+            executor=Local(1, device),
+            runs=lambda stop, runs=group.runs: runs,
+            work=partial(EvaluateRun, device, metrics, group.data),
+        )
+        outcome = orchestrate(assignment, console)
+        if outcome.stopped_by is not None:
+            break
+    return outcome, sorted({run.folder.path.parents[1] for group in groups for run in group.runs})
+
+
+def trained_model(run: PlannedRun, data: MultimodalData) -> MultimodalModel:
+    """The model of a finished run, on the CPU.
+
+    Raises:
+        InputError: for a checkpoint that is damaged, of another run, or of a step before the end of training.
+    """
+    model = run.config.entry.model(data.modalities, run.config.settings)
+    step = load_weights(model, run.folder.checkpoint, run.hash, run.seed)["step"]
+    if step != run.config.training.steps:
+        raise InputError(
+            f"The checkpoint {run.folder.checkpoint} is of step {step}, before the end of training: "
+            "delete it to train again."
+        )
+    return model
+
+
+def restore_runs(paths: Sequence[Path], data_dir: Path | None) -> list[Restored]:
+    """The runs in `paths`: their configuration, data and checkpoints are checked, and that they can be written to.
+
+    Raises:
+        InputError: for a folder without a finished run and its checkpoint, or data or code other than the run's.
+    """
+    folders = [RunFolder(Path(os.path.realpath(path))) for path in dict.fromkeys(paths)]
+    configs = [_stored_config(folder) for folder in folders]
+    keys = dict.fromkeys((config.dataset, config.data) for config in configs)
+    data = {(name, settings): load_data(name, data_dir, settings) for name, settings in keys}
+    groups: dict[Hashable, Restored] = {}
+    for folder, config in zip(folders, configs, strict=True):
+        run = _restore(folder, config, data[config.dataset, config.data])
+        shared = config.dataset, config.data, config.protocol, config.preset
+        groups.setdefault(shared, Restored(data[config.dataset, config.data], [])).runs.append(run)
+    for group in groups.values():
+        for run in group.runs:  # an InputError now rather than after other runs were evaluated
+            check_writable(run.folder.path, "folder of the run", "change its permissions")
+            run.folder.is_done()
+            trained_model(run, group.data)
+    return list(groups.values())
+
+
+def _restore(folder: RunFolder, config: RunConfig, data: MultimodalData) -> PlannedRun:
+    """The run, if `data` and the code of its model are those that it was trained with."""
+    stored = folder.config
+    assert stored is not None
+    about = {"label": stored.get("label"), "command": stored["command"]}
+    run = plan_run(config, stored["seed"], folder, data, about)
+    if stored["hash"] != run.hash:
+        found = departures(stored, run.decisive)
+        remedy = "Train it again under a --label: it is of an earlier version of mmbench."
+        if any(difference.key[0] == "data" for difference in found):
+            remedy = "Name its data with --data-dir."
+        elif stored.get("code") != run.decisive.get("code"):
+            remedy = "Give its model's file, as it was, with --model-file."
+        raise InputError(
+            f"The run in {folder.path} was made with other data, code or settings: "
+            f"{'; '.join(map(str, found)) or 'its hash'}. {remedy}"
+        )
+    return run
+
+
+def _stored_config(folder: RunFolder) -> RunConfig:
+    """The configuration that a finished run was made with."""
+    config = folder.config
+    if config is None:
+        raise InputError(
+            f"{folder.path} holds no run: expected a folder such as results/digits/quick/mopoe/seed-0."
+        )
+    home = RunFolder.of(
+        Path(), config["dataset"], config["preset"], config["model"], config.get("label"), config["seed"]
+    ).path
+    if folder.path.parts[-len(home.parts) :] != home.parts:
+        raise InputError(
+            f"The run in {folder.path} is out of its place, where reports look for it: "
+            f"move it to a folder results/{home}."
+        )
+    if folder.status["state"] != "done" or not exists(folder.checkpoint):
+        raise InputError(
+            f"The run in {folder.path} is not done or has lost its checkpoint.pt: "
+            f"train it with `{config['command']}`."
+        )
+    try:
+        return restore_config(config)
+    except InputError as error:
+        raise InputError(
+            f"The run in {folder.path} was made with a model or settings that are no longer there: {error}"
+        ) from None

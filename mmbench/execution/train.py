@@ -1,0 +1,243 @@
+"""One run: a model trained and evaluated in its folder, to the end or to a failure that concerns no other run."""
+
+import time
+import traceback
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from metrics.references.statistics import References
+from mmbench.console import Console, duration, summarise
+from mmbench.data.base import MultimodalData
+from mmbench.data.batches import Batches
+from mmbench.data.pairing import hide
+from mmbench.execution.evaluating import evaluate_run, write_evaluation
+from mmbench.execution.isolation import same_state
+from mmbench.execution.signals import Stop, StoppedError
+from mmbench.execution.threads import computing_threads
+from mmbench.plan.config import RunConfig
+from mmbench.plan.environment import describe_environment
+from mmbench.plan.job import Execution
+from mmbench.plan.planned import PlannedRun
+from mmbench.storage.files import DamagedError, WriteError, write_json
+from mmbench.storage.records import LOOK
+from mmbench.storage.run_folder import RunFolder
+from mmbench.storage.samples import load_samples
+from mmbench.training.checkpoints import Checkpoints
+from mmbench.training.tensorboard import Board
+from mmbench.training.trainer import Trainer, Watch
+from models.base import MultimodalModel
+from models.errors import InputError
+
+__all__ = ["GivenUpError", "TrainRun", "is_done", "make_batches"]
+
+LOOKED = frozenset({"coherence", "probe"})
+LOOK_DRAWS = 2_000  # joint draws of a look: its standard error of 1 % is enough for a curve
+NOTE_SECONDS = 5.0  # between two notes of the step in status.json, each of which takes a millisecond
+
+
+class GivenUpError(Exception):
+    """Raised by `TrainRun.looked` to end a run that is not worth its remaining steps; no fault of the run."""
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """Trains and evaluates planned runs, in this process or, pickled, in another: what executors are given.
+
+    Attributes:
+        execution: device, looks, TensorBoard.
+        metrics: groups of metrics to compute.
+        data, references: shared by all runs.
+    """
+
+    execution: Execution
+    metrics: frozenset[str]
+    data: MultimodalData
+    references: References
+
+    def __call__(self, run: PlannedRun, console: Console, stop: Stop) -> bool:
+        """Train and evaluate `run`; False if it failed, with the reason in its folder. StoppedError goes through."""
+        stop.check()
+        waiting = partial(console.say, f"{run.name}: waiting for another command that is at work on it.")
+        try:
+            with run.folder.lock(waiting, stop.check):
+                run.check_folder()
+                return self._make_or_fail(run, console, stop)
+        except (
+            InputError
+        ) as error:  # no lock, or the folder is another run's by now: nothing in it is touched
+            console.say(f"{run.name} failed: {error}")
+            return False
+
+    def _make_or_fail(self, run: PlannedRun, console: Console, stop: Stop) -> bool:
+        """As `__call__`, with the run's lock held."""
+        with suppress(DamagedError):  # is made again below
+            if run.folder.is_done():
+                console.say(f"{run.name} is done: another command made it meanwhile.")
+                return True
+        try:
+            with computing_threads(run.threads), same_state(lambda line: console.say(f"{run.name}: {line}")):
+                self._make(run, console, stop)
+        except StoppedError:
+            raise
+        except (
+            BaseException
+        ) as error:  # whatever a model raises, sys.exit and CancelledError too, is this run's
+            if isinstance(error, KeyboardInterrupt) and stop.signal is not None:  # the second Ctrl-C
+                raise
+            with suppress(WriteError):  # on a full disk the run stays as it was, and is taken up there
+                reason = f"{type(error).__name__}: {error}"
+                given_up = {"given_up": True} if isinstance(error, GivenUpError) else {}
+                trace = traceback.format_exc()
+                run.folder.set_status("failed", error=reason, traceback=trace, **given_up)
+            console.say(f"{run.name} failed: {error}")
+            return False
+        return True
+
+    def _make(self, run: PlannedRun, console: Console, stop: Stop) -> None:
+        """Train and evaluate; what goes wrong is raised."""
+        if self.execution.cluster:
+            _note_environment(run, self.execution.device)
+        references = self.references.on(self.execution.device)
+        run.folder.set_status("running")
+        torch.manual_seed(run.seed)  # initial weights; the same generator then gives the noise of training
+        model = run.config.entry.model(self.data.modalities, run.config.settings).to(self.execution.device)
+        with Board(run.folder.path / "tensorboard" if self.execution.tensorboard else None) as board:
+            trainer = self._train(run, model, board, references, console, stop)
+            began = time.monotonic()
+            evaluation = evaluate_run(model, self.data, references, run.config, self.metrics, console, stop)
+            write_evaluation(run.folder, run.hash, run.seed, evaluation)
+            if self.execution.tensorboard:
+                board.add_samples(load_samples(run.folder.samples), trainer.history[-1])
+        assert trainer.checkpoints is not None
+        trainer.checkpoints.previous.unlink(
+            missing_ok=True
+        )  # before the run is done: later nobody looks for it
+        training, evaluating = trainer.seconds, time.monotonic() - began
+        run.folder.set_status(
+            "done",
+            train_seconds=round(training, 1),
+            evaluate_seconds=round(evaluating, 1),
+            steps_per_second=round(trainer.step / training, 2),
+        )
+        times = f"{duration(training)} training, {duration(evaluating)} evaluation"
+        console.say(f"{run.name}: {summarise(evaluation.metrics, evaluation.references)}  ({times})")
+
+    def looked(self, run: PlannedRun, step: int, metrics: dict[str, float]) -> None:
+        """Called with what a look after `step` found, once the history has it; if it raises, the run fails."""
+
+    def _train(
+        self,
+        run: PlannedRun,
+        model: MultimodalModel,
+        board: Board,
+        references: References,
+        console: Console,
+        stop: Stop,
+    ) -> Trainer:
+        """The trainer, at the end of the budget; StoppedError once a signal has stopped it."""
+        notes = _Notes(run.folder)
+        light, held_out = _light(run.config), self.data.held_out()
+        with console.task(f"train {run.name}", run.config.training.steps) as task:
+
+            def report(step: int, row: dict[str, Any]) -> None:
+                task.update(step, f"loss {row['loss']:.1f}")
+                board.add_row(row)
+                notes.note(step)
+                if metrics := _looked(row):
+                    self.looked(run, step, metrics)
+
+            def look(step: int) -> dict[str, float]:
+                found = evaluate_run(model, held_out, references, light, LOOKED, console, stop)
+                return {f"{LOOK}{name}": v for name, v in found.metrics.items() if v is not None}
+
+            def stopping() -> bool:
+                return stop.signal is not None
+
+            trainer = Trainer(
+                model,
+                make_batches(run.config, self.data, run.seed, self.execution.device),
+                run.config.training,
+                Checkpoints(run.folder.checkpoint, run.hash, run.seed),
+                run.config.precision,
+                Watch(report, stopping, console.say, look, self.execution.looks),
+            )
+            try:
+                finished = trainer.run()
+            except Exception:
+                with suppress(WriteError):  # the error under way is the one to report
+                    _write_history(run, trainer)
+                raise
+        _write_history(run, trainer)
+        notes.write(trainer.step)
+        if not finished:
+            raise StoppedError
+        return trainer
+
+
+def _looked(row: Mapping[str, Any]) -> dict[str, float]:
+    """What a look found, by metric, from a row of history; empty where there was none."""
+    return {name.removeprefix(LOOK): value for name, value in row.items() if name.startswith(LOOK)}
+
+
+def _note_environment(run: PlannedRun, device: torch.device) -> None:
+    """A run that begins on a cluster says where: its node is another machine than the one that planned it."""
+    config = run.folder.config
+    assert config is not None
+    if run.folder.status["state"] == "pending":
+        here = config["environment"] | describe_environment(device)
+        write_json(run.folder.config_file, config | {"environment": here})
+
+
+class _Notes:
+    """Notes of the step in status.json, for who asks from elsewhere or after a crash."""
+
+    def __init__(self, folder: RunFolder):
+        self.folder, self.written = folder, float("-inf")
+
+    def note(self, step: int) -> None:
+        """Write it down unless that was done a moment ago."""
+        if time.monotonic() - self.written >= NOTE_SECONDS:
+            self.write(step)
+
+    def write(self, step: int) -> None:
+        with suppress(WriteError):  # no reason to fail: the next checkpoint tells whether the disk is full
+            self.folder.set_status("running", step=step)
+        self.written = time.monotonic()
+
+
+def _light(config: RunConfig) -> RunConfig:
+    """`config` with as few draws as a look needs."""
+    draws = min(LOOK_DRAWS, config.protocol.joint_draws)
+    return replace(config, protocol=replace(config.protocol, draws=max(draws, 2), joint_draws=draws))
+
+
+def _write_history(run: PlannedRun, trainer: Trainer) -> None:
+    """The rows so far; before the first one there is nothing to write over what is there."""
+    if trainer.history:
+        run.folder.write_history(trainer.history)
+
+
+def is_done(run: PlannedRun, console: Console) -> bool:
+    """Whether nothing of `run` is left to do; a damaged result is named, and is to be made again."""
+    try:
+        return run.folder.is_done()
+    except DamagedError as error:
+        console.say(
+            f"{run.name}: the file {error.path} {error.problem}. The run goes on from its checkpoint."
+        )
+        return False
+
+
+def make_batches(config: RunConfig, data: MultimodalData, seed: int, device: torch.device | str) -> Batches:
+    """The batches of training. Where `config.observed` hides items, all models and seeds see the same ones."""
+    names, train = list(data.train.items), data.train
+    if config.observed:
+        shares = {names.index(name): share for name, share in config.observed.items()}
+        counts = [len(items) for items in train.items.values()]
+        train = replace(train, pairs=hide(train.pairs, counts, shares, config.data.pairing_seed))
+    return Batches(train, data.modalities, config.training.batch_size, seed, device)

@@ -1,0 +1,153 @@
+"""Runs that are planned: what each of them is, where it goes and what its configuration hashes to, computed once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+
+from mmbench.data.base import MultimodalData
+from mmbench.plan.config import RunConfig
+from mmbench.plan.job import Job
+from mmbench.storage.differences import departures
+from mmbench.storage.files import content_hash, write_json
+from mmbench.storage.run_folder import RunFolder
+from models.errors import InputError
+
+__all__ = ["PlannedRun", "announce", "plan_run", "plan_runs"]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One configuration with one seed, and the folder that it goes to.
+
+    Attributes:
+        config: everything that decides the result except the seed.
+        seed: of initial weights, batches and noise.
+        folder: where its files are written.
+        decisive: `config.decisive` of the data: the JSON value that the hash covers.
+        hash: of `decisive`.
+        description: everything that config.json says, except the environment.
+    """
+
+    config: RunConfig
+    seed: int
+    folder: RunFolder
+    decisive: Mapping[str, Any]
+    hash: str
+    description: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Model, label and seed, for messages."""
+        return f"{self.folder.path.parent.name} seed {self.seed}"
+
+    @property
+    def threads(self) -> int:
+        """The number of CPU threads that the run was begun with, however many there would be now.
+
+        Sums that are split among other numbers of threads have other last bits.
+        """
+        config = self.folder.config or {}
+        return config.get("environment", {}).get("threads") or torch.get_num_threads()
+
+    def check_folder(self) -> None:
+        """InputError if the folder cannot be written to, or holds a run of another configuration."""
+        self.folder.check_config(self.hash, self.decisive)
+
+
+def plan_run(
+    config: RunConfig, seed: int, folder: RunFolder, data: MultimodalData, about: Mapping[str, Any]
+) -> PlannedRun:
+    """One planned run.
+
+    Args:
+        about: what config.json says besides: "label" and "command".
+
+    Raises:
+        InputError: where model and data do not fit.
+    """
+    decisive = config.decisive(data)
+    hash = content_hash(decisive)
+    description = {
+        **decisive,
+        "hash": hash,
+        "title": config.entry.title,
+        "preset": config.preset,
+        "seed": seed,
+        "modalities": [asdict(modality) for modality in data.modalities],
+        **about,
+    }
+    return PlannedRun(config, seed, folder, decisive, hash, description)
+
+
+def plan_runs(job: Job, data: MultimodalData) -> list[PlannedRun]:
+    """All runs of a job, seed by seed; their folders are checked before any of them is touched.
+
+    Raises:
+        InputError: where a model and the data do not fit, and for a folder that holds another run.
+    """
+    planned: list[PlannedRun] = []  # one of each configuration
+    runs = []
+    for seed in job.seeds:
+        for config in job.configs:
+            folder = job.folder(config, seed)
+            config = _as_begun(job, config, folder)
+            first = next((run for run in planned if run.config == config), None)
+            if first is None:
+                command = job.command.having("--precision", config.precision)
+                about = {"label": job.label, "command": str(command)}
+                first = plan_run(config, seed, folder, data, about)
+                planned.append(first)
+            run = _with_seed(first, seed, folder)
+            if job.origin:
+                _check_origin(job, run)
+            run.check_folder()
+            runs.append(run)
+    return runs
+
+
+def _as_begun(job: Job, config: RunConfig, folder: RunFolder) -> RunConfig:
+    """`config`; under `--precision auto` in the precision that the folder's run was begun with elsewhere."""
+    begun = folder.config
+    if job.adopt_precision and begun and begun["precision"] != config.precision:
+        return replace(config, precision=begun["precision"])
+    return config
+
+
+def _with_seed(run: PlannedRun, seed: int, folder: RunFolder) -> PlannedRun:
+    """The same configuration with another seed: nothing that the hash covers changes."""
+    return replace(run, seed=seed, folder=folder, description={**run.description, "seed": seed})
+
+
+def _check_origin(job: Job, run: PlannedRun) -> None:
+    """InputError unless `run` has the configuration of the config.json that the job makes again."""
+    assert job.origin
+    if run.hash != job.origin.stored["hash"]:
+        found = "; ".join(map(str, departures(job.origin.stored, run.decisive))) or "its hash"
+        raise InputError(
+            f"The run of {job.origin.file} was made with other data or code: {found}. "
+            "Name its data with --data-dir, its model's file with --model-file."
+        )
+
+
+def announce(
+    runs: Sequence[PlannedRun], environment: Mapping[str, object], check: Callable[[], None] = lambda: None
+) -> None:
+    """Write the configuration of every run that has none yet; the run is pending from then on.
+
+    Args:
+        environment: where the runs are made; the number of threads is among it.
+        check: called while another command is waited for; raises to give up.
+
+    Raises:
+        InputError: for a folder in which another command has begun another run since the runs were planned.
+    """
+    for run in runs:
+        if run.folder.config is not None:
+            run.check_folder()
+            continue
+        with run.folder.lock(lambda: None, check):  # another command may be writing the configuration
+            run.check_folder()
+            if run.folder.config is None:
+                write_json(run.folder.config_file, {**run.description, "environment": dict(environment)})

@@ -1,0 +1,69 @@
+"""Budgets with names: what `--preset` means."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from metrics.groups import METRICS
+from models.errors import InputError, suggest
+from models.settings import setting
+
+__all__ = ["PRESETS", "Preset", "Training", "get_preset"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """The budget of a run; the learning rate falls by a tenth after 40 % and after 80 % of the steps."""
+
+    steps: int = setting(10_000, "optimiser steps", low=1)
+    batch_size: int = setting(256, "pairs per step", low=2)
+    learning_rate: float = setting(1e-3, "of Adam, at first", low=0)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A budget with a name.
+
+    Attributes:
+        name: on the command line.
+        seeds: trained where none are asked for.
+        training, protocol: settings that differ from the defaults.
+        metrics: computed where none are asked for.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    training: Mapping[str, object]
+    protocol: Mapping[str, object]
+    metrics: tuple[str, ...] = METRICS
+
+
+QUICK_METRICS = tuple(
+    name for name in METRICS if name != "fid"
+)  # FID takes hours on a processor: only where it is asked for
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        # 100 epochs of 256 pairs over MMVAE's 560,680 training pairs (10 permutations of 56,068)
+        Preset("paper", (0, 1, 2), {"steps": 219_016, "learning_rate": 1e-4}, {}),
+        # the same protocol, a budget that two cores finish in hours
+        Preset("cpu", (0, 1, 2), {"steps": 10_000}, {}),
+        # minutes for each model
+        Preset("quick", (0,), {"steps": 1_400}, {}, QUICK_METRICS),
+        # seconds, to see that everything works; its figures mean nothing
+        Preset(
+            "smoke",
+            (0,),
+            {"steps": 20, "batch_size": 64},
+            {"draws": 400, "joint_draws": 200, "probe_images": 200, "sampler_images": 200, "judge_steps": 20},
+            QUICK_METRICS,
+        ),
+    )
+}
+
+
+def get_preset(name: str) -> Preset:
+    """The preset called `name`, or an InputError that suggests the nearest."""
+    if name not in PRESETS:
+        raise InputError(f"Unknown preset {name!r}: {suggest(name, PRESETS)}")
+    return PRESETS[name]
