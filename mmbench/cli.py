@@ -4,13 +4,13 @@ import json
 import signal
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from metrics.groups import FURTHER, METRICS
+from mmbench.console import printable
 from models.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {printable(str(error))}", err=True)
             sys.exit(2)
         except (
             KeyboardInterrupt
@@ -303,14 +303,17 @@ def report(results: Path, against: Path | None) -> None:
     """
     from mmbench.report import write_comparison, write_report
 
+    def tell(line: str) -> None:
+        click.echo(printable(line), err=True)
+
     if against is not None:
-        text, paths = write_comparison(results, against, partial(click.echo, err=True))
-        click.echo(text)
+        text, paths = write_comparison(results, against, tell)
+        click.echo(printable(text))
         for path in paths:
-            click.echo(f"wrote {path}", err=True)
+            tell(f"wrote {path}")
         return
-    for path in write_report(results, partial(click.echo, err=True)):  # its output is the paths alone
-        click.echo(path)
+    for path in write_report(results, tell):  # its output is the paths alone
+        click.echo(printable(str(path)))
 
 
 @main.command()

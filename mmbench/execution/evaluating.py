@@ -1,12 +1,11 @@
 """Evaluating runs: one pass over a model and what it leaves in the run's folder, after training or later from a checkpoint."""
 
 import os
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -20,15 +19,15 @@ from mmbench.execution.signals import Stop, StoppedError
 from mmbench.plan.config import RunConfig, departures, get_preset, restore_config
 from mmbench.plan.job import pick_device, pick_metrics
 from mmbench.report import write_report
-from mmbench.storage.files import DamagedError, check_cache, check_writable, exists, read_json, write_json
+from mmbench.storage import diagnostics
+from mmbench.storage.diagnostics import StoredDiagnostics
+from mmbench.storage.files import DamagedError, check_cache, check_writable, exists
 from mmbench.storage.run_folder import RunFolder
-from mmbench.storage.samples import CrossSamples, SampleSet, save_samples
+from mmbench.storage.samples import CrossSamples, SampleSet, Tiles, as_tiles, save_samples
 from mmbench.training.checkpoints import load_weights
 from models.base import MultimodalModel
 from models.errors import InputError
 from models.registry import load_model_file
-
-DIAGNOSTICS = Path("samples/diagnostics.json")  # in the run's folder
 
 __all__ = [
     "FinishedRun",
@@ -98,9 +97,8 @@ def write_evaluation(folder: RunFolder, hash: str, seed: int, evaluation: Evalua
         name: why for name, why in old["reasons"].items() if name not in evaluation.metrics
     } | evaluation.reasons
     save_samples(folder.samples, _sample_set(evaluation.samples, _alphabets(folder)))
-    _write_diagnostics(
-        folder.samples / DIAGNOSTICS.name, evaluation.diagnostics, keep=DIAGNOSTICS.as_posix() in old["files"]
-    )
+    keep = diagnostics.FILE in old["files"]
+    diagnostics.save_diagnostics(folder.path, _stored(evaluation.diagnostics), keep)
     folder.write_metrics(
         hash,
         seed,
@@ -110,30 +108,14 @@ def write_evaluation(folder: RunFolder, hash: str, seed: int, evaluation: Evalua
     )
 
 
-def _write_diagnostics(path: Path, found: Diagnostics, keep: bool) -> None:
-    """Confusions and the plane of the latents as JSON; with `keep`, what the file holds already and `found` has not stays."""
-    old: dict[str, Any] = {"confusion": {}, "latent": None}
-    if keep:
-        with suppress(DamagedError):  # nothing to keep there either
-            old |= read_json(path)
-    latent = old["latent"]
-    if found.latent:
-        points = {
-            name: {
-                "x": _rounded(xy[:, 0]),
-                "y": _rounded(xy[:, 1]),
-                "label": found.latent.labels[name].tolist(),
-            }
-            for name, xy in found.latent.points.items()
-        }
-        latent = {"explained": _rounded(found.latent.explained), "points": points}
-    counts = {pair: table.tolist() for pair, table in found.confusion.items()}
-    write_json(path, {"confusion": old["confusion"] | counts, "latent": latent})
-
-
-def _rounded(values: Iterable[float]) -> list[float]:
-    """To four significant digits, all that a picture shows."""
-    return [float(f"{value:.4g}") for value in values]
+def _stored(found: Diagnostics) -> StoredDiagnostics:
+    """What the run keeps of `found`."""
+    if not found.latent:
+        return StoredDiagnostics(found.confusion, {}, ())
+    points = {
+        name: np.column_stack([xy, found.latent.labels[name]]) for name, xy in found.latent.points.items()
+    }
+    return StoredDiagnostics(found.confusion, points, found.latent.explained)
 
 
 def _alphabets(folder: RunFolder) -> dict[str, str]:
@@ -145,24 +127,14 @@ def _alphabets(folder: RunFolder) -> dict[str, str]:
 def _sample_set(samples: Samples, alphabets: Mapping[str, str]) -> SampleSet:
     """What the report shows of `samples`: images as they are, texts as strings."""
 
-    def shown(name: str, items: np.ndarray) -> Any:
-        if name not in alphabets:
-            return items
-        symbols = np.array(list(alphabets[name]))[items.argmax(-1)]  # (n, positions)
-        return ["".join(row) for row in symbols]
+    def shown(name: str, items: np.ndarray) -> Tiles:
+        return as_tiles(items, alphabets.get(name, ""))
 
     cross = []
     for pair, each in samples.cross.items():
         source, target = pair.split("->")
-        cross.append(
-            CrossSamples(
-                source,
-                target,
-                each.labels.tolist(),
-                shown(source, each.conditions),
-                shown(target, each.outputs),
-            )
-        )
+        tiles = shown(source, each.conditions), shown(target, each.outputs)
+        cross.append(CrossSamples(source, target, each.labels.tolist(), *tiles))
     return SampleSet({name: shown(name, items) for name, items in samples.joint.items()}, cross)
 
 
@@ -216,7 +188,7 @@ def evaluate_folders(
                         stop,
                     )
                     write_evaluation(run.folder, run.hash, run.seed, evaluation)
-                console.say(f"{name}: {summarise(evaluation.metrics, evaluation.references)}")
+                console.say(f"{name}: {summarise(evaluation.metrics)}")
         except StoppedError:
             console.say(
                 "Stopped. Runs evaluated so far are written; the others keep the metrics that they had."

@@ -143,7 +143,8 @@ class MakeRun:
             steps_per_second=round(trainer.step / training, 2),
         )
         console.say(
-            f"{run.name}: {summarise(evaluation.metrics, evaluation.references)}  ({duration(training)} training, {duration(evaluating)} evaluation)"
+            f"{run.name} is done: {summarise(evaluation.metrics)} "
+            f"({duration(training)} training, {duration(evaluating)} evaluation)"
         )
 
     def looked(self, run: Run, step: int, metrics: dict[str, float]) -> None:

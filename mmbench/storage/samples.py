@@ -24,6 +24,7 @@ __all__ = [
     "Images",
     "SampleSet",
     "Tiles",
+    "as_tiles",
     "load_samples",
     "save_samples",
     "tile",
@@ -68,6 +69,14 @@ class SampleSet:
 
     joint: dict[str, Tiles]
     cross: list[CrossSamples]
+
+
+def as_tiles(items: npt.NDArray[np.uint8], symbols: str = "") -> Tiles:
+    """Images (n, C, H, W) as they are; with `symbols`, (n, positions, symbols) scores as texts of the likeliest ones."""
+    if not symbols:
+        return items
+    spelled = np.array(list(symbols))[items.argmax(-1)]  # (n, positions)
+    return ["".join(text) for text in spelled]
 
 
 def tile(images: Images, columns: int, gap: int = 0, fill: int = 0) -> Images:

@@ -13,9 +13,10 @@ from mmbench.execution.making import Run
 from mmbench.plan.config import RunConfig
 from mmbench.plan.job import Job
 from mmbench.storage.files import DamagedError
+from mmbench.storage.history import read_history
 from mmbench.storage.records import LOOK
 from mmbench.storage.run_folder import RunFolder
-from mmbench.storage.runs import read_history, read_run
+from mmbench.storage.runs import read_run
 from models.settings import resolve, search_space
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ class Search:
         run = read_run(folder.path)
         state = "pruned" if was_pruned(run.status) else run.state
         curve = {}
-        for row in read_history(run).to_dict("records"):
+        for row in read_history(run.folder).to_dict("records"):
             looked = {
                 name.removeprefix(LOOK): value
                 for name, value in row.items()
