@@ -90,14 +90,10 @@ def _progress(run: StoredRun) -> str:
         where = f"all {step:,} steps trained, not evaluated"
     else:
         where = f"step {step:,} of {steps:,}"
-    saved = _age(run.folder / "checkpoint.pt")
-    kept = "no checkpoint yet" if saved is None else f"checkpoint {saved} old"
-    return f"{where} {_age(run.folder / 'status.json')} ago, {kept}"
+    kept = "no checkpoint yet" if run.saved is None else f"checkpoint {_age(run.saved)} old"
+    return f"{where} {_age(run.noted or 0.0)} ago, {kept}"
 
 
-def _age(path: Path) -> str | None:
-    """How long ago `path` was written, in words; None where it is not there."""
-    try:
-        return duration(max(0.0, time.time() - path.stat().st_mtime))
-    except OSError:
-        return None
+def _age(moment: float) -> str:
+    """How long ago that was, in words; in seconds since 1970."""
+    return duration(max(0.0, time.time() - moment))

@@ -24,7 +24,8 @@ class StoredRun:
         metrics: name -> value, None where there is none; empty unless the run is done.
         reasons: why a metric has no value, by name.
         references: figures that no model made: judges' accuracies, floors and counts.
-        held: whether a living process was at work on it when it was read; None where that cannot be told.
+        held: whether a living process was at work on it when it was read; None where that cannot be told, and
+            where no state hangs on it.
     """
 
     folder: Path
@@ -33,7 +34,7 @@ class StoredRun:
     metrics: dict[str, float | None]
     reasons: dict[str, str]
     references: dict[str, float]
-    held: bool | None = False
+    held: bool | None = None
 
     @property
     def dataset(self) -> str:
@@ -84,6 +85,16 @@ class StoredRun:
         return sum(self.status.get(key) or 0.0 for key in ("train_seconds", "evaluate_seconds"))
 
     @property
+    def noted(self) -> float | None:
+        """When its status was last written, in seconds since 1970; None before."""
+        return _written(self.folder / "status.json")
+
+    @property
+    def saved(self) -> float | None:
+        """When its checkpoint was last written, in seconds since 1970; None without one."""
+        return _written(self.folder / "checkpoint.pt")
+
+    @property
     def modalities(self) -> list[str]:
         return [modality["name"] for modality in self.config["modalities"]]
 
@@ -106,7 +117,7 @@ def read_run(folder: Path) -> StoredRun:
     """The run in `folder`; InputError, or DamagedError, where its files are not as a run leaves them."""
     config = read_config(folder / "config.json")
     status = read_status(folder, config)
-    held = is_held(folder / ".lock") if status["state"] == "running" else False
+    held = is_held(folder / ".lock") if status["state"] == "running" else None
     if status["state"] != "done":
         return StoredRun(folder, config, status, {}, {}, {}, held)
     results = check_results(folder, config)
@@ -124,6 +135,14 @@ def see_run(folder: Path) -> StoredRun:
         config: dict[str, Any] = {"dataset": dataset, "preset": preset, "model": model, "label": label}
         config |= {"seed": int(seed.removeprefix("seed-")), "modalities": []}
         return StoredRun(folder, config, {"state": "damaged", "error": str(error)}, {}, {}, {})
+
+
+def _written(path: Path) -> float | None:
+    """When a file was last written, in seconds since 1970; None where it is not there."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
 
 
 def _check_company(runs: Iterable[StoredRun]) -> None:

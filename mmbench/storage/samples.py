@@ -25,6 +25,7 @@ __all__ = [
     "SampleSet",
     "Tiles",
     "as_tiles",
+    "load_run_samples",
     "load_samples",
     "save_samples",
     "tile",
@@ -116,6 +117,12 @@ def save_samples(folder: Path, samples: SampleSet) -> None:
             }
         )
     write_json(folder / "samples.json", index)
+
+
+def load_run_samples(folder: Path) -> SampleSet | None:
+    """The samples of the run in `folder`, None where it has none; InputError as `load_samples`."""
+    samples = folder / "samples"
+    return load_samples(samples) if (samples / "samples.json").exists() else None
 
 
 def load_samples(folder: Path) -> SampleSet:

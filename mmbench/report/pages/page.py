@@ -20,7 +20,7 @@ from mmbench.report.pictures.charts import Charts, draw_charts
 from mmbench.report.pictures.curves import draw_curves
 from mmbench.report.pictures.figures import Panel, cross_panel, draw_panels, joint_panel
 from mmbench.storage.runs import StoredRun
-from mmbench.storage.samples import SampleSet, load_samples
+from mmbench.storage.samples import SampleSet, load_run_samples
 from models.errors import InputError
 
 __all__ = ["build_report"]
@@ -83,12 +83,8 @@ def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str
 def _load_shown(models: Sequence[Sequence[StoredRun]]) -> Shown:
     """The samples of the first finished run of each model, where it has some."""
     firsts = [next((run for run in runs if run.state == "done"), None) for runs in models]
-    loaded = [
-        (run, load_samples(run.folder / "samples"))
-        for run in firsts
-        if run and (run.folder / "samples" / "samples.json").exists()
-    ]
-    return [(run, samples) for run, samples in loaded if samples.joint or samples.cross]
+    loaded = [(run, load_run_samples(run.folder)) for run in firsts if run]
+    return [(run, samples) for run, samples in loaded if samples and (samples.joint or samples.cross)]
 
 
 def _tables(tables: Sequence[Table]) -> Part:
