@@ -22,7 +22,8 @@ from mmbench.report.numbers.compare import differences
 from mmbench.report.numbers.leaderboard import LEVEL
 from mmbench.report.numbers.provenance import disagreements
 from mmbench.report.numbers.results import find_runs
-from mmbench.storage.runs import StoredRun, read_history
+from mmbench.storage.history import read_history
+from mmbench.storage.runs import StoredRun
 from models.errors import InputError
 
 NAMES = {"samples": "K", "annealing": "warmup", "posterior": "prior_and_posterior_dist"}
@@ -122,11 +123,12 @@ def _as_native(run: StoredRun) -> StoredRun:
 
 def _first_losses(ours: Sequence[StoredRun], theirs: Sequence[StoredRun]) -> dict[str, object]:
     mine, other = (
-        pd.Series({run.seed: read_history(run)["loss"].iloc[0] for run in side}) for side in (ours, theirs)
+        pd.Series({run.seed: read_history(run.folder)["loss"].iloc[0] for run in side})
+        for side in (ours, theirs)
     )
     found = {
         "model": ours[0].title,
-        "quantity": f"loss, steps 1-{read_history(ours[0])['step'].iloc[0]}",
+        "quantity": f"loss, steps 1-{read_history(ours[0].folder)['step'].iloc[0]}",
         "unit": "nats",
     }
     return found | {"ours": mine.mean(), "theirs": other.mean(), "difference": (mine / other - 1).abs().max()}

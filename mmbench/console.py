@@ -1,17 +1,93 @@
-"""What a user sees of runs: bars on a terminal, plain lines every so often anywhere else; times, metrics and tables in words."""
+"""What a terminal shows: tasks under way, tables that fit it, times and the figures of a run in words.
 
+Where the output is no terminal there are plain lines instead of bars, and tables as wide as they need to be.
+"""
+
+import io
+import shutil
 import sys
 import time
+import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from metrics.groups import unit_of
 
-__all__ = ["Console", "Task", "duration", "summarise", "tabulate"]
+__all__ = ["Console", "Task", "duration", "headline", "printable", "summarise", "table"]
 
 LINE_SECONDS = 10.0  # between two plain lines of one task
+
+
+def printable(text: str) -> str:
+    r"""`text` without power over a terminal, for all that comes from files or other people.
+
+    Control characters, and those that turn the direction of writing, become escapes such as \x1b, and so do
+    characters that the output's encoding has not. Newlines stay.
+
+    >>> printable("\x1b[31mred")
+    '\\x1b[31mred'
+    """
+    shown = (c if c == "\n" or unicodedata.category(c)[0] != "C" else _escape(c) for c in text)
+    return "".join(shown).encode(_encoding(), "backslashreplace").decode(_encoding())
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def _encoding() -> str:
+    return getattr(sys.stdout, "encoding", None) or "utf-8"
+
+
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numbers: Collection[str] = (),
+    grouped: bool = False,
+) -> list[str]:
+    """The lines of a table, for `print`: in a terminal no wider than that, long fields folded.
+
+    Where the output is no terminal, every row is one line, whatever its length.
+
+    Args:
+        columns: their heads.
+        rows: a field for each column; from anywhere, they are made printable here.
+        numbers: heads of the columns that are set flush right.
+        grouped: whether neighbours with one first field are a group: a terminal shows it above them, once.
+    """
+    from rich import box
+    from rich.console import Console as Printer
+    from rich.table import Table
+    from rich.text import Text
+
+    terminal = sys.stdout.isatty()
+    fields = [[" ".join(printable(field).split()) for field in row] for row in rows]
+    if terminal and grouped:
+        columns, fields = columns[1:], _under_heads(fields)
+    drawn = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, header_style="")
+    for column in columns:
+        drawn.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    for row in fields:
+        drawn.add_row(*map(Text, row))
+    width = shutil.get_terminal_size().columns if terminal else 10**5
+    page = io.TextIOWrapper(io.BytesIO(), _encoding())  # its encoding tells rich which lines it can draw
+    Printer(file=page, width=width, color_system=None, force_terminal=False).print(drawn)
+    page.seek(0)
+    return [line for line in (line.rstrip() for line in page) if line]
+
+
+def _under_heads(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """`rows` without their first fields, which become rows of their own above those that share them."""
+    found: list[list[str]] = []
+    above = None
+    for group, first, *rest in rows:
+        if group != above:
+            found.append([group, *[""] * len(rest)])
+            above = group
+        found.append([f"  {first}", *rest])
+    return found
 
 
 def duration(seconds: float) -> str:
@@ -21,34 +97,40 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def summarise(metrics: Mapping[str, float | None], references: Mapping[str, float | None]) -> str:
-    """The figures of a finished run in one line, shares in per cent, the judges beside them; of many cross coherences the means alone."""
-    found = {
-        name: value
-        for name, value in metrics.items()
-        if value is not None and not name.endswith(("/chance", "/entropy"))
+def headline(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """The figures that sum up a run, in per cent: those that it has of joint, cross and probe.
+
+    Joint coherence; cross coherence with sampled latents, the mean over ordered pairs of modalities; the
+    accuracy of linear probes, the mean over modalities.
+    """
+    names = {
+        "joint": ["joint_coherence"],
+        "cross": [name for name in metrics if _is_pair(name)],
+        "probe": [name for name in metrics if name.startswith("probe/")],
     }
-    if any("/size-" in name for name in found):
-        found = {name: value for name, value in found.items() if "->" not in name}
-    words = [
+    means = {}
+    for title, own in names.items():
+        found = [value for name in own if (value := metrics.get(name)) is not None]
+        if found:
+            means[title] = 100 * sum(found) / len(found)
+    return means
+
+
+def _is_pair(name: str) -> bool:
+    """Whether a metric is the cross coherence from one modality to another, latents sampled."""
+    direction = name.removeprefix("cross_coherence/").removesuffix("/sample")
+    return name == f"cross_coherence/{direction}/sample" and "->" in direction and "+" not in direction
+
+
+def summarise(metrics: Mapping[str, float | None]) -> str:
+    """A run's `headline` in words; where it has nothing of that, all its metrics."""
+    if main := headline(metrics):
+        return ", ".join(f"{title} {value:.1f} %" for title, value in main.items())
+    known = {name: value for name, value in metrics.items() if value is not None}
+    return ", ".join(
         f"{name} {100 * value:.1f} %" if unit_of(name) == "fraction" else f"{name} {value:.1f}"
-        for name, value in found.items()
-    ]
-    accuracies = {
-        name.removeprefix("judge/"): value
-        for name, value in references.items()
-        if name.startswith("judge/") and value is not None
-    }
-    judges = ", ".join(f"{name} {100 * value:.1f} %" for name, value in accuracies.items())
-    return ", ".join(words) + (f" (judges: {judges})" if judges else "")
-
-
-def tabulate(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines in which the fields of `rows`, as many in each, stand below each other: the first column begins together, the others end together."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
-    ]
+        for name, value in known.items()
+    )
 
 
 class Task(ABC):
@@ -85,12 +167,11 @@ class _Line(Task):
         if now - self.shown < LINE_SECONDS:
             return
         self.shown = now
-        left = (
-            f", {self.rate:.1f}/s, {duration((self.total - done) / self.rate)} left"
-            if self.rate and done < self.total
-            else ""
-        )
-        print(f"{self.name}: {done}/{self.total}{left}{'  ' + note if note else ''}", flush=True)
+        left = ""
+        if self.rate and done < self.total:
+            left = f", {self.rate:.1f}/s, {duration((self.total - done) / self.rate)} left"
+        line = f"{self.name}: {done}/{self.total}{left}{'  ' + note if note else ''}"
+        print(printable(line), flush=True)
 
 
 class _Bar(Task):
@@ -98,12 +179,12 @@ class _Bar(Task):
 
     def __init__(self, name: str, total: int, progress: Any):
         super().__init__(name, total)
-        self.progress, self.id = progress, progress.add_task(name, total=total, note="", rate="")
+        self.progress = progress
+        self.id = progress.add_task(printable(name), total=total, note="", rate="")
 
     def show(self, done: int, note: str) -> None:
-        self.progress.update(
-            self.id, completed=done, note=note, rate=f"{self.rate:.1f}/s" if self.rate else ""
-        )
+        rate = f"{self.rate:.1f}/s" if self.rate else ""
+        self.progress.update(self.id, completed=done, note=printable(note), rate=rate)
 
 
 class Console:
@@ -115,6 +196,8 @@ class Console:
         self._open = 0
 
     def say(self, line: str) -> None:
+        """Print `line`, above the tasks that are open."""
+        line = printable(line)
         if self._progress:
             self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
@@ -142,17 +225,17 @@ class Console:
 
 
 def _make_progress() -> Any:
+    """A display of rich with a line for each task: name, bar, steps, rate, time left, note."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Column
 
-    note = TextColumn(
-        "[dim]{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
-    )
+    rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(20),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", style="dim", markup=False, table_column=rest),
     )
-    return Progress(*columns, note, transient=True, expand=True)
+    return Progress(*columns, transient=True, expand=True)

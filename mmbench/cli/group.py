@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from mmbench.console import printable
 from models.errors import InputError, suggest
 
 __all__ = ["main"]
@@ -18,7 +19,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {printable(str(error))}", err=True)
             sys.exit(2)
         except (
             KeyboardInterrupt

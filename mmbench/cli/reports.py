@@ -1,11 +1,11 @@
 """`mmbench status` and `report`: what the files on disk say."""
 
-from functools import partial
 from pathlib import Path
 
 import click
 
 from mmbench.cli.options import RESULTS, WHERE, Command, option, results_option
+from mmbench.console import printable
 
 __all__ = ["report", "status"]
 
@@ -39,11 +39,14 @@ def report(results: Path, against: Path | None) -> None:
     """
     from mmbench.report import write_comparison, write_report
 
+    def tell(line: str) -> None:
+        click.echo(printable(line), err=True)
+
     if against is not None:
-        text, paths = write_comparison(results, against, partial(click.echo, err=True))
-        click.echo(text)
+        text, paths = write_comparison(results, against, tell)
+        click.echo(printable(text))
         for path in paths:
-            click.echo(f"wrote {path}", err=True)
+            tell(f"wrote {path}")
         return
-    for path in write_report(results, partial(click.echo, err=True)):  # its output is the paths alone
-        click.echo(path)
+    for path in write_report(results, tell):  # its output is the paths alone
+        click.echo(printable(str(path)))

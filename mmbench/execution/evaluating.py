@@ -1,9 +1,7 @@
 """One pass over a trained model, and what it leaves in the folder of its run."""
 
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack, suppress
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from contextlib import ExitStack
 
 import numpy as np
 from torch import Tensor
@@ -14,12 +12,12 @@ from mmbench.data.base import MultimodalData, Split
 from mmbench.data.pairing import make_pairs
 from mmbench.execution.signals import Stop
 from mmbench.plan.config import RunConfig
-from mmbench.storage.files import DamagedError, read_json, write_json
+from mmbench.storage import diagnostics
+from mmbench.storage.diagnostics import StoredDiagnostics
+from mmbench.storage.files import DamagedError
 from mmbench.storage.run_folder import RunFolder
-from mmbench.storage.samples import CrossSamples, SampleSet, save_samples
+from mmbench.storage.samples import CrossSamples, SampleSet, Tiles, as_tiles, save_samples
 from models.base import MultimodalModel
-
-DIAGNOSTICS = Path("samples/diagnostics.json")  # in the run's folder
 
 __all__ = ["anchor_tuples", "evaluate_run", "write_evaluation"]
 
@@ -82,9 +80,8 @@ def write_evaluation(folder: RunFolder, hash: str, seed: int, evaluation: Evalua
         name: why for name, why in old["reasons"].items() if name not in evaluation.metrics
     } | evaluation.reasons
     save_samples(folder.samples, _sample_set(evaluation.samples, _alphabets(folder)))
-    _write_diagnostics(
-        folder.samples / DIAGNOSTICS.name, evaluation.diagnostics, keep=DIAGNOSTICS.as_posix() in old["files"]
-    )
+    keep = diagnostics.FILE in old["files"]
+    diagnostics.save_diagnostics(folder.path, _stored(evaluation.diagnostics), keep)
     folder.write_metrics(
         hash,
         seed,
@@ -94,30 +91,14 @@ def write_evaluation(folder: RunFolder, hash: str, seed: int, evaluation: Evalua
     )
 
 
-def _write_diagnostics(path: Path, found: Diagnostics, keep: bool) -> None:
-    """Confusions and the plane of the latents as JSON; with `keep`, what the file holds already and `found` has not stays."""
-    old: dict[str, Any] = {"confusion": {}, "latent": None}
-    if keep:
-        with suppress(DamagedError):  # nothing to keep there either
-            old |= read_json(path)
-    latent = old["latent"]
-    if found.latent:
-        points = {
-            name: {
-                "x": _rounded(xy[:, 0]),
-                "y": _rounded(xy[:, 1]),
-                "label": found.latent.labels[name].tolist(),
-            }
-            for name, xy in found.latent.points.items()
-        }
-        latent = {"explained": _rounded(found.latent.explained), "points": points}
-    counts = {pair: table.tolist() for pair, table in found.confusion.items()}
-    write_json(path, {"confusion": old["confusion"] | counts, "latent": latent})
-
-
-def _rounded(values: Iterable[float]) -> list[float]:
-    """To four significant digits, all that a picture shows."""
-    return [float(f"{value:.4g}") for value in values]
+def _stored(found: Diagnostics) -> StoredDiagnostics:
+    """What the run keeps of `found`."""
+    if not found.latent:
+        return StoredDiagnostics(found.confusion, {}, ())
+    points = {
+        name: np.column_stack([xy, found.latent.labels[name]]) for name, xy in found.latent.points.items()
+    }
+    return StoredDiagnostics(found.confusion, points, found.latent.explained)
 
 
 def _alphabets(folder: RunFolder) -> dict[str, str]:
@@ -129,22 +110,12 @@ def _alphabets(folder: RunFolder) -> dict[str, str]:
 def _sample_set(samples: Samples, alphabets: Mapping[str, str]) -> SampleSet:
     """What the report shows of `samples`: images as they are, texts as strings."""
 
-    def shown(name: str, items: np.ndarray) -> Any:
-        if name not in alphabets:
-            return items
-        symbols = np.array(list(alphabets[name]))[items.argmax(-1)]  # (n, positions)
-        return ["".join(row) for row in symbols]
+    def shown(name: str, items: np.ndarray) -> Tiles:
+        return as_tiles(items, alphabets.get(name, ""))
 
     cross = []
     for pair, each in samples.cross.items():
         source, target = pair.split("->")
-        cross.append(
-            CrossSamples(
-                source,
-                target,
-                each.labels.tolist(),
-                shown(source, each.conditions),
-                shown(target, each.outputs),
-            )
-        )
+        tiles = shown(source, each.conditions), shown(target, each.outputs)
+        cross.append(CrossSamples(source, target, each.labels.tolist(), *tiles))
     return SampleSet({name: shown(name, items) for name, items in samples.joint.items()}, cross)

@@ -63,7 +63,7 @@ class EvaluateRun:
             references = self.references.on(self.device)
             found = evaluate_run(model, self.data, references, run.config, self.metrics, console, stop)
             write_evaluation(run.folder, run.hash, run.seed, found)
-        console.say(f"{run.name}: {summarise(found.metrics, found.references)}")
+        console.say(f"{run.name}: {summarise(found.metrics)}")
         return True
 
 

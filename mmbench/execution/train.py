@@ -124,8 +124,10 @@ class TrainRun:
             evaluate_seconds=round(evaluating, 1),
             steps_per_second=round(trainer.step / training, 2),
         )
-        times = f"{duration(training)} training, {duration(evaluating)} evaluation"
-        console.say(f"{run.name}: {summarise(evaluation.metrics, evaluation.references)}  ({times})")
+        console.say(
+            f"{run.name} is done: {summarise(evaluation.metrics)} "
+            f"({duration(training)} training, {duration(evaluating)} evaluation)"
+        )
 
     def looked(self, run: PlannedRun, step: int, metrics: dict[str, float]) -> None:
         """Called with what a look after `step` found, once the history has it; if it raises, the run fails."""

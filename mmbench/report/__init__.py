@@ -1,8 +1,8 @@
 """Reports: tables, figures and a page, built from the files that runs leave on disk and from nothing else.
 
-No model, no data set and no torch is needed. `results` finds and checks runs, `tables` computes, `render` writes CSV, Markdown and
-LaTeX, `export` writes JSON, `figures` and `curves` draw, `page` puts it together; `compare` lays two folders side by side; `sheets` is
-how a run stores its sample images.
+No model, no data set and no torch is needed. `numbers/` computes tables, writes them as CSV, Markdown, LaTeX
+and JSON, and lays two folders side by side; `pictures/` draws; `pages/` puts it together; `status.py` says
+how far runs are.
 """
 
 import os
@@ -20,7 +20,7 @@ __all__ = ["write_comparison", "write_report"]
 
 
 def write_report(results: Path | str, say: Callable[[str], object] = print) -> list[Path]:
-    """Write the report of every <dataset>/<preset> folder at, above or below `results`; the paths of all files written.
+    """Write the report of every <dataset>/<preset> folder at, above or below `results`.
 
     Everything is read and drawn before the first file is written. The same runs give the same bytes.
 
@@ -28,12 +28,15 @@ def write_report(results: Path | str, say: Callable[[str], object] = print) -> l
         results: the folder.
         say: told when another command has to be waited for.
 
+    Returns:
+        The paths of all files written.
+
     Raises:
-        InputError: for a path without runs, damaged files, runs that do not belong together, or a folder that cannot be written.
+        InputError: for a path without runs, damaged files, runs that do not belong together, or a folder that
+            cannot be written.
     """
-    from mmbench.report.numbers.export import (
-        to_json,  # pandas and matplotlib are imported when they are needed
-    )
+    # pandas and matplotlib are imported when they are needed
+    from mmbench.report.numbers.export import to_json
     from mmbench.report.numbers.further import build_all_tables
     from mmbench.report.numbers.results import find_runs
     from mmbench.report.pages.page import build_report
@@ -50,7 +53,9 @@ def write_report(results: Path | str, say: Callable[[str], object] = print) -> l
 def write_comparison(
     results: Path | str, against: Path | str, say: Callable[[str], object] = print
 ) -> tuple[str, list[Path]]:
-    """Write comparison.md and comparison.csv into every <dataset>/<preset> folder at, above or below `results` that `against` has too.
+    """Write comparison.md and comparison.csv for what two folders of results have in common.
+
+    They go into every <dataset>/<preset> folder at, above or below `results` that `against` has too.
 
     Args:
         results, against: the folders, A and B.
@@ -75,17 +80,16 @@ def write_comparison(
 def _write(
     folders: Sequence[Path], build: Callable[[Path], dict[str, bytes]], say: Callable[[str], object]
 ) -> dict[Path, bytes]:
-    """Write the files that `build` makes for each folder, all of them built before the first is written; their contents by path."""
-    with (
-        ExitStack() as locks
-    ):  # held while reading too: of two reports, the later one on disk is the one that has seen more
+    """Write the files that `build` makes for each folder, all built before the first is written.
+
+    Returns:
+        Their contents by path.
+    """
+    with ExitStack() as locks:
+        # held while reading too: of two reports, the later one on disk is the one that has seen more
         for folder in folders:
-            locks.enter_context(
-                locked(
-                    folder / ".lock",
-                    partial(say, f"{folder}: waiting for another command that writes its report."),
-                )
-            )
+            told = partial(say, f"{folder}: waiting for another command that writes its report.")
+            locks.enter_context(locked(folder / ".lock", told))
         files = {folder / name: content for folder in folders for name, content in build(folder).items()}
         for path, content in files.items():
             write_atomically(path, partial(_put, content))

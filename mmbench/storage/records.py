@@ -1,4 +1,7 @@
-"""What a run writes down about itself, read and checked: for those who make runs and for those who report them, who need no torch."""
+"""What a run writes down about itself, read and checked.
+
+For those who make runs and for those who report them, who need no torch.
+"""
 
 import os
 import re
@@ -7,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmbench.storage.files import REMAKE, DamagedError, exists, file_hash, read_json
+from mmbench.storage.files import DELETE, REMAKE, DamagedError, exists, file_hash, read_json
 from models.errors import InputError
 
 __all__ = [
@@ -28,10 +31,8 @@ LOOK = "validation/"  # before the names of metrics of validation images in a hi
 PRECISIONS = ("fp32", "bf16")
 SEEDS = range(2**63)
 STATES = ("pending", "running", "done", "failed")
-_TEXTS, _OBJECTS = (
-    ("model", "dataset", "preset", "precision", "hash", "command"),
-    ("settings", "data", "training", "protocol"),
-)
+_TEXTS = ("model", "dataset", "preset", "precision", "hash", "command")
+_OBJECTS = ("settings", "data", "training", "protocol")
 _DEPTH = 4  # of a run below a results folder: dataset, preset, model, seed
 _CONFIG = {**dict.fromkeys(_TEXTS, str), **dict.fromkeys(_OBJECTS, dict), "seed": int, "modalities": list}
 
@@ -49,11 +50,8 @@ def find_folders(path: Path) -> list[Path]:
     configs = (file for depth in range(_DEPTH + 1) for file in path.glob("*/" * depth + "config.json"))
     folders = [file.parent for file in configs if pattern.fullmatch(file.parent.resolve().name)]
     if not folders:
-        what = (
-            "holds no run (<dataset>/<preset>/<model>/seed-<k>/config.json)"
-            if any(path.iterdir())
-            else "is empty"
-        )
+        holds = "holds no run (<dataset>/<preset>/<model>/seed-<k>/config.json)"
+        what = holds if any(path.iterdir()) else "is empty"
         raise InputError(f"The folder {path} {what}: give a folder that 'mmbench run' has written.")
     return folders
 
@@ -61,58 +59,54 @@ def find_folders(path: Path) -> list[Path]:
 def read_config(path: Path) -> dict[str, Any]:
     """What a config.json holds; InputError where it is missing, damaged or no configuration."""
     config = read_json(path)
-    wrong = f"The file {path} is not the configuration of a run:"
-    for key, kind in _CONFIG.items():
-        if not isinstance(config.get(key), kind):
-            raise InputError(
-                f"{wrong} {key!r} should be of type {kind.__name__}. Delete its folder and run it again."
-            )
-    if type(config["seed"]) is bool or config["seed"] not in SEEDS:
-        raise InputError(
-            f"{wrong} its seed is {config['seed']}, expected 0 to 2^63 - 1. Delete its folder and run it again."
-        )
-    if config["precision"] not in PRECISIONS:
-        raise InputError(
-            f"{wrong} its precision is {config['precision']!r}, expected {' or '.join(PRECISIONS)}. Delete its folder and run it again."
-        )
-    if not isinstance(config["data"].get("settings", {}), dict):
-        raise InputError(
-            f"{wrong} the settings of its data should be of type dict. Delete its folder and run it again."
-        )
-    if not all(
-        isinstance(modality, dict) and isinstance(modality.get("name"), str)
-        for modality in config["modalities"]
-    ):
-        raise InputError(f"{wrong} its modalities have no names. Delete its folder and run it again.")
+    if problem := _config_problem(config):
+        remedy = DELETE.capitalize()
+        raise InputError(f"The file {path} is not the configuration of a run: {problem}. {remedy}.")
     return config
 
 
+def _config_problem(config: Mapping[str, Any]) -> str:
+    """What keeps a JSON object from being the configuration of a run; empty where nothing does."""
+    for key, kind in _CONFIG.items():
+        if not isinstance(config.get(key), kind):
+            return f"{key!r} should be of type {kind.__name__}"
+    if type(config["seed"]) is bool or config["seed"] not in SEEDS:
+        return f"its seed is {config['seed']}, expected 0 to 2^63 - 1"
+    if config["precision"] not in PRECISIONS:
+        return f"its precision is {config['precision']!r}, expected {' or '.join(PRECISIONS)}"
+    if not isinstance(config["data"].get("settings", {}), dict):
+        return "the settings of its data should be of type dict"
+    named = (isinstance(each, dict) and isinstance(each.get("name"), str) for each in config["modalities"])
+    return "" if all(named) else "its modalities have no names"
+
+
 def read_status(folder: Path, config: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What status.json of the run `config` holds; {"state": "pending"} before there is one: a run writes its configuration first."""
+    """What status.json of the run `config` holds.
+
+    {"state": "pending"} before there is one: a run writes its configuration first.
+
+    Raises:
+        DamagedError: for a file that is damaged or of another run.
+    """
     path = folder / "status.json"
     status = read_json(path, REMAKE) if exists(path) else {"state": "pending"}
     if status.get("state") not in STATES:
-        raise DamagedError(
-            path, f"has the state {status.get('state')!r}, expected one of {', '.join(STATES)}", REMAKE
-        )
-    if (
-        config
-        and "hash" in status
-        and (status["hash"], status.get("seed")) != (config["hash"], config["seed"])
-    ):  # format 1 has neither
-        raise DamagedError(
-            path, f"belongs to another run (hash {status['hash']}, seed {status.get('seed')})", REMAKE
-        )
-    _numbers(
-        path,
-        {key: status.get(key) for key in ("step", "train_seconds", "evaluate_seconds", "steps_per_second")},
-    )
+        expected = f"expected one of {', '.join(STATES)}"
+        raise DamagedError(path, f"has the state {status.get('state')!r}, {expected}", REMAKE)
+    its, right = (status.get("hash"), status.get("seed")), config and (config["hash"], config["seed"])
+    if right and "hash" in status and its != right:  # format 1 has neither
+        raise DamagedError(path, f"belongs to another run (hash {its[0]}, seed {its[1]})", REMAKE)
+    timed = ("step", "train_seconds", "evaluate_seconds", "steps_per_second")
+    _numbers(path, {key: status.get(key) for key in timed})
     return status
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """What metrics.json holds: "hash" and "seed" of its run, "metrics" and "references" (name -> number or None), "reasons" (name -> sentence),
-    "files" (path -> SHA-256 of what else belongs to the run's results)."""
+    """What metrics.json holds.
+
+    "hash" and "seed" of its run, "metrics" and "references" (name -> number or None), "reasons" (name ->
+    sentence), "files" (path -> SHA-256 of what else belongs to the run's results).
+    """
     path = folder / "metrics.json"
     found = read_json(path, REMAKE)
     reasons = {name: str(reason) for name, reason in _object(path, found, "reasons").items()}
@@ -127,7 +121,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 
 
 def check_results(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics of the finished run `config` in `folder`, once all of its results were found as they were written.
+    """The metrics of the finished run `config` in `folder`, if all of its results are as they were written.
 
     Raises:
         DamagedError: for the first file that is missing, damaged or of another run.
@@ -157,18 +151,16 @@ def check_results(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _object(path: Path, found: dict[str, Any], key: str) -> dict[str, Any]:
+    """What `found`, read from `path`, has under `key`, which must be a JSON object."""
     if not isinstance(found.get(key), dict):
         raise DamagedError(path, f"is no list of metrics ({key!r} should be a JSON object)", REMAKE)
     return found[key]
 
 
 def _numbers(path: Path, values: dict[str, Any]) -> dict[str, float | None]:
+    """`values`, read from `path`, once each of them is a finite number or None."""
     for name, value in values.items():
-        number = (
-            isinstance(value, (int, float))
-            and not isinstance(value, bool)
-            and abs(value) <= sys.float_info.max
-        )
-        if not (value is None or number):
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is not None and not (is_number and abs(value) <= sys.float_info.max):
             raise DamagedError(path, f"has {value!r} for {name!r}, expected a number or null", REMAKE)
     return values

@@ -2,26 +2,26 @@
 
 results/<dataset>/<preset>/<model>[+label]/seed-<k>/
     config.json    everything that decides the result, its hash, and where it was run
-    status.json    pending, running (with a step that it has passed), done or failed, with the error and its traceback
-    history.csv    mean loss terms over the steps, of each term over those that have it (with `--observe` not all have)
-    metrics.json   metrics, why some are missing, the references beside them, and the SHA-256 of history and samples
-    samples/       generated images as lossless sheets, and diagnostics.json: confusions of classes, latents in a plane
+    status.json    pending, running (with a step that it has passed), done, or failed with its traceback
+    history.csv    mean loss terms over the steps (history.py)
+    metrics.json   metrics, why some are missing, references, and the SHA-256 of history and samples
+    samples/       generated images as lossless sheets (samples.py), diagnostics.json (diagnostics.py)
     tensorboard/   with --tensorboard alone (never committed)
-    checkpoint.pt  weights, and what a training needs to go on (never committed); checkpoint.previous.pt beside it while the run is made
+    checkpoint.pt  weights, and what a training needs to go on (never committed);
+                   checkpoint.previous.pt beside it while the run is made
     .lock          held by the process that works on the run (never committed)
 
 JSON files hold a checksum of themselves; metrics.json is written after all that it names.
 """
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from mmbench.storage import history
 from mmbench.storage.differences import departures
-from mmbench.storage.files import check_writable, exists, file_hash, write_atomically, write_json
+from mmbench.storage.files import check_writable, exists, file_hash, write_json
 from mmbench.storage.locks import locked
 from mmbench.storage.records import STATES, check_results, read_config, read_metrics, read_status
 from models.errors import InputError
@@ -32,7 +32,10 @@ REMEDY = "choose another with --results"
 
 
 def prepare_results(results: Path, dataset: str, preset: str) -> None:
-    """InputError unless runs can be written to results/<dataset>/<preset>, which need not be there yet. Creates nothing."""
+    """InputError unless runs can be written to results/<dataset>/<preset>, which need not be there yet.
+
+    Creates nothing.
+    """
     check_writable(results / dataset / preset, "results folder", REMEDY)
 
 
@@ -47,7 +50,6 @@ class RunFolder:
         self.path = path
         self.config_file = self.path / "config.json"
         self.status_file = self.path / "status.json"
-        self.history_file = self.path / "history.csv"
         self.metrics_file = self.path / "metrics.json"
         self.samples = self.path / "samples"
         self.checkpoint = self.path / "checkpoint.pt"
@@ -56,6 +58,7 @@ class RunFolder:
     def of(
         cls, results: Path, dataset: str, preset: str, model: str, label: str | None, seed: int
     ) -> "RunFolder":
+        """The folder of this run below `results`."""
         return cls(results / dataset / preset / (f"{model}+{label}" if label else model) / f"seed-{seed}")
 
     @property
@@ -64,12 +67,11 @@ class RunFolder:
         return read_status(self.path, self.config)
 
     def set_status(self, state: str, **more: object) -> None:
+        """Write status.json; `more` may hold the step, times, an error and its traceback."""
         assert state in STATES
         config = self.config or {}
-        write_json(
-            self.status_file,
-            {"state": state, **{key: config[key] for key in ("hash", "seed") if key in config}, **more},
-        )
+        owner: dict[str, Any] = {key: config[key] for key in ("hash", "seed") if key in config}
+        write_json(self.status_file, {"state": state, **owner, **more})
 
     @property
     def config(self) -> dict[str, Any] | None:
@@ -82,7 +84,11 @@ class RunFolder:
         return read_metrics(self.path) if exists(self.metrics_file) else None
 
     def is_done(self) -> bool:
-        """Whether the run is done, with everything that it left as it was written; DamagedError for what is not."""
+        """Whether the run is done, with everything that it left as it was written.
+
+        Raises:
+            DamagedError: for a file that is not.
+        """
         config = self.config
         if config is None or self.status["state"] != "done":
             return False
@@ -94,7 +100,10 @@ class RunFolder:
         return locked(self.path / ".lock", waiting, check)
 
     def check_config(self, hash: str, decisive: Mapping[str, Any]) -> None:
-        """InputError if the folder cannot be written to, or holds a run of another configuration; the message lists the keys that differ."""
+        """InputError if the folder cannot be written to or holds a run of another configuration.
+
+        The message lists the keys that differ.
+        """
         check_writable(self.path, "folder of the run", f"{REMEDY}, or a shorter --label")
         config = self.config
         if config is None or config["hash"] == hash:
@@ -106,18 +115,12 @@ class RunFolder:
         )
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(self.history_file, lambda file: file.write(text.getvalue().encode()))
+        """Write history.csv: see `history.py`."""
+        history.write_history(self.path, rows)
 
     def write_metrics(self, hash: str, seed: int, **found: Mapping[str, Any]) -> None:
-        """Write metrics.json, with the hashes of history.csv and of what lies in samples/: those are complete."""
-        names = [
-            self.history_file,
-            *sorted(path for path in self.samples.glob("*") if path.suffix != ".part"),
-        ]
+        """Write metrics.json, after history.csv and all of samples/, whose hashes it holds."""
+        samples = sorted(path for path in self.samples.glob("*") if path.suffix != ".part")
+        names = [self.path / history.FILE, *samples]
         files = {path.relative_to(self.path).as_posix(): file_hash(path) for path in names}
         write_json(self.metrics_file, {"hash": hash, "seed": seed, **found, "files": files})

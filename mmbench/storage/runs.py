@@ -1,28 +1,31 @@
-"""Runs as they lie on disk, read and checked: what evaluation leaves and what reports, searches and status read."""
+"""Runs as they lie on disk, read and checked: what reports, searches and `mmbench status` go by."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
+from mmbench.storage.locks import is_held
 from mmbench.storage.records import check_results, find_folders, read_config, read_status
 from models.errors import InputError
 
-__all__ = ["StoredRun", "read_history", "read_run", "stored_runs"]
+__all__ = ["RUN_STATES", "StoredRun", "read_run", "see_run", "stored_runs"]
+
+RUN_STATES = ("done", "running", "stopped", "failed", "pending", "damaged")
 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """One training run.
+    """One run.
 
     Attributes:
         folder: where it lies.
-        config, status: its files.
+        config, status: what its files hold.
         metrics: name -> value, None where there is none; empty unless the run is done.
         reasons: why a metric has no value, by name.
         references: figures that no model made: judges' accuracies, floors and counts.
+        held: whether a living process was at work on it when it was read; None where that cannot be told, and
+            where no state hangs on it.
     """
 
     folder: Path
@@ -31,6 +34,7 @@ class StoredRun:
     metrics: dict[str, float | None]
     reasons: dict[str, str]
     references: dict[str, float]
+    held: bool | None = None
 
     @property
     def dataset(self) -> str:
@@ -64,8 +68,31 @@ class StoredRun:
 
     @property
     def state(self) -> str:
-        """pending, running, done or failed."""
-        return self.status.get("state", "pending")
+        """One of RUN_STATES: a run that began and did not end is stopped unless a process holds its lock."""
+        state = self.status.get("state", "pending")
+        return "stopped" if state == "running" and self.held is False else state
+
+    @property
+    def error(self) -> str:
+        """Why the run failed, or what is wrong with its files; empty otherwise."""
+        return str(self.status.get("error") or "")
+
+    @property
+    def seconds(self) -> float | None:
+        """What training and evaluation took together; None unless the run is done."""
+        if self.state != "done":
+            return None
+        return sum(self.status.get(key) or 0.0 for key in ("train_seconds", "evaluate_seconds"))
+
+    @property
+    def noted(self) -> float | None:
+        """When its status was last written, in seconds since 1970; None before."""
+        return _written(self.folder / "status.json")
+
+    @property
+    def saved(self) -> float | None:
+        """When its checkpoint was last written, in seconds since 1970; None without one."""
+        return _written(self.folder / "checkpoint.pt")
 
     @property
     def modalities(self) -> list[str]:
@@ -86,29 +113,36 @@ def stored_runs(path: Path | str) -> list[StoredRun]:
     return runs
 
 
-def read_history(run: StoredRun) -> pd.DataFrame:
-    """The run's history.csv: step, stage, learning_rate, loss and the loss terms. Empty where training has not written any."""
-    path = run.folder / "history.csv"
-    if not path.exists() or not path.stat().st_size:
-        return pd.DataFrame({"step": [], "loss": []})
-    try:
-        history = pd.read_csv(path)
-        return history.assign(step=pd.to_numeric(history["step"]))
-    except (KeyError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise InputError(
-            f"The file {path} is no training history ({error}): delete its folder and run it again."
-        ) from None
-
-
 def read_run(folder: Path) -> StoredRun:
     """The run in `folder`; InputError, or DamagedError, where its files are not as a run leaves them."""
     config = read_config(folder / "config.json")
     status = read_status(folder, config)
+    held = is_held(folder / ".lock") if status["state"] == "running" else None
     if status["state"] != "done":
-        return StoredRun(folder, config, status, {}, {}, {})
+        return StoredRun(folder, config, status, {}, {}, {}, held)
     results = check_results(folder, config)
     references = {name: value for name, value in results["references"].items() if value is not None}
     return StoredRun(folder, config, status, results["metrics"], results["reasons"], references)
+
+
+def see_run(folder: Path) -> StoredRun:
+    """As `read_run`, but where files are damaged the state says so: of such a run only its place is known."""
+    try:
+        return read_run(folder)
+    except InputError as error:
+        dataset, preset, name, seed = folder.resolve().parts[-4:]
+        model, _, label = name.partition("+")
+        config: dict[str, Any] = {"dataset": dataset, "preset": preset, "model": model, "label": label}
+        config |= {"seed": int(seed.removeprefix("seed-")), "modalities": []}
+        return StoredRun(folder, config, {"state": "damaged", "error": str(error)}, {}, {}, {})
+
+
+def _written(path: Path) -> float | None:
+    """When a file was last written, in seconds since 1970; None where it is not there."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
 
 
 def _check_company(runs: Iterable[StoredRun]) -> None:
@@ -120,11 +154,13 @@ def _check_company(runs: Iterable[StoredRun]) -> None:
         other = first.setdefault(key, run)
         if other.config["hash"] != run.config["hash"]:
             raise InputError(
-                f"The runs {other.folder} and {run.folder} have different settings (hash {other.config['hash']} and {run.config['hash']}) "
-                "and cannot be averaged: give one of them another --label, or delete it."
+                f"The runs {other.folder} and {run.folder} have different settings "
+                f"(hash {other.config['hash']} and {run.config['hash']}) and cannot be averaged: "
+                "give one of them another --label, or delete it."
             )
         twin = seeds.setdefault(key, {}).setdefault(run.seed, run)
         if twin is not run:
             raise InputError(
-                f"The runs {twin.folder} and {run.folder} have the same model and seed {run.seed}: delete or move one of them."
+                f"The runs {twin.folder} and {run.folder} have the same model and seed {run.seed}: "
+                "delete or move one of them."
             )

@@ -24,6 +24,8 @@ __all__ = [
     "Images",
     "SampleSet",
     "Tiles",
+    "as_tiles",
+    "load_run_samples",
     "load_samples",
     "save_samples",
     "tile",
@@ -70,6 +72,14 @@ class SampleSet:
     cross: list[CrossSamples]
 
 
+def as_tiles(items: npt.NDArray[np.uint8], symbols: str = "") -> Tiles:
+    """Images (n, C, H, W) as they are; with `symbols`, (n, positions, symbols) scores as texts of the likeliest ones."""
+    if not symbols:
+        return items
+    spelled = np.array(list(symbols))[items.argmax(-1)]  # (n, positions)
+    return ["".join(text) for text in spelled]
+
+
 def tile(images: Images, columns: int, gap: int = 0, fill: int = 0) -> Images:
     """One (rows*(H+gap), columns*(W+gap), C) sheet of (n, C, H, W) images, row by row, `gap` pixels of `fill` around each and after the last."""
     n, channels, height, width = images.shape
@@ -107,6 +117,12 @@ def save_samples(folder: Path, samples: SampleSet) -> None:
             }
         )
     write_json(folder / "samples.json", index)
+
+
+def load_run_samples(folder: Path) -> SampleSet | None:
+    """The samples of the run in `folder`, None where it has none; InputError as `load_samples`."""
+    samples = folder / "samples"
+    return load_samples(samples) if (samples / "samples.json").exists() else None
 
 
 def load_samples(folder: Path) -> SampleSet:

@@ -14,9 +14,10 @@ from mmbench.plan.config import RunConfig
 from mmbench.plan.job import Job
 from mmbench.plan.planned import PlannedRun, plan_run
 from mmbench.storage.files import DamagedError
+from mmbench.storage.history import read_history
 from mmbench.storage.records import LOOK
 from mmbench.storage.run_folder import RunFolder
-from mmbench.storage.runs import StoredRun, read_history, read_run
+from mmbench.storage.runs import StoredRun, read_run
 from models.settings import resolve, search_space
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Trial:
     def curve(self) -> dict[int, float]:
         """Step -> objective, at the looks so far."""
         found = {}
-        for row in read_history(self.run).to_dict("records"):
+        for row in read_history(self.run.folder).to_dict("records"):
             looked = {n.removeprefix(LOOK): v for n, v in row.items() if n.startswith(LOOK) and v == v}
             if (value := objective(looked)) is not None:
                 found[int(row["step"])] = value

@@ -29,7 +29,7 @@ from mmbench.report.numbers.render import to_csv
 from mmbench.report.numbers.results import find_runs
 from mmbench.report.numbers.tables import build_tables
 from mmbench.storage.files import read_json
-from mmbench.storage.runs import read_history
+from mmbench.storage.history import read_history
 from mmbench.storage.samples import load_samples
 from mmbench.training.checkpoints import Checkpoints
 from models.base import Modality
@@ -109,7 +109,7 @@ def shown(results):
             *samples.joint.values(),
             *(part for each in samples.cross for part in (each.conditions, each.outputs)),
         ]
-        parts += [repr(run.config), repr(run.status), read_history(run).to_csv(), repr(digest(sheets))]
+        parts += [repr(run.config), repr(run.status), read_history(run.folder).to_csv(), repr(digest(sheets))]
     return parts
 
 

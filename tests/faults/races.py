@@ -48,7 +48,7 @@ def race(folder: Path, commands: int, jobs: int) -> str:
     statistics = [line for text in texts for line in text.splitlines() if line.startswith("Statistics made:")]
     assert statistics == ["Statistics made: fd_clf"], statistics
     trained = sorted(
-        found for text in texts for found in re.findall(r"^(\S+ seed \d+): .*training,", text, re.M)
+        found for text in texts for found in re.findall(r"^(\S+ seed \d+) is done: .*training,", text, re.M)
     )
     assert trained == ["cada-vae seed 0", "mopoe seed 0"], trained
     waited = sum(

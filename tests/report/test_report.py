@@ -12,6 +12,7 @@ from written_runs import BLUE, GREEN, RED, edit, some_samples, write_run
 import mmbench
 from mmbench.report import write_report
 from mmbench.report.numbers.results import find_runs
+from mmbench.storage.locks import locked
 from mmbench.storage.samples import SampleSet, save_samples
 from models.errors import InputError
 
@@ -234,6 +235,11 @@ def test_a_report_of_nothing_finished(tmp_path):
     assert not any(name.endswith(".png") for name in names)
     page = (folder.parents[1] / "README.md").read_text(encoding="utf-8")
     assert "No finished run here holds samples." in page
+    assert "No seed is done: seed 0 is stopped." in page
+    assert "1 model, 1 run: 1 stopped." in page
+    with locked(folder / ".lock", lambda: pytest.fail("held")):
+        write_report(tmp_path)
+    page = (folder.parents[1] / "README.md").read_text(encoding="utf-8")
     assert "No seed is done: seed 0 is running." in page
 
 

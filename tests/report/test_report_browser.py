@@ -1,4 +1,7 @@
-"""The page of a report as a person uses it: headless Chromium, a keyboard and a mouse. Skipped where there is no Chromium."""
+"""The page of a report as a person uses it: headless Chromium, a keyboard and a mouse.
+
+Skipped where there is no Chromium.
+"""
 
 import os
 import shutil
@@ -46,7 +49,7 @@ def paper_report(paper_folder):
 
 @pytest.fixture
 def visit(browser):
-    """Opens a page and watches it: anything on the console but silence, or any request but the file, fails the test."""
+    """Opens a page and watches it: any word on its console, or any request but the file, fails the test."""
     seen, contexts = [], []
 
     def call(path, **options):

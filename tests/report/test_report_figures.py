@@ -1,4 +1,4 @@
-"""Figures and the page of three modalities with texts, of a model without a prior and of one that is trained in stages."""
+"""Figures and the page of three modalities, of a model without a prior and of one trained in stages."""
 
 import io
 import json
@@ -23,7 +23,7 @@ WHY = "Not defined: it has no prior."
 
 
 def items(name, classes):
-    """Of text the words of `classes`, each one place further right; of images pictures as bright as their class."""
+    """Of text the words of `classes`, each one place further right; else images as bright as their class."""
     if name not in SHAPES:
         return [(" " * (i % 3) + WORDS[k]).ljust(8) for i, k in enumerate(classes)]
     return np.broadcast_to(
@@ -159,16 +159,16 @@ def test_an_empty_panel_keeps_its_place_beside_others_and_needs_none_alone():
 # Reports
 
 
-def write_run(root, model, seed=0, joint=True, stages=("train",)):
+def write_run(root, model, seed=0, joint=True, stages=("train",), label=None):
     """The folder of a finished run on three modalities."""
-    folder = root / "toy" / "quick" / model / f"seed-{seed}"
+    folder = root / "toy" / "quick" / (f"{model}+{label}" if label else model) / f"seed-{seed}"
     folder.mkdir(parents=True)
     modalities = [{"name": name, "shape": list(shape), "symbols": ""} for name, shape in SHAPES.items()]
     modalities.append({"name": "text", "shape": [8, 27], "symbols": " abcdefghijklmnopqrstuvwxyz"})
     config = {
         "model": model,
         "title": model.upper(),
-        "label": None,
+        "label": label,
         "settings": {},
         "dataset": "toy",
         "preset": "quick",
@@ -238,6 +238,16 @@ def test_a_model_without_a_prior_stands_in_only_where_no_other_can(tmp_path):
     assert "CNF-MVAE has no finished run here: MVAE stands in its place." in page
     for text in (f"MDAE has no joint draws. {WHY}", "(b) MDAE"):
         assert text not in page
+
+
+def test_figure_3_shows_the_models_themselves_before_their_variants(tmp_path):
+    for model, label in (("mopoe", "a"), ("mopoe", None), ("mvae", "a"), ("mvae", None), ("cada-vae", "a")):
+        write_run(tmp_path, model, label=label)
+    page = report_of(tmp_path)["README.md"].decode()
+    assert "(a) MOPOE: joint; (b) MVAE: joint; (c) MOPOE: cross; (d) MVAE: cross." in page
+    write_run(tmp_path, "cnf-mvae", label="a")
+    page = report_of(tmp_path)["README.md"].decode()
+    assert "(a) MOPOE: joint; (b) CNF-MVAE (a): joint;" in page
 
 
 def test_a_model_without_a_prior_says_so_under_its_samples(tmp_path, drawn):

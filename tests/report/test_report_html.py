@@ -1,4 +1,4 @@
-"""The page of a report as text: what is marked as best, that nothing from outside becomes markup, and that it needs nothing but itself."""
+"""The page of a report as text: what is best, nothing from outside becomes markup, it needs only itself."""
 
 import re
 from configparser import ConfigParser
@@ -18,10 +18,12 @@ from mmbench.report import write_report
 from mmbench.report.numbers.leaderboard import LEVEL, build_leaderboard, welch
 from mmbench.report.numbers.results import find_runs
 from mmbench.report.numbers.tables import build_tables
-from mmbench.report.pictures.charts import data_uri
+from mmbench.report.pictures.canvas import data_uri, looks
+from mmbench.report.pictures.confusions import draw_confusions
 from mmbench.report.pictures.curves import draw_curves
-from mmbench.report.pictures.diagnostics import load_diagnostics
 from mmbench.report.pictures.grids import cross_grids
+from mmbench.report.pictures.latents import draw_latents
+from mmbench.storage.diagnostics import StoredDiagnostics, load_diagnostics, save_diagnostics
 from mmbench.storage.files import write_json
 from mmbench.storage.samples import CrossSamples, SampleSet
 from models.errors import InputError
@@ -233,7 +235,10 @@ def test_conditions_stand_above_what_was_made_of_them(made):
     samples = SampleSet({}, [CrossSamples("a", "b", [0, 0, 0, 1, 1, 1], images, texts)])
     other = SampleSet({}, [CrossSamples("a", "b", [0, 0, 0, 1, 1, 1], images[::-1], texts)])
     grids, strangers = cross_grids([(runs[0], samples), (runs[2], samples), (runs[4], other)])
-    assert [grid.digit for grid in grids] == [0, 1]
+    assert [(grid.word, grid.name) for grid in grids] == [("class", "0"), ("class", "1")]
+    named, _ = cross_grids([(runs[0], samples)], classes=["shoe", "shirt"])
+    assert [grid.name for grid in named] == ["shoe", "shirt"]
+    assert named[1].directions[0].conditions.alt == "Conditions: a of the class shirt"
     way = grids[1].directions[0]
     assert way.conditions.size == (4 * 6, 6)
     assert [(sheet.name, sheet.owner, sheet.texts) for sheet in way.outputs] == [
@@ -283,3 +288,43 @@ def test_damaged_diagnostics_are_named(tmp_path, change):
         load_diagnostics(tmp_path)
     path.unlink()
     assert load_diagnostics(tmp_path) is None
+
+
+def found_of(classes):
+    """Diagnostics of so many classes, two items each."""
+    points = np.column_stack([np.arange(2.0 * classes), np.ones(2 * classes), np.repeat(range(classes), 2)])
+    return StoredDiagnostics({"a->b": np.eye(classes, dtype=int)}, {"a": points}, (0.7, 0.3))
+
+
+def test_diagnostics_are_read_as_they_were_stored_and_added_to(tmp_path):
+    save_diagnostics(tmp_path, found_of(3), keep=False)
+    other = StoredDiagnostics({"b->a": np.full((3, 3), 7)}, {}, ())
+    save_diagnostics(tmp_path, other, keep=True)
+    found = load_diagnostics(tmp_path)
+    np.testing.assert_array_equal(found.confusion["a->b"], np.eye(3))
+    np.testing.assert_array_equal(found.confusion["b->a"], np.full((3, 3), 7))
+    np.testing.assert_array_equal(found.points["a"], found_of(3).points["a"])
+    assert (found.explained, found.classes) == ((0.7, 0.3), 3)
+    save_diagnostics(tmp_path, other, keep=False)
+    assert load_diagnostics(tmp_path).points == {}
+
+
+@pytest.mark.parametrize(("classes", "word"), [(3, "class"), (10, "digit"), (43, "class")])
+def test_pictures_are_of_as_many_classes_as_there_are(classes, word):
+    (picture,) = draw_confusions("Model", found_of(classes))
+    assert f"share of conditions of each {word} whose output is that {word}." in picture.alt
+    assert picture.alt.count(": 100 %") == classes
+    by_class, _ = draw_latents("Model", found_of(classes))
+    assert by_class.title == f"Model: by {word}"
+
+
+def test_pictures_give_classes_their_names():
+    names = ["shoe", "shirt", "bag"]
+    (picture,) = draw_confusions("Model", found_of(3), names)
+    assert "each class whose output is that class. shoe: 100 %, shirt: 100 %, bag: 100 %." in picture.alt
+
+
+def test_twenty_series_look_different():
+    found = looks(20)
+    assert len(set(found)) == 20
+    assert len({(look.colour, look.line) for look in found}) == 20  # lines are told apart without markers too

@@ -1,18 +1,20 @@
 """Locks between processes: waited for, freed by death, given up on request."""
 
+import fcntl
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from mmbench.storage.files import WriteError
-from mmbench.storage.locks import locked
+from mmbench.storage.locks import is_held, locked
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from mmbench.storage.locks import locked
+from mmbench.storage.locks import is_held, locked
 with locked(Path(sys.argv[1]), print):
     print("held", flush=True)
     time.sleep(60)
@@ -53,6 +55,31 @@ def test_waiting_can_be_given_up(holder, tmp_path):
     with pytest.raises(RuntimeError, match="enough"), locked(tmp_path / ".lock", lambda: None, check):
         pytest.fail("held by two")
     assert holder.poll() is None
+
+
+def test_to_ask_sees_a_holder_and_makes_no_file(tmp_path, holder):
+    assert is_held(tmp_path / ".lock") is True
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert is_held(tmp_path / ".lock") is False
+    assert is_held(tmp_path / "absent") is False
+    assert not (tmp_path / "absent").exists()
+
+
+def test_a_question_is_no_holder(tmp_path):
+    """Neither for others who ask nor for one who wants the lock and would give up on a holder."""
+    path = tmp_path / ".lock"
+    path.touch()
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # what `is_held` does for a moment
+        assert is_held(path) is False
+        threading.Timer(0.2, fcntl.flock, (file, fcntl.LOCK_UN)).start()
+        with locked(path, lambda: pytest.fail("took the question for a holder")):
+            assert is_held(path) is True
+
+
+def test_a_lock_file_that_may_not_be_read(tmp_path):
+    assert is_held(tmp_path) is None  # a folder, which cannot be opened as a file
 
 
 def test_a_disk_without_locks(tmp_path, monkeypatch):

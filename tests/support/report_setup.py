@@ -1,4 +1,4 @@
-"""Results folders for tests of the report: the published runs of `digits`, copied to as many models and seeds as a test wants."""
+"""Results folders for tests of the report: published runs of `digits`, copied to many models and seeds."""
 
 import json
 import shutil
@@ -16,7 +16,9 @@ _SOURCES = ("cnf-mvae", "mopoe", "mmvae", "cada-vae")
 
 
 def copy_runs(root, models=4, seeds=1, failed=(), evil=None, diagnostics=True):
-    """The preset folder under `root`, with so many models of so many seeds whose metrics, of tables 1-3, differ a little from those published.
+    """The preset folder under `root`, with so many models of so many seeds.
+
+    Their metrics, those of tables 1-3, differ a little from the published ones.
 
     Args:
         failed: pairs (model, seed) of runs that failed.
@@ -68,7 +70,7 @@ def copy_runs(root, models=4, seeds=1, failed=(), evil=None, diagnostics=True):
 
 
 def some_diagnostics(rng, points=300):
-    """What a run of `digits` stores: confusions that are mostly right, and a cloud of points per class and modality."""
+    """What a run of `digits` stores: confusions mostly right, a cloud of points per class and modality."""
     labels = np.arange(points) % 10
     centres = rng.normal(0, 4, (10, 2))
     clouds = {name: centres[labels] + rng.normal(0, 0.8, (points, 2)) for name in ("handwritten", "street")}

@@ -1,7 +1,7 @@
 """What the paper reports, in the names and units of this suite.
 
-Tables 1-3 of Ai et al. 2026, on MNIST-SVHN. Cross coherence there decodes one sample of the latent, so it stands beside
-our `sample` columns. Coherences and probes are fractions here and per cent in the paper.
+Tables 1-3 of Ai et al. 2026, on MNIST-SVHN. Cross coherence there decodes one sample of the latent, so it
+stands beside our `sample` columns. Coherences and probes are fractions here and per cent in the paper.
 """
 
 __all__ = ["CITATION", "MODELS", "SHORT_CITATION", "reported"]
@@ -9,7 +9,8 @@ __all__ = ["CITATION", "MODELS", "SHORT_CITATION", "reported"]
 SHORT_CITATION = "Ai et al. 2026"
 
 CITATION = (
-    "Ai Q., Qin G., Wang J., et al.: Research on multimodal generation models based on contrastive normalizing flows. "
+    "Ai Q., Qin G., Wang J., et al.: "
+    "Research on multimodal generation models based on contrastive normalizing flows. "
     "Intelligent Computer and Applications 16(4), 153-158, 2026, doi:10.20169/j.issn.2095-2163.26011602"
 )
 
@@ -30,7 +31,7 @@ _FIGURES = {  # as printed: per cent, and FID
 }
 
 MODELS = dict(zip(_FIGURES, ("CADA-VAE", "MMVAE", "MoPoE", "CNF-MVAE"), strict=True))
-"""Registered name -> title of the paper's models, in the paper's order: three baselines, then the one that it proposes."""
+"""Registered name -> title of the paper's models, in the paper's order: three baselines, then its own."""
 
 _REPORTED = {
     ("mnist-svhn", model, metric): figure if metric.startswith("fid/") else figure / 100
@@ -40,5 +41,5 @@ _REPORTED = {
 
 
 def reported(dataset: str, model: str, metric: str) -> float | None:
-    """The paper's figure for a model's metric on a data set, in the units of metrics.json; None where it has none."""
+    """The paper's figure for a model's metric, in the units of metrics.json; None where it has none."""
     return _REPORTED.get((dataset, model, metric))

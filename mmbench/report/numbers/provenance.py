@@ -1,39 +1,29 @@
-"""How the numbers of a table came about, in words: data, budget, protocol, references; and a warning where runs differ in them."""
+"""How the numbers of a table came about, in words: data, budget, protocol, references, machines.
+
+And a warning where runs differ in what makes their numbers comparable.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mmbench.storage.runs import StoredRun
 
-__all__ = ["disagreements", "protocol_lines", "reference_values", "spell", "spell_value"]
+__all__ = ["disagreements", "machine_lines", "protocol_lines", "reference_values", "spell", "spell_value"]
 
-_SHARED = (
-    "data",
-    "modalities",
-    "training",
-    "protocol",
-    "precision",
-)  # what must not differ between the rows of a table
-_NO_DATA_SETTINGS = (
-    "notes",
-    "counts",
-    "modalities",
-    "settings",
-)  # what the protocol says about data elsewhere
+# what must not differ between the rows of a table
+_SHARED = ("data", "modalities", "training", "protocol", "precision")
+# what the sentences say about data elsewhere
+_NO_DATA_SETTINGS = ("notes", "counts", "modalities", "settings")
 _SHOWN = 8  # disagreements that are spelled out; the rest are counted
-_REFERENCES = (  # prefix, sentence, format
-    (
-        "judge/",
-        "Judges' accuracy on real test data, a reference and no bound",
-        lambda value: f"{100 * value:.2f} %",
-    ),
-    ("fid_floor/", "FID floor, real train against real test data", lambda value: f"{value:.2f}"),
-    ("fid_real/", "Test images behind FID", lambda value: f"{value:,.0f}"),
-    ("fid_train/", "Train images behind its floor", lambda value: f"{value:,.0f}"),
-    ("fd_clf_floor/", "FD-clf floor, real train against real test data", lambda value: f"{value:.2f}"),
-    ("fd_clf_real/", "Test items behind FD-clf", lambda value: f"{value:,.0f}"),
-    ("fd_clf_train/", "Train items behind its floor", lambda value: f"{value:,.0f}"),
-    ("", "Other references", lambda value: f"{value:,.6g}"),
+_REFERENCES = (  # prefix, sentence, format of a value
+    ("judge/", "Judges' accuracy on real test data, a reference and no bound", "{:.2%}"),
+    ("fid_floor/", "FID floor, real train against real test data", "{:.2f}"),
+    ("fid_real/", "Test images behind FID", "{:,.0f}"),
+    ("fid_train/", "Train images behind its floor", "{:,.0f}"),
+    ("fd_clf_floor/", "FD-clf floor, real train against real test data", "{:.2f}"),
+    ("fd_clf_real/", "Test items behind FD-clf", "{:,.0f}"),
+    ("fd_clf_train/", "Train items behind its floor", "{:,.0f}"),
+    ("", "Other references", "{:,.6g}"),
 )
 
 
@@ -52,66 +42,82 @@ def spell_value(value: object) -> str:
 
 
 def protocol_lines(runs: Sequence[StoredRun]) -> list[str]:
-    """The sentences under a table that rests on `runs` (one or more). Where they differ in something, all its values stand there."""
+    """The sentences under a table that rests on `runs`, one or more.
+
+    Where the runs differ in something, all its values stand there.
+    """
     data = [run.config.get("data") or {} for run in runs]
     notes = _distinct(str(note).rstrip(".") for section in data for note in section.get("notes") or ())
     settings = [{**section, **(section.get("settings") or {})} for section in data]
     rest = [
         {key: value for key, value in section.items() if key not in _NO_DATA_SETTINGS} for section in settings
     ]
-    training = _merged(
-        [
-            {**(run.config.get("training") or {}), "precision": run.config.get("precision", "unknown")}
-            for run in runs
-        ]
-    )
-    protocol = _merged([run.config.get("protocol") or {} for run in runs])
+    trainings = [
+        {**(run.config.get("training") or {}), "precision": run.config.get("precision", "unknown")}
+        for run in runs
+    ]
     seeds = sorted({run.seed for run in runs})
+    counted = f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}"
     sentences = [
         ("Data", ". ".join([runs[0].dataset, *notes])),
         ("Items", _counts(data)),
         ("Data settings", _listed(_merged(rest, numbers=True))),
-        (
-            "Training",
-            f"{_listed(training)}, {'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}",
-        ),
-        ("Evaluation", _listed(protocol)),
+        ("Training", f"{_listed(_merged(trainings))}, {counted}"),
+        ("Evaluation", _listed(_merged([run.config.get("protocol") or {} for run in runs]))),
         *_references(runs),
     ]
     return [f"{title}: {text}." for title, text in sentences if text]
 
 
+def machine_lines(runs: Iterable[StoredRun]) -> list[str]:
+    """What is known of every machine and software that made `runs`, each once."""
+    environments = (run.config.get("environment") for run in runs)
+    return _distinct(spell(environment) for environment in environments if environment)
+
+
 def disagreements(runs: Sequence[StoredRun]) -> str:
-    """A warning where `runs` differ in data, budget, protocol, precision or references; empty where they agree."""
+    """A warning where `runs` differ in data, budget, protocol, precision or references; empty otherwise."""
     shared = [_flatten({key: run.config.get(key) for key in _SHARED}) for run in runs]
     references = [
         _flatten({"references": {name: f"{value:.4g}" for name, value in run.references.items()}})
         for run in runs
     ]
-    found = []
-    for sections, absent in ((shared, "not set"), (references, "")):  # not every run needs every reference
-        for path in _distinct(path for section in sections for path in section):
-            owners: dict[str, list[str]] = {}
-            for run, section in zip(runs, sections, strict=True):
-                value = spell_value(section[path]) if path in section else absent
-                if value:
-                    owners.setdefault(value, []).append(run.name)
-            if len(owners) > 1:
-                found.append(
-                    f"{_words(path)} is "
-                    + ", ".join(f"{value} ({', '.join(_distinct(names))})" for value, names in owners.items())
-                )
+    # not every run needs every reference
+    found = _differences(runs, shared, "not set") + _differences(runs, references, "")
     if len(found) > _SHOWN:
         found = [*found[:_SHOWN], f"and {len(found) - _SHOWN} more"]
-    return (
-        f"These rows do not share one protocol, so they cannot be compared strictly: {'; '.join(found)}."
-        if found
-        else ""
-    )
+    if not found:
+        return ""
+    return f"These rows do not share one protocol, so they cannot be compared strictly: {'; '.join(found)}."
+
+
+def _differences(
+    runs: Sequence[StoredRun], sections: Sequence[Mapping[tuple[str, ...], object]], absent: str
+) -> list[str]:
+    """For every path whose values differ between `sections`, one per run: who has which value.
+
+    Args:
+        runs, sections: of equal length.
+        absent: how a missing value is called; with an empty word it differs from nothing.
+    """
+    found = []
+    for path in _distinct(path for section in sections for path in section):
+        owners: dict[str, list[str]] = {}
+        for run, section in zip(runs, sections, strict=True):
+            value = spell_value(section[path]) if path in section else absent
+            if value:
+                owners.setdefault(value, []).append(run.name)
+        if len(owners) > 1:
+            said = (f"{value} ({', '.join(_distinct(names))})" for value, names in owners.items())
+            found.append(f"{_words(path)} is {', '.join(said)}")
+    return found
 
 
 def reference_values(runs: Iterable[StoredRun], name: str) -> list[float]:
-    """The values of a reference over `runs`, each once (to 4 digits): a single one where all runs share judges and data."""
+    """The values of a reference over `runs`, each once to 4 digits.
+
+    There is a single one where all runs share judges and data.
+    """
     found = {f"{run.references[name]:.4g}": run.references[name] for run in runs if name in run.references}
     return list(found.values())
 
@@ -119,24 +125,24 @@ def reference_values(runs: Iterable[StoredRun], name: str) -> list[float]:
 def _counts(data: Sequence[Mapping[str, Any]]) -> str:
     """How many items each modality has in each split."""
     counts: dict[str, list[str]] = {}
-    for path, value in _merged(
-        [section.get("counts") or section.get("modalities") or {} for section in data], numbers=True
-    ).items():
+    sections = [section.get("counts") or section.get("modalities") or {} for section in data]
+    for path, value in _merged(sections, numbers=True).items():
         split = [word for word in path[1:] if word != "images"]
         counts.setdefault(path[0], []).append(" ".join([value, *split]).replace("_", " "))
     return "; ".join(f"{name} {', '.join(amounts)}" for name, amounts in counts.items())
 
 
 def _references(runs: Sequence[StoredRun]) -> list[tuple[str, str]]:
+    """The sentences about references, as (title, text); a text is empty where no run has such a one."""
     names = sorted({name for run in runs for name in run.references})
     sentences = []
-    for prefix, title, show in _REFERENCES:
+    for prefix, title, form in _REFERENCES:
         here = [name for name in names if name.startswith(prefix)]
         names = [name for name in names if name not in here]
-        shown = (
-            f"{name.removeprefix(prefix)} {' or '.join(map(show, reference_values(runs, name)))}"
-            for name in here
-        )
+        shown = []
+        for name in here:
+            values = (form.format(value).replace("%", " %") for value in reference_values(runs, name))
+            shown.append(f"{name.removeprefix(prefix)} {' or '.join(values)}")
         sentences.append((title, ", ".join(shown)))
     return sentences
 
@@ -153,7 +159,10 @@ def _flatten(value: object, path: tuple[str, ...] = ()) -> dict[tuple[str, ...],
 
 
 def _merged(sections: Sequence[Mapping[str, Any]], numbers: bool = False) -> dict[tuple[str, ...], str]:
-    """Leaves of all sections in words, by path, distinct values joined by "or"; with `numbers`, only those (no hashes, no names)."""
+    """Leaves of all sections in words, by path, distinct values joined by "or".
+
+    With `numbers`, only those: no hashes, no names.
+    """
     kinds = (int, float) if numbers else object
     flat = [
         {path: leaf for path, leaf in _flatten(section).items() if isinstance(leaf, kinds)}

@@ -11,20 +11,8 @@ from mmbench.storage.runs import StoredRun, stored_runs
 
 __all__ = ["find_runs", "load_results"]
 
-COLUMNS = (
-    "dataset",
-    "preset",
-    "model",
-    "title",
-    "label",
-    "seed",
-    "state",
-    "hash",
-    "metric",
-    "value",
-    "reason",
-    "path",
-)
+_RUN = ("dataset", "preset", "model", "title", "label", "seed", "state")
+_COLUMNS = (*_RUN, "hash", "metric", "value", "reason", "path")
 
 
 def find_runs(path: Path | str) -> list[StoredRun]:
@@ -33,34 +21,30 @@ def find_runs(path: Path | str) -> list[StoredRun]:
 
 
 def load_results(path: Path | str) -> pd.DataFrame:
-    """Every metric of every run at or below `path`, tidy: one row per data set, preset, model, label, seed and metric.
+    """Every metric of every run at or below `path`, tidy.
 
-    Columns: dataset, preset, model, title, label ("" without one), seed, state, hash, metric, value, reason (why there is no
-    value), path (the run's folder). Coherences, probes and judges are fractions in [0, 1], entropies are nats. The references of a
-    run (`judge/...`, `..._floor/...` and counts) are rows like its metrics. A run that is not done has one row, without a metric.
+    One row per data set, preset, model, label, seed and metric. The references of a run (`judge/...`,
+    `..._floor/...` and counts) are rows like its metrics. A run that is not done has one row, without a metric.
+
+    Returns:
+        Columns: dataset, preset, model, title, label ("" without one), seed, state, hash, metric, value, reason
+        (why there is no value), path (the run's folder). Coherences, probes and judges are fractions in [0, 1],
+        entropies are nats.
 
     Raises:
         InputError: as `find_runs`.
     """
-    return pd.DataFrame([row for run in find_runs(path) for row in _rows(run)], columns=list(COLUMNS)).astype(
-        {"value": float}
-    )
+    rows = [row for run in find_runs(path) for row in _rows(run)]
+    return pd.DataFrame(rows, columns=list(_COLUMNS)).astype({"value": float})
 
 
 def _rows(run: StoredRun) -> list[dict[str, Any]]:
-    head = {
-        key: getattr(run, key) for key in ("dataset", "preset", "model", "title", "label", "seed", "state")
-    }
+    """The rows of one run."""
+    head = {key: getattr(run, key) for key in _RUN}
     head |= {"hash": run.config["hash"], "path": str(run.folder)}
     if run.state != "done":
-        return [
-            head
-            | {
-                "metric": None,
-                "value": math.nan,
-                "reason": run.status.get("error") or f"the run is {run.state}",
-            }
-        ]
+        reason = run.error or f"the run is {run.state}"
+        return [head | {"metric": None, "value": math.nan, "reason": reason}]
     values = run.metrics | run.references
     return [
         head | {"metric": name, "value": value, "reason": run.reasons.get(name)}

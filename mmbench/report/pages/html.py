@@ -1,7 +1,8 @@
-"""The report as one HTML file that needs nothing else: leaderboard, claims, pictures, models and their runs. All of it is text and data URIs.
+"""The report as one HTML file that needs nothing else: leaderboard, claims, pictures, models and their runs.
 
-Everything from outside reaches the page through Jinja2's autoescape; the script is a constant that reads no data but attributes of the page,
-and the page's own policy allows that script alone.
+All of it is text and data URIs. Everything from outside reaches the page through Jinja2's autoescape; the
+script is a constant that reads no data but attributes of the page, and the page's own policy allows that one
+alone.
 """
 
 import base64
@@ -17,13 +18,17 @@ from mmbench.console import duration
 from mmbench.report.numbers import paper
 from mmbench.report.numbers.claims import HEADS, READING, Claim, absences, fields
 from mmbench.report.numbers.leaderboard import LEVEL, Entry, Leaderboard, name_of
-from mmbench.report.numbers.provenance import spell, spell_value
+from mmbench.report.numbers.provenance import machine_lines, spell_value
 from mmbench.report.numbers.render import decimal
 from mmbench.report.numbers.tables import Column, Table
-from mmbench.report.pictures.charts import Charts, Picture
+from mmbench.report.pictures.canvas import Picture
+from mmbench.report.pictures.charts import Charts
+from mmbench.report.pictures.classes import name_classes
+from mmbench.report.pictures.confusions import draw_confusions
 from mmbench.report.pictures.curves import draw_curves
-from mmbench.report.pictures.diagnostics import draw_confusions, draw_latents, load_diagnostics
 from mmbench.report.pictures.grids import Sheet, cross_grids, joint_sheets, owner
+from mmbench.report.pictures.latents import draw_latents
+from mmbench.storage.diagnostics import load_diagnostics
 from mmbench.storage.runs import StoredRun
 from mmbench.storage.samples import SampleSet
 
@@ -42,6 +47,7 @@ class Model:
         curves, samples: pictures; None without histories or samples.
         joint: its first joint draws.
         latents, confusions: pictures of its first finished run, where that has diagnostics.
+        word: for what is confused, "digit" or "class".
         without_joint: why it has no joint draws; empty where it has them.
     """
 
@@ -53,6 +59,7 @@ class Model:
     joint: list[Sheet]
     latents: list[Picture]
     confusions: list[Picture]
+    word: str
     without_joint: str
 
 
@@ -84,6 +91,35 @@ def build_html(
         for index, group in enumerate(models)
     ]
     cross, strangers = cross_grids(shown)
+    environment, css, script = _templates()
+    page = environment.get_template("report.html.j2").render(
+        css=css,
+        script=script,
+        script_hash=_policy(script),
+        css_hash=_policy(css),
+        runs=runs,
+        first=runs[0],
+        head=_head(runs, table),
+        protocol=_split(table.lines),
+        warning=table.warning,
+        board=board,
+        reading=_reading(board, runs),
+        notes=_notes(board),
+        claims=claims,
+        models=built,
+        index={owner(model.runs[0]): model.index for model in built},
+        cross=cross,
+        strangers=strangers,
+        charts=charts,
+        failed=[run for run in runs if run.state == "failed"],
+        machines=machine_lines(runs),
+        metrics=lambda model: _by_seed(board, model),
+    )
+    return page.encode()
+
+
+def _templates() -> tuple[Environment, str, str]:
+    """The page's templates with what they call, and the page's style and script."""
     loader = PackageLoader("mmbench.report.pages")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -100,39 +136,14 @@ def build_html(
         "owner": owner,
         "direction": _direction,
         "arrow": lambda column: _ARROWS[column.better],
+        "level": LEVEL,
+        "claims_heads": HEADS,
+        "claims_reading": READING,
+        "claims_notes": absences,
+        "paper": paper.SHORT_CITATION,
     }
     css, script = (loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
-    page = environment.get_template("report.html.j2").render(
-        css=css,
-        script=script,
-        script_hash=_policy(script),
-        css_hash=_policy(css),
-        runs=runs,
-        first=runs[0],
-        head=_head(runs, table),
-        protocol=_split(table.lines),
-        warning=table.warning,
-        board=board,
-        reading=_reading(board, runs),
-        notes=_notes(board),
-        level=LEVEL,
-        claims=claims,
-        claims_heads=HEADS,
-        claims_reading=READING,
-        claims_notes=absences(claims),
-        paper=paper.SHORT_CITATION,
-        models=built,
-        index={owner(model.runs[0]): model.index for model in built},
-        cross=cross,
-        strangers=strangers,
-        charts=charts,
-        failed=[run for run in runs if run.state == "failed"],
-        machines=list(
-            dict.fromkeys(spell(run.config["environment"]) for run in runs if run.config.get("environment"))
-        ),
-        metrics=lambda model: _by_seed(board, model),
-    )
-    return page.encode()
+    return environment, css, script
 
 
 def _model(
@@ -141,9 +152,19 @@ def _model(
     shown: tuple[StoredRun, SampleSet] | None,
     files: Mapping[str, bytes],
 ) -> Model:
+    """One model with its pictures.
+
+    Args:
+        index: its place among all.
+        runs: all of its runs.
+        shown: the one whose samples are shown.
+        files: of the report, by name.
+    """
     name = runs[0].name
-    drawn = files.get(f"samples-{owner(runs[0])}.png")
     curves = draw_curves([runs], f"{runs[0].dataset}, preset {runs[0].preset}.")
+    curves_alt = f"Training curves of {name}: its loss and every term of it over steps, a line per seed."
+    drawn = files.get(f"samples-{owner(runs[0])}.png")
+    drawn_alt = f"Samples of {name}: joint draws, and for every direction conditions above and outputs below."
     done = next((run for run in runs if run.state == "done"), None)
     found = load_diagnostics(done.folder) if done else None
     joint = joint_sheets(shown[1], name) if shown else []
@@ -152,27 +173,21 @@ def _model(
         index,
         name,
         runs,
-        _picture(
-            curves,
-            "Training curves",
-            f"Training curves of {name}: its loss and every term of it over steps, a line per seed.",
-        ),
-        _picture(
-            drawn,
-            "Samples",
-            f"Samples of {name}: joint draws, and for every direction conditions above and outputs below.",
-        ),
+        _picture(curves, "Training curves", curves_alt),
+        _picture(drawn, "Samples", drawn_alt),
         joint,
         draw_latents(name, found) if found else [],
         draw_confusions(name, found) if found else [],
+        name_classes(found.classes if found else 0).word,
         "" if joint or not shown else reason or "No joint draws are stored.",
     )
 
 
 def _picture(png: bytes | None, title: str, alt: str) -> Picture | None:
+    """A PNG with its title and what it shows in words, where there is one."""
     if png is None:
         return None
-    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))  # where a PNG says it
+    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))  # where a PNG says its size
     return Picture(title, png, alt, (width, height))
 
 
@@ -196,29 +211,29 @@ def _head(runs: Sequence[StoredRun], table: Table) -> dict[str, str]:
 def _reading(board: Leaderboard, runs: Sequence[StoredRun]) -> list[str]:
     """How much the figures say."""
     seeds = [line.seeds for line in board.lines]
-    sentences = []
     if not any(seeds):
-        sentences.append("No run is done yet, so there are no figures.")
-    elif max(seeds) == 1:
-        sentences.append(
-            "Every figure rests on one seed: its uncertainty is unknown, and differences between models may be chance."
+        return ["No run is done yet, so there are no figures."]
+    sentences = [
+        "Figures are means ± standard deviations over training seeds; a model with one seed has none.",
+        "★ marks the best of a column.",
+    ]
+    if max(seeds) == 1:
+        sentences[0] = (
+            "Every figure rests on one seed: its uncertainty is unknown, "
+            "and differences between models may be chance."
         )
-    else:
-        sentences.append(
-            "Figures are means ± standard deviations over training seeds; a model with one seed has none."
-        )
-    if any(seeds):
-        sentences.append("★ marks the best of a column.")
     if board.tested:
         sentences.append(
-            f"≈ marks what is not significantly worse than the best: p > {LEVEL} in Welch's two-sided t-test over seeds, where both have two "
-            "seeds or more, without a correction for the number of comparisons. With few seeds the test finds large differences only."
+            f"≈ marks what is not significantly worse than the best: p > {LEVEL} in Welch's two-sided t-test "
+            "over seeds, where both have two seeds or more, without a correction for the number of "
+            "comparisons. With few seeds the test finds large differences only."
         )
-    elif any(seeds):
+    else:
         sentences.append("A test of significance takes two seeds of two models, so there is none.")
     if board.has_paper and runs[0].preset != "paper":
         sentences.append(
-            f"The preset {runs[0].preset} is not the paper's budget, so this is no reproduction of the paper's figures."
+            f"The preset {runs[0].preset} is not the paper's budget, "
+            "so this is no reproduction of the paper's figures."
         )
     return sentences
 
@@ -234,10 +249,12 @@ def _by_seed(board: Leaderboard, model: Model) -> list[tuple[Column, list[float 
 
 def _notes(board: Leaderboard) -> dict[str, int]:
     """Numbered notes to the leaderboard, each once."""
-    notes = (
-        note for line in board.lines for note in (line.note, *(entry.cell.note for entry in line.entries))
-    )
-    return {note: number for number, note in enumerate(dict.fromkeys(filter(None, notes)), 1)}
+    notes: dict[str, int] = {}
+    for line in board.lines:
+        for note in (line.note, *(entry.cell.note for entry in line.entries)):
+            if note:
+                notes.setdefault(note, len(notes) + 1)
+    return notes
 
 
 def _figures(entry: Entry) -> dict[str, Any]:

@@ -2,32 +2,38 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import TypeAlias
 from urllib.parse import quote
 
 from mmbench.report.numbers import paper
-from mmbench.report.numbers.claims import claims_csv, claims_markdown, find_claims
+from mmbench.report.numbers.claims import Claim, claims_csv, claims_markdown, find_claims
 from mmbench.report.numbers.leaderboard import build_leaderboard
-from mmbench.report.numbers.provenance import spell, spell_value
+from mmbench.report.numbers.provenance import machine_lines, spell, spell_value
 from mmbench.report.numbers.render import escape_markdown, to_csv, to_latex, to_markdown
 from mmbench.report.numbers.tables import Table
 from mmbench.report.pages.html import build_html
-from mmbench.report.pictures.charts import Picture, draw_charts
+from mmbench.report.pictures.canvas import Picture
+from mmbench.report.pictures.charts import Charts, draw_charts
 from mmbench.report.pictures.curves import draw_curves
-from mmbench.report.pictures.figures import cross_panel, draw_panels, joint_panel
+from mmbench.report.pictures.figures import Panel, cross_panel, draw_panels, joint_panel
 from mmbench.storage.runs import StoredRun
-from mmbench.storage.samples import SampleSet, load_samples
+from mmbench.storage.samples import SampleSet, load_run_samples
 from models.errors import InputError
 
 __all__ = ["build_report"]
 
-Shown: TypeAlias = list[tuple[StoredRun, SampleSet]]
+Shown: TypeAlias = Sequence[tuple[StoredRun, SampleSet]]
+Part: TypeAlias = tuple[dict[str, bytes], list[str]]  # files by name, and lines of the page that show them
 
 _COMPARED = ("mopoe", "cnf-mvae")  # left and right in figure 3
 _JOINT, _CROSS = "Joint: same place, same prior draw.", "Cross: conditions above, outputs below."
+_BANDS = (
+    "On validation data, with fewer draws than in the tables; "
+    "bands are standard deviations of two seeds or more."
+)
 _HEADINGS = {
     "1": "Coherence",
     "1b": "Coherence of every direction",
@@ -37,85 +43,102 @@ _HEADINGS = {
 
 
 def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str, bytes]:
-    """The files of a report by name: tables, the paper's claims, figure3.png, samples-<model>.png, training.png, charts, README.md, report.html.
+    """The files of a report by name.
+
+    Tables, the paper's claims, figure3.png, samples-<model>.png, training.png, charts, README.md and
+    report.html.
 
     Args:
         runs: those of one preset folder, in the order of `find_runs`.
         tables: of `build_all_tables`.
 
     Raises:
-        InputError: for a sheet of samples or a history that is damaged, and for runs of several data sets or presets in one folder.
+        InputError: for a sheet of samples or a history that is damaged, and for runs of several data sets or
+            presets in one folder.
     """
     if len({(run.dataset, run.preset) for run in runs}) > 1:
         raise InputError(
-            f"The folder {runs[0].folder.parents[1]} mixes runs of several data sets or presets: move the strangers elsewhere."
+            f"The folder {runs[0].folder.parents[1]} mixes runs of several data sets or presets: "
+            "move the strangers elsewhere."
         )
     models = [list(group) for _, group in groupby(runs, key=lambda run: (run.model, run.label))]
-    firsts = [next((run for run in group if run.state == "done"), None) for group in models]
-    loaded = [
-        (run, load_samples(run.folder / "samples"))
-        for run in firsts
-        if run and (run.folder / "samples" / "samples.json").exists()
-    ]
-    shown = [(run, samples) for run, samples in loaded if samples.joint or samples.cross]
-    files: dict[str, bytes] = {}
-    page = [*_opening(runs)]
-    for table in (table for table in tables if table.number in _HEADINGS):
-        name = f"table{table.number}"
-        text = to_markdown(table)
-        files |= {
-            f"{name}.csv": to_csv(table).encode(),
-            f"{name}.md": text.encode(),
-            f"{name}.tex": to_latex(table).encode(),
-        }
-        page += [
-            f"## {_HEADINGS[table.number]}",
-            "",
-            text,
-            f"As [CSV]({name}.csv) (raw numbers) and [LaTeX]({name}.tex).",
-            "",
-        ]
+    shown = _load_shown(models)
     claims = find_claims(tables, runs[0].dataset)
-    if claims:
-        text = claims_markdown(claims, tables[0])
-        files |= {"claims.csv": claims_csv(claims).encode(), "claims.md": text.encode()}
-        page += ["## The paper's claims", "", text, "As [CSV](claims.csv) (raw numbers).", ""]
-    page += ["## Figure 3", ""]
-    if shown:
-        files["figure3.png"], caption = _figure3(shown)
-        page += [
-            "![Figure 3](figure3.png)",
-            "",
-            escape_markdown(caption),
-            "",
-            "## Samples of every model",
-            "",
-        ]
-        for run, samples in shown:
-            name = f"samples-{run.folder.parent.name}.png"
-            panels = [joint_panel(f"{run.name}: joint", samples), cross_panel(f"{run.name}: cross", samples)]
-            files[name] = draw_panels([panels], f"{_caption([run])} {_reading([(run, samples)])}")
-            page += [
-                f"### {escape_markdown(run.name)}",
-                "",
-                f"![Samples of {escape_markdown(run.name)}]({quote(name)})",
-                "",
-            ]
-    else:
-        page += ["No finished run here holds samples.", ""]
-    curves = draw_curves(models, _caption(runs))
-    if curves:
-        files["training.png"] = curves
-        page += ["## Training", "", "![Training curves](training.png)", ""]
     board = build_leaderboard(tables, models)
     charts = draw_charts(models, board)
-    files |= {picture.file_name: picture.png for picture in (*charts.trade_off, *charts.learning)}
-    page += _gallery("Coherence against quality", charts.reading, charts.trade_off)
-    bands = "On validation data, with fewer draws than in the tables; bands are standard deviations of two seeds or more."
-    page += _gallery("Learning curves", bands, charts.learning)
+    parts = [
+        _tables(tables),
+        _claims(claims, tables[0]),
+        _samples(shown),
+        _curves(models),
+        _charts(charts),
+    ]
+    files = {name: content for found, _ in parts for name, content in found.items()}
+    page = [line for _, lines in parts for line in lines]
     files["report.html"] = build_html(models, tables[0], board, claims, charts, shown, files)
-    files["README.md"] = "\n".join([*page, *_closing(runs)]).encode()
+    files["README.md"] = "\n".join([*_opening(runs), *page, *_closing(runs)]).encode()
     return files
+
+
+def _load_shown(models: Sequence[Sequence[StoredRun]]) -> Shown:
+    """The samples of the first finished run of each model, where it has some."""
+    firsts = [next((run for run in runs if run.state == "done"), None) for runs in models]
+    loaded = [(run, load_run_samples(run.folder)) for run in firsts if run]
+    return [(run, samples) for run, samples in loaded if samples and (samples.joint or samples.cross)]
+
+
+def _tables(tables: Sequence[Table]) -> Part:
+    """The tables that are numbered in the paper's order, each in three formats."""
+    files: dict[str, bytes] = {}
+    page: list[str] = []
+    for table in (table for table in tables if table.number in _HEADINGS):
+        name, text = f"table{table.number}", to_markdown(table)
+        files[f"{name}.csv"] = to_csv(table).encode()
+        files[f"{name}.md"] = text.encode()
+        files[f"{name}.tex"] = to_latex(table).encode()
+        page += [f"## {_HEADINGS[table.number]}", "", text]
+        page += [f"As [CSV]({name}.csv) (raw numbers) and [LaTeX]({name}.tex).", ""]
+    return files, page
+
+
+def _claims(claims: Sequence[Claim], table: Table) -> Part:
+    """What became of the paper's claims; nothing where it makes none."""
+    if not claims:
+        return {}, []
+    text = claims_markdown(claims, table)
+    files = {"claims.csv": claims_csv(claims).encode(), "claims.md": text.encode()}
+    return files, ["## The paper's claims", "", text, "As [CSV](claims.csv) (raw numbers).", ""]
+
+
+def _samples(shown: Shown) -> Part:
+    """Figure 3, and the samples of every model."""
+    if not shown:
+        return {}, ["## Figure 3", "", "No finished run here holds samples.", ""]
+    picture, caption = _figure3(shown)
+    files = {"figure3.png": picture}
+    page = ["## Figure 3", "", "![Figure 3](figure3.png)", "", escape_markdown(caption), ""]
+    page += ["## Samples of every model", ""]
+    for run, samples in shown:
+        name, title = f"samples-{run.folder.parent.name}.png", escape_markdown(run.name)
+        panels = [joint_panel(f"{run.name}: joint", samples), cross_panel(f"{run.name}: cross", samples)]
+        files[name] = draw_panels([panels], f"{_caption([run])} {_reading([(run, samples)])}")
+        page += [f"### {title}", "", f"![Samples of {title}]({quote(name)})", ""]
+    return files, page
+
+
+def _curves(models: Sequence[Sequence[StoredRun]]) -> Part:
+    """Training curves of all models, where there are histories."""
+    curves = draw_curves(models, _caption([run for runs in models for run in runs]))
+    if curves is None:
+        return {}, []
+    return {"training.png": curves}, ["## Training", "", "![Training curves](training.png)", ""]
+
+
+def _charts(charts: Charts) -> Part:
+    """The charts that a reader of the Markdown sees too."""
+    files = {picture.file_name: picture.png for picture in (*charts.trade_off, *charts.learning)}
+    page = _gallery("Coherence against quality", charts.reading, charts.trade_off)
+    return files, page + _gallery("Learning curves", _BANDS, charts.learning)
 
 
 def _gallery(heading: str, reading: str, pictures: Sequence[Picture]) -> list[str]:
@@ -128,42 +151,44 @@ def _gallery(heading: str, reading: str, pictures: Sequence[Picture]) -> list[st
         empty = [""] * (width - len(row))
         titles = [f"**{escape_markdown(picture.title)}**" for picture in row] + empty
         images = [f"![{escape_markdown(picture.alt)}]({picture.file_name})" for picture in row] + empty
-        lines += [
-            f"| {' | '.join(titles)} |",
-            *([] if start else [f"|{' :-: |' * width}"]),
-            f"| {' | '.join(images)} |",
-        ]
+        rule = [] if start else [f"|{' :-: |' * width}"]
+        lines += [f"| {' | '.join(titles)} |", *rule, f"| {' | '.join(images)} |"]
     return [*lines, ""]
 
 
 def _figure3(shown: Shown) -> tuple[bytes, str]:
-    """MoPoE left and CNF-MVAE right, joint above and cross below. Where one is absent, another model stands in and the caption says so."""
-    found = {name: next((item for item in shown if item[0].model == name), None) for name in _COMPARED}
+    """Figure 3 and its caption: MoPoE left and CNF-MVAE right, joint above and cross below.
+
+    Of variants of a model, the one without a label is shown where there is one. Where a model is absent,
+    another one stands in and the caption says so.
+    """
+    shown = sorted(shown, key=lambda item: bool(item[0].label))  # stable: nothing else moves
     others = sorted(
-        (item for item in shown if item[0].model not in _COMPARED), key=lambda item: not item[1].joint
-    )  # the complete ones first
+        (item for item in shown if item[0].model not in _COMPARED),
+        key=lambda item: not item[1].joint,  # the complete ones first
+    )
     chosen, remarks = [], []
-    for name, item in found.items():
+    for name in _COMPARED:
+        item = next((item for item in shown if item[0].model == name), None)
         stand_in = item or (others.pop(0) if others else None)
         if stand_in:
             chosen.append(stand_in)
         if not item:
-            remarks.append(
-                f"{paper.MODELS[name]} has no finished run here"
-                + (f": {stand_in[0].name} stands in its place." if stand_in else ".")
-            )
-    grid = [
-        [joint_panel(f"{run.name}: joint", samples) for run, samples in chosen],
-        [cross_panel(f"{run.name}: cross", samples) for run, samples in chosen],
-    ]
+            instead = f": {stand_in[0].name} stands in its place." if stand_in else "."
+            remarks.append(f"{paper.MODELS[name]} has no finished run here{instead}")
     letters = iter("abcd")
-    grid = [
-        [replace(panel, title=f"({next(letters)}) {panel.title}") if panel.rows else panel for panel in row]
-        for row in grid
-    ]
+    grid = []
+    for title, draw in (("joint", joint_panel), ("cross", cross_panel)):
+        panels = [draw(f"{run.name}: {title}", samples) for run, samples in chosen]
+        grid.append([_lettered(panel, letters) for panel in panels])
     caption = " ".join([_caption([run for run, _ in chosen]), _reading(chosen), *remarks])
     titles = "; ".join(panel.title for row in grid for panel in row if panel.rows)
     return draw_panels(grid, caption), f"{titles}. {caption}"
+
+
+def _lettered(panel: Panel, letters: Iterator[str]) -> Panel:
+    """The panel with the next letter before its title, unless it is empty."""
+    return replace(panel, title=f"({next(letters)}) {panel.title}") if panel.rows else panel
 
 
 def _reading(shown: Shown) -> str:
@@ -184,16 +209,14 @@ def _caption(runs: Sequence[StoredRun]) -> str:
         seeds = ", ".join(str(run.seed) for run in (first, *others))
         steps = spell_value((first.config.get("training") or {}).get("steps", "unknown"))
         budgets[name] = f"{steps} steps, {'seeds' if others else 'seed'} {seeds}"
-    different = len(set(budgets.values())) > 1
-    budget = (
-        "; ".join(f"{name}: {budget}" for name, budget in budgets.items())
-        if different
-        else next(iter(budgets.values()))
-    )
+    budget = next(iter(budgets.values()))
+    if len(set(budgets.values())) > 1:
+        budget = "; ".join(f"{name}: {own}" for name, own in budgets.items())
     return f"{runs[0].dataset}, preset {runs[0].preset}; {budget}."
 
 
 def _opening(runs: Sequence[StoredRun]) -> list[str]:
+    """The title, how many runs there are in which state, and the commands that make them."""
     states = Counter(run.state for run in runs)
     models = len({(run.model, run.label) for run in runs})
     commands = list(dict.fromkeys(str(run.config["command"]) for run in runs if run.config.get("command")))
@@ -201,9 +224,11 @@ def _opening(runs: Sequence[StoredRun]) -> list[str]:
     return [
         f"# {escape_markdown(runs[0].dataset)}, preset {escape_markdown(runs[0].preset)}",
         "",
-        f"{models} {'model' if models == 1 else 'models'}, {len(runs)} {'run' if len(runs) == 1 else 'runs'}: {counted}. "
-        "`mmbench report` writes this page from the files in this folder; [the list of runs](#runs) is at the end. [report.html](report.html) "
-        "has more pictures and a table to sort and filter, for a browser.",
+        f"{models} {'model' if models == 1 else 'models'}, "
+        f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}: {counted}. "
+        "`mmbench report` writes this page from the files in this folder; "
+        "[the list of runs](#runs) is at the end. "
+        "[report.html](report.html) has more pictures and a table to sort and filter, for a browser.",
         "",
         *(_fenced("\n".join(commands)) if commands else []),
     ]
@@ -211,41 +236,31 @@ def _opening(runs: Sequence[StoredRun]) -> list[str]:
 
 def _closing(runs: Sequence[StoredRun]) -> list[str]:
     """The runs one by one, what failed, the settings of each model, the machines."""
-    lines = [
-        "## Runs",
-        "",
-        "| Model | Seed | State | Training | Evaluation | Steps per second |",
-        "| :-- | --: | :-- | --: | --: | --: |",
-    ]
-    for run in runs:
-        rate = run.status.get("steps_per_second")
-        times = [_time(run.status.get(key)) for key in ("train_seconds", "evaluate_seconds")]
-        name = f"[{escape_markdown(run.name)}]({quote(f'{run.folder.parent.name}/{run.folder.name}')}/)"
-        lines.append(
-            f"| {name} | {run.seed} | {run.state} | {' | '.join(times)} | {'—' if rate is None else f'{rate:,.1f}'} |"
-        )
-    lines.append("")
+    heads = ["Model", "Seed", "State", "Training", "Evaluation", "Steps per second"]
+    lines = ["## Runs", "", f"| {' | '.join(heads)} |", "| :-- | --: | :-- | --: | --: | --: |"]
+    lines += [*map(_run_line, runs), ""]
     for run in (run for run in runs if run.state == "failed"):
-        lines += [
-            f"**{escape_markdown(run.name)}, seed {run.seed}, failed:**",
-            "",
-            *_fenced(str(run.status.get("error") or "no error was stored")),
-        ]
-    settings = {run.name: run.config.get("settings") or {} for run in runs}
+        lines += [f"**{escape_markdown(run.name)}, seed {run.seed}, failed:**", ""]
+        lines += _fenced(run.error or "no error was stored")
     lines += ["## Settings", ""]
-    lines += [
-        f"- **{escape_markdown(name)}**: {escape_markdown(spell(values) or 'none')}"
-        for name, values in settings.items()
-    ]
-    machines = list(
-        dict.fromkeys(spell(run.config["environment"]) for run in runs if run.config.get("environment"))
-    )
-    if machines:
+    for name, values in {run.name: run.config.get("settings") or {} for run in runs}.items():
+        lines.append(f"- **{escape_markdown(name)}**: {escape_markdown(spell(values) or 'none')}")
+    if machines := machine_lines(runs):
         lines += ["", "## Environment", "", *(f"- {escape_markdown(machine)}" for machine in machines)]
     return [*lines, ""]
 
 
+def _run_line(run: StoredRun) -> str:
+    """A run in the list of runs."""
+    rate = run.status.get("steps_per_second")
+    times = [_time(run.status.get(key)) for key in ("train_seconds", "evaluate_seconds")]
+    name = f"[{escape_markdown(run.name)}]({quote(f'{run.folder.parent.name}/{run.folder.name}')}/)"
+    speed = "—" if rate is None else f"{rate:,.1f}"
+    return f"| {name} | {run.seed} | {run.state} | {' | '.join(times)} | {speed} |"
+
+
 def _time(seconds: float | None) -> str:
+    """Seconds as they stand in the list of runs."""
     if seconds is None:
         return "—"
     if seconds < 60:

@@ -1,57 +1,40 @@
-"""Figures from samples, as PNG bytes that are the same whenever the files are.
+"""Figures of samples: joint draws, and conditions over what was generated from them.
 
-Samples are drawn in one coordinate system whose unit is a tile of a cross sheet: a block (a sheet, or the rows of one direction)
-is 10 units wide, a panel is blocks side by side under a title, a figure is panels in a grid over a caption.
-Texts are set in letters of one width on grey tiles, blanks included; they are wider than images, and so are their columns.
+Samples are drawn in one coordinate system whose unit is a tile of a cross sheet: a block (a sheet, or the
+rows of one direction) is 10 units wide, a panel is blocks side by side under a title, a figure is panels in a
+grid over a caption. Texts are set in letters of one width on grey tiles, blanks included; they are wider than
+images, and so are their columns.
 """
 
-import io
-import textwrap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import Image
 
+from mmbench.report.pictures.canvas import shorten, style, to_png, wrap
 from mmbench.storage.samples import CROSS_COLUMNS, JOINT_COLUMNS, CrossSamples, Images, SampleSet, Tiles, tile
 
-__all__ = ["Panel", "cross_panel", "draw_panels", "joint_panel", "shorten", "style", "to_png", "wrap"]
+__all__ = ["Panel", "cross_panel", "draw_panels", "joint_panel"]
 
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # ships with matplotlib
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.edgecolor": "0.4",
-    "axes.linewidth": 0.6,
-    "xtick.color": "0.3",
-    "ytick.color": "0.3",
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "figure.facecolor": "white",
-    "figure.dpi": 150,
-}
 BLOCK = 10.0  # width of a block, in tiles of a cross sheet
 _UNIT = 0.23  # inches per tile
 _BLOCK_GAP, _PANEL_GAP, _ROW_GAP, _PAIR_GAP = 0.6, 2.0, 1.0, 0.35
 _TITLE, _HEAD, _LINE = 1.0, 0.85, 0.65  # heights of a panel's title, a block's head, a line of the caption
 _MARGIN = 0.5
 _SMALL, _LARGE = 7.0, 9.0  # font sizes in points
-_LETTER = 0.6  # width of a bold letter over the font size, on the safe side
 _PAIRS = 3  # rows of conditions in a cross block, at most
-_SHOWN = 32  # conditions of one modality of images in a panel: two models side by side show at most 64 images of a licensed data set
+# conditions of one modality of images in a panel, at most: two models side by side then show no more than 64
+# images of a licensed data set
+_SHOWN = 32
 _TEXT_COLUMNS = 5  # of a cross block with texts
 _TEXT, _BESIDE_TEXT = 0.75, 1.4  # heights of a text, and of an image in such a block
 _TYPE = 0.602  # width of a letter of DejaVu Sans Mono over the font size
 _FINE, _READABLE = 7.0, 4.5  # font sizes of texts, at most and at least
-_SHADES = ((np.arange(256) + 2) // 5 * 5).astype(np.uint8)  # the nearest of 0, 5, ... 255
 
 
 @dataclass(frozen=True)
@@ -97,21 +80,20 @@ class Panel:
 
     @property
     def width(self) -> float:
-        return max(
-            (sum(block.width + _BLOCK_GAP for block in row) - _BLOCK_GAP for row in self.rows), default=0.0
-        )
+        widths = (sum(block.width + _BLOCK_GAP for block in row) - _BLOCK_GAP for row in self.rows)
+        return max(widths, default=0.0)
 
     @property
     def height(self) -> float:
-        return (
-            _TITLE
-            + sum(max(block.height for block in row) for row in self.rows)
-            + _BLOCK_GAP * (len(self.rows) - 1)
-        )
+        blocks = sum(max(block.height for block in row) for row in self.rows)
+        return _TITLE + blocks + _BLOCK_GAP * (len(self.rows) - 1)
 
 
 def joint_panel(title: str, samples: SampleSet) -> Panel:
-    """Joint draws, one block per modality: the same place in every block is the same draw. Images side by side, texts below in full width."""
+    """Joint draws, one block per modality: the same place in every block is the same draw.
+
+    Images stand side by side, texts below them in full width.
+    """
     images, texts = [], []
     for name, tiles in samples.joint.items():
         shown = tiles[: JOINT_COLUMNS**2]
@@ -124,7 +106,10 @@ def joint_panel(title: str, samples: SampleSet) -> Panel:
 
 
 def cross_panel(title: str, samples: SampleSet) -> Panel:
-    """Every direction: pairs of lines, conditions above, outputs below. From images to images first, then to texts, then from texts."""
+    """Every direction: pairs of lines, conditions above, outputs below.
+
+    From images to images first, then to texts, then from texts.
+    """
     wide, pairs, rows = _across(samples), _pairs(samples.cross), []
     for kinds in product((False, True), repeat=2):
         here = [
@@ -138,7 +123,13 @@ def cross_panel(title: str, samples: SampleSet) -> Panel:
 
 
 def draw_panels(grid: Sequence[Sequence[Panel]], caption: str) -> bytes:
-    """A PNG of panels over a caption, in rows of equal length. Rows and columns of empty panels are left out, one panel is not empty."""
+    """A PNG of panels over a caption.
+
+    Args:
+        grid: rows of equal length, in which at least one panel is not empty; rows and columns of empty panels
+            are left out.
+        caption: in one piece; it is wrapped here.
+    """
     grid = [row for row in grid if any(panel.rows for panel in row)]
     columns = [column for column in zip(*grid, strict=True) if any(panel.rows for panel in column)]
     widths = [max(panel.width for panel in column) for column in columns]
@@ -164,41 +155,8 @@ def draw_panels(grid: Sequence[Sequence[Panel]], caption: str) -> bytes:
         return to_png(figure)
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """The look of every figure, whatever matplotlibrc says."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
-        yield
-
-
-def to_png(figure: Figure, colours: int = 0) -> bytes:
-    """The figure as PNG without date or version, so that equal figures are equal bytes; with `colours`, in a palette of so many.
-
-    Otherwise in 52 shades per channel, which nobody sees on small images and which take 40 % less space than 256.
-    """
-    stream = io.BytesIO()
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    drawn = np.asarray(canvas.buffer_rgba())[..., :3]
-    picture = Image.fromarray(drawn).quantize(colours) if colours else Image.fromarray(_SHADES[drawn])
-    picture.save(stream, format="PNG", compress_level=7)  # 9 is five times as slow and saves 2 %
-    return stream.getvalue()
-
-
-def shorten(text: str, inches: float, points: float) -> str:
-    """`text` on one line, cut with an ellipsis where it is wider than `inches` at a font size of `points`."""
-    text, letters = " ".join(text.split()), int(inches * 72 / (_LETTER * points))
-    return text if len(text) <= letters else f"{text[: letters - 1]}…"
-
-
-def wrap(text: str, inches: float, points: float) -> list[str]:
-    """`text` in lines no wider than `inches` at a font size of `points`."""
-    return textwrap.wrap(text, int(inches * 72 / (_LETTER * points)))
-
-
 def _draw_panel(axes: Axes, panel: Panel, x: float, y: float) -> None:
+    """A title over rows of blocks, from (x, y) to the right and downwards."""
     title = shorten(panel.title, panel.width * _UNIT, _LARGE)
     axes.text(x, y, title, fontsize=_LARGE, fontweight="bold", va="top", parse_math=False)
     y += _TITLE
@@ -211,80 +169,59 @@ def _draw_panel(axes: Axes, panel: Panel, x: float, y: float) -> None:
 
 
 def _draw_block(axes: Axes, block: Block, x: float, y: float) -> None:
-    head = shorten(block.head, block.width * _UNIT, _SMALL)
-    axes.text(
-        x + block.width / 2,
-        y + _HEAD - 0.2,
-        head,
-        fontsize=_SMALL,
-        color="0.25",
-        ha="center",
-        va="bottom",
-        parse_math=False,
-    )
+    """A head over strips of tiles, from (x, y) to the right and downwards."""
+    head, middle = shorten(block.head, block.width * _UNIT, _SMALL), x + block.width / 2
+    look: dict[str, Any] = {"fontsize": _SMALL, "color": "0.25", "ha": "center", "va": "bottom"}
+    axes.text(middle, y + _HEAD - 0.2, head, parse_math=False, **look)
     y += _HEAD
     for strip in block.strips:
         y += strip.above
+        cell = block.width / strip.columns
         if isinstance(strip.tiles, list):
-            _draw_texts(axes, strip.tiles, strip, block.width / strip.columns, x, y)
+            _draw_texts(axes, strip.tiles, strip, cell, x, y)
         else:
-            picture = _sheet(strip.tiles, strip.columns, block.width / strip.columns / strip.row)
-            axes.imshow(
-                picture,
-                extent=(x, x + block.width, y + strip.height, y),
-                interpolation="lanczos",
-                aspect="auto",
-            )
+            place = (x, x + block.width, y + strip.height, y)
+            picture = _sheet(strip.tiles, strip.columns, cell / strip.row)
+            axes.imshow(picture, extent=place, interpolation="lanczos", aspect="auto")
         y += strip.height
 
 
 def _draw_texts(axes: Axes, texts: list[str], strip: Strip, cell: float, x: float, y: float) -> None:
-    """Texts on grey tiles that are `cell` units wide: smaller where they are long, cut where that would be too small to read."""
+    """Texts on grey tiles that are `cell` units wide.
+
+    Long ones are set smaller, and cut where that would be too small to read.
+    """
     points = cell * _UNIT * 72  # in an inch
     size = max(_READABLE, min(_FINE, 0.88 * points / (_TYPE * len(texts[0]))))
     letter = _TYPE * size / points * cell
     room = int(cell / letter)
     blank = (cell - min(len(texts[0]), room) * letter) / 2
+    look: dict[str, Any] = {"fontsize": size, "family": "DejaVu Sans Mono", "va": "baseline"}
     for i, text in enumerate(texts):
         left, top = x + i % strip.columns * cell, y + i // strip.columns * strip.row
-        axes.add_patch(
-            Rectangle(
-                (left + 0.08, top + 0.05), cell - 0.16, strip.row - 0.1, facecolor="0.92", edgecolor="none"
-            )
-        )
+        corner, wide, tall = (left + 0.08, top + 0.05), cell - 0.16, strip.row - 0.1
+        axes.add_patch(Rectangle(corner, wide, tall, facecolor="0.92", edgecolor="none"))
         cut = text if len(text) <= room else f"{text[: room - 1]}…"
         begin = left + blank + (len(cut) - len(cut.lstrip())) * letter
-        axes.text(
-            begin,
-            top + 0.65 * strip.row,
-            cut.strip(),
-            fontsize=size,
-            family="DejaVu Sans Mono",
-            va="baseline",
-            parse_math=False,
-        )
+        axes.text(begin, top + 0.65 * strip.row, cut.strip(), parse_math=False, **look)
 
 
 def _across(samples: SampleSet) -> int:
     """Blocks side by side in a panel: as many as there are modalities of images, and two at least."""
-    shown = (
-        dict(samples.joint)
-        | {c.source: c.conditions for c in samples.cross}
-        | {c.target: c.outputs for c in samples.cross}
-    )
+    shown = dict(samples.joint)
+    for cross in samples.cross:
+        shown |= {cross.source: cross.conditions, cross.target: cross.outputs}
     return max(2, sum(not isinstance(tiles, list) for tiles in shown.values()))
 
 
 def _columns(cross: CrossSamples) -> int:
-    return (
-        _TEXT_COLUMNS
-        if isinstance(cross.conditions, list) or isinstance(cross.outputs, list)
-        else CROSS_COLUMNS
-    )
+    """Tiles in a row of a direction."""
+    texts = isinstance(cross.conditions, list) or isinstance(cross.outputs, list)
+    return _TEXT_COLUMNS if texts else CROSS_COLUMNS
 
 
 def _pairs(directions: Sequence[CrossSamples]) -> int:
-    """Rows of conditions in every block, one at least, so that no modality of images shows more than may be shown of it."""
+    """Rows of conditions in every block: one at least, and no more than a modality of images may show."""
     shown: dict[str, int] = {}
     for cross in directions:
         if not isinstance(cross.conditions, list):
@@ -295,10 +232,8 @@ def _pairs(directions: Sequence[CrossSamples]) -> int:
 def _cross_block(cross: CrossSamples, pairs: int) -> Block:
     """Rows of conditions over their outputs, taken evenly from all of them: they may be sorted by class."""
     parts, columns = (cross.conditions, cross.outputs), _columns(cross)
-    heights = [
-        _TEXT if isinstance(part, list) else _BESIDE_TEXT if columns == _TEXT_COLUMNS else 1.0
-        for part in parts
-    ]
+    image = _BESIDE_TEXT if columns == _TEXT_COLUMNS else 1.0
+    heights = [_TEXT if isinstance(part, list) else image for part in parts]
     count, strips = len(cross.conditions), []
     chosen = np.linspace(0, count - 1, min(count, pairs * columns)).round().astype(int)
     for start in range(0, len(chosen), columns):
@@ -312,7 +247,10 @@ def _pick(tiles: Tiles, chosen: Sequence[int]) -> Tiles:
 
 
 def _sheet(images: Images, columns: int, ratio: float) -> Images:
-    """A sheet in RGB on white, with a hair's breadth between tiles; white beside them where a tile is `ratio` times as wide as high."""
+    """A sheet in RGB on white, with a hair's breadth between tiles.
+
+    Where a tile is to be `ratio` times as wide as high, it has white on both sides.
+    """
     beside = round(images.shape[-1] * (ratio - 1) / 2)
     padded = np.pad(images, ((0, 0), (0, 0), (0, 0), (beside, beside)), constant_values=255)
     sheet = tile(padded, columns, gap=2, fill=255)

@@ -1,4 +1,4 @@
-"""Samples of all models beside each other for the page: what each made of the same conditions, and its first joint draws."""
+"""Samples of all models beside each other, for the page: joint draws, and outputs for the same conditions."""
 
 import io
 from collections.abc import Sequence
@@ -8,11 +8,12 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image
 
-from mmbench.report.pictures.charts import data_uri
+from mmbench.report.pictures.canvas import data_uri
+from mmbench.report.pictures.classes import name_classes
 from mmbench.storage.runs import StoredRun
 from mmbench.storage.samples import CrossSamples, Images, SampleSet, Tiles, tile
 
-__all__ = ["DigitGrids", "Direction", "Sheet", "cross_grids", "joint_sheets", "owner"]
+__all__ = ["ClassGrids", "Direction", "Sheet", "cross_grids", "joint_sheets", "owner"]
 
 Shown: TypeAlias = Sequence[tuple[StoredRun, SampleSet]]
 
@@ -52,15 +53,29 @@ class Direction:
 
 
 @dataclass(frozen=True)
-class DigitGrids:
-    """All directions for the conditions of one digit."""
+class ClassGrids:
+    """All directions for the conditions of one class.
 
-    digit: int
+    Attributes:
+        word: what a class is here, "digit" or "class".
+        name: of the class.
+        directions: those that have conditions of the class.
+    """
+
+    word: str
+    name: str
     directions: list[Direction]
 
 
-def cross_grids(shown: Shown) -> tuple[list[DigitGrids], list[str]]:
-    """Grids by digit, and the names of models that are left out of a direction because they were evaluated on other conditions."""
+def cross_grids(shown: Shown, classes: Sequence[str] = ()) -> tuple[list[ClassGrids], list[str]]:
+    """Grids by class, and the names of models that are missing in some direction.
+
+    A model is left out of a direction where it was evaluated on other conditions than the first one.
+
+    Args:
+        shown: the run of each model, and its samples.
+        classes: their names, by default their numbers.
+    """
     by_direction: dict[tuple[str, str], list[tuple[StoredRun, CrossSamples]]] = {}
     for run, samples in shown:
         for cross in samples.cross:
@@ -70,13 +85,13 @@ def cross_grids(shown: Shown) -> tuple[list[DigitGrids], list[str]]:
         first = ways[0][1]
         strangers |= {run.name: None for run, cross in ways if not _same_conditions(first, cross)}
         ways[:] = [(run, cross) for run, cross in ways if _same_conditions(first, cross)]
-    digits = sorted({label for ways in by_direction.values() for label in ways[0][1].labels})
-    grids = [
-        DigitGrids(
-            digit, [_direction(ways, digit) for ways in by_direction.values() if digit in ways[0][1].labels]
-        )
-        for digit in digits
-    ]
+    numbers = sorted({label for ways in by_direction.values() for label in ways[0][1].labels})
+    names, word = name_classes(max(numbers, default=-1) + 1, classes)
+    grids = []
+    for number in numbers:
+        here = [ways for ways in by_direction.values() if number in ways[0][1].labels]
+        directions = [_direction(ways, number, f"{word} {names[number]}") for ways in here]
+        grids.append(ClassGrids(word, names[number], directions))
     return grids, list(strangers)
 
 
@@ -93,38 +108,35 @@ def owner(run: StoredRun) -> str:
     return run.folder.parent.name
 
 
-def _direction(ways: Sequence[tuple[StoredRun, CrossSamples]], digit: int) -> Direction:
+def _direction(ways: Sequence[tuple[StoredRun, CrossSamples]], number: int, called: str) -> Direction:
+    """One direction for the conditions of the class `number`, which is called so."""
     first = ways[0][1]
-    chosen = [place for place, label in enumerate(first.labels) if label == digit]
-    conditions = _sheet(
-        "Conditions", _pick(first.conditions, chosen), f"Conditions: {first.source} of the digit {digit}"
-    )
-    outputs = [
-        replace(
-            _sheet(run.name, _pick(cross.outputs, chosen), f"{run.name}: {first.target} generated from them"),
-            owner=owner(run),
-        )
-        for run, cross in ways
-    ]
+    chosen = [place for place, label in enumerate(first.labels) if label == number]
+    alt = f"Conditions: {first.source} of the {called}"
+    conditions = _sheet("Conditions", _pick(first.conditions, chosen), alt)
+    outputs = []
+    for run, cross in ways:
+        alt = f"{run.name}: {first.target} generated from them"
+        sheet = _sheet(run.name, _pick(cross.outputs, chosen), alt)
+        outputs.append(replace(sheet, owner=owner(run)))
     return Direction(first.source, first.target, conditions, outputs)
 
 
 def _sheet(name: str, tiles: Tiles, alt: str) -> Sheet:
+    """Tiles as one picture; texts as they are."""
     if isinstance(tiles, list):
         return Sheet(name, texts=tuple(tiles))
     sheet = tile(tiles, _COLUMNS, gap=2, fill=255)
-    sheet = ((sheet.astype(int) + 2) // 5 * 5).astype(
-        np.uint8
-    )  # 52 shades: two thirds of the bytes, and nobody sees it on small images
+    # 52 shades: two thirds of the bytes, and nobody sees it on small images
+    sheet = ((sheet.astype(int) + 2) // 5 * 5).astype(np.uint8)
     return Sheet(name, data_uri(_png(sheet)), alt=alt, size=(sheet.shape[1], sheet.shape[0]))
 
 
 def _png(sheet: Images) -> bytes:
     """(H, W, 1 or 3) as PNG."""
     stream = io.BytesIO()
-    Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(
-        stream, format="PNG", optimize=True
-    )
+    picture = Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
+    picture.save(stream, format="PNG", optimize=True)
     return stream.getvalue()
 
 
