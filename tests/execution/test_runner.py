@@ -149,7 +149,7 @@ def test_the_networks_of_the_references_reach_another_process_through_a_cpu(monk
 
 def test_the_same_seed_gives_the_same_bytes(finished, invoke, tmp_path):
     assert invoke(*RUN, "--models", "cnf-mvae", "--results", tmp_path).code == 0
-    for name in ("metrics.json", "history.csv", "samples/joint-street.png"):
+    for name in ("metrics.json", "history.csv", "samples/joint-street.webp"):
         assert (seed_folder(tmp_path, "cnf-mvae") / name).read_bytes() == (
             seed_folder(finished.path, "cnf-mvae") / name
         ).read_bytes()

@@ -250,8 +250,8 @@ def test_nothing_is_written_where_something_is_damaged(tmp_path):
     with pytest.raises(InputError, match=r"history\.csv is no training history"):
         write_report(tmp_path)
     (folder / "history.csv").write_text(history)
-    (folder / "samples" / "joint-mnist.png").write_bytes(b"")
-    with pytest.raises(InputError, match=r"joint-mnist\.png cannot be read"):
+    (folder / "samples" / "joint-mnist.webp").write_bytes(b"")
+    with pytest.raises(InputError, match=r"joint-mnist\.webp cannot be read"):
         write_report(tmp_path)
     assert not [path for path in folder.parents[1].iterdir() if path.is_file() and path.name != ".lock"]
 
