@@ -166,7 +166,12 @@ def test_everything_is_written(report):
     folder, written = report
     tables = {f"table{number}.{suffix}" for number in (1, 2, 3) for suffix in ("csv", "md", "tex")}
     figures = {"figure3.png", "samples-mopoe.png", "samples-evil.png", "training.png"}
-    assert {path.name for path in written} == tables | figures | {"README.md", "report.html", "results.json"}
+    assert {path.name for path in written} == tables | figures | {
+        "README.md",
+        "pictures.md",
+        "report.html",
+        "results.json",
+    }
     assert {path.parent for path in written} == {folder}
     for name in figures:
         with Image.open(folder / name) as picture:
@@ -180,8 +185,10 @@ def test_the_page_shows_everything(report):
     page = (folder / "README.md").read_text(encoding="utf-8")
     for number in (1, 2, 3):
         assert (folder / f"table{number}.md").read_text(encoding="utf-8") in page
-    for name in ("figure3.png", "samples-mopoe.png", "samples-evil.png", "training.png"):
-        assert f"]({name})" in page
+    pictures = (folder / "pictures.md").read_text(encoding="utf-8")
+    assert "](figure3.png)" in page
+    for name in ("samples-mopoe.png", "samples-evil.png", "training.png"):
+        assert f"]({name})" in pictures
     for text in (
         "# mnist-svhn, preset quick",
         "3 models, 4 runs: 3 done, 1 failed.",
@@ -196,7 +203,7 @@ def test_the_page_shows_everything(report):
         "- device cpu",
     ):
         assert text in page
-    assert "<script" not in page
+    assert "<script" not in page + pictures
 
 
 def coloured(picture, colour):

@@ -1,4 +1,4 @@
-"""A preset folder's report: its tables and figures, and the README.md that shows them."""
+"""A preset folder's report: README.md with tables and figure 3, pictures.md with the rest, and report.html."""
 
 import re
 from collections import Counter
@@ -28,6 +28,7 @@ Shown: TypeAlias = list[tuple[StoredRun, SampleSet]]
 
 _COMPARED = ("mopoe", "cnf-mvae")  # left and right in figure 3
 _JOINT, _CROSS = "Joint: same place, same prior draw.", "Cross: conditions above, outputs below."
+_BANDS = "On validation data, with fewer draws than in the tables; bands: standard deviation over two seeds or more."
 _HEADINGS = {
     "1": "Coherence",
     "1b": "Coherence of every direction",
@@ -37,7 +38,10 @@ _HEADINGS = {
 
 
 def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str, bytes]:
-    """The files of a report by name: tables, the paper's claims, figure3.png, samples-<model>.png, training.png, charts, README.md, report.html.
+    """The files of a report by name.
+
+    They are the tables, the paper's claims, figure3.png, samples-<model>.png, training.png, the charts,
+    README.md, pictures.md where there are pictures, and report.html.
 
     Args:
         runs: those of one preset folder, in the order of `find_runs`.
@@ -59,7 +63,7 @@ def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str
     ]
     shown = [(run, samples) for run, samples in loaded if samples.joint or samples.cross]
     files: dict[str, bytes] = {}
-    page = [*_opening(runs)]
+    page, pictures = _opening(runs), []
     for table in (table for table in tables if table.number in _HEADINGS):
         name = f"table{table.number}"
         text = to_markdown(table)
@@ -83,19 +87,13 @@ def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str
     page += ["## Figure 3", ""]
     if shown:
         files["figure3.png"], caption = _figure3(shown)
-        page += [
-            "![Figure 3](figure3.png)",
-            "",
-            escape_markdown(caption),
-            "",
-            "## Samples of every model",
-            "",
-        ]
+        page += ["![Figure 3](figure3.png)", "", escape_markdown(caption), ""]
+        pictures += ["## Samples of every model", ""]
         for run, samples in shown:
             name = f"samples-{run.folder.parent.name}.png"
             panels = [joint_panel(f"{run.name}: joint", samples), cross_panel(f"{run.name}: cross", samples)]
             files[name] = draw_panels([panels], f"{_caption([run])} {_reading([(run, samples)])}")
-            page += [
+            pictures += [
                 f"### {escape_markdown(run.name)}",
                 "",
                 f"![Samples of {escape_markdown(run.name)}]({quote(name)})",
@@ -106,13 +104,14 @@ def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str
     curves = draw_curves(models, _caption(runs))
     if curves:
         files["training.png"] = curves
-        page += ["## Training", "", "![Training curves](training.png)", ""]
+        pictures += ["## Training", "", "![Training curves](training.png)", ""]
     board = build_leaderboard(tables, models)
     charts = draw_charts(models, board)
     files |= {picture.file_name: picture.png for picture in (*charts.trade_off, *charts.learning)}
-    page += _gallery("Coherence against quality", charts.reading, charts.trade_off)
-    bands = "On validation data, with fewer draws than in the tables; bands are standard deviations of two seeds or more."
-    page += _gallery("Learning curves", bands, charts.learning)
+    pictures += _gallery("Coherence against quality", charts.reading, charts.trade_off)
+    pictures += _gallery("Learning curves", _BANDS, charts.learning)
+    if pictures:
+        files["pictures.md"] = "\n".join([_title(runs), "", *pictures]).encode()
     files["report.html"] = build_html(models, tables[0], board, claims, charts, shown, files)
     files["README.md"] = "\n".join([*page, *_closing(runs)]).encode()
     return files
@@ -193,17 +192,23 @@ def _caption(runs: Sequence[StoredRun]) -> str:
     return f"{runs[0].dataset}, preset {runs[0].preset}; {budget}."
 
 
+def _title(runs: Sequence[StoredRun]) -> str:
+    return f"# {escape_markdown(runs[0].dataset)}, preset {escape_markdown(runs[0].preset)}"
+
+
 def _opening(runs: Sequence[StoredRun]) -> list[str]:
+    """The title, how many runs there are in which state, the other files, and the commands that made the runs."""
     states = Counter(run.state for run in runs)
     models = len({(run.model, run.label) for run in runs})
     commands = list(dict.fromkeys(str(run.config["command"]) for run in runs if run.config.get("command")))
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     return [
-        f"# {escape_markdown(runs[0].dataset)}, preset {escape_markdown(runs[0].preset)}",
+        _title(runs),
         "",
         f"{models} {'model' if models == 1 else 'models'}, {len(runs)} {'run' if len(runs) == 1 else 'runs'}: {counted}. "
-        "`mmbench report` writes this page from the files in this folder; [the list of runs](#runs) is at the end. [report.html](report.html) "
-        "has more pictures and a table to sort and filter, for a browser.",
+        "`mmbench report` writes this page from the files in this folder, and beside it `pictures.md` (samples of "
+        "every model, curves and charts) and `report.html` (for a browser: all of it, and a table to sort and "
+        "filter). [The list of runs](#runs) is at the end.",
         "",
         *(_fenced("\n".join(commands)) if commands else []),
     ]

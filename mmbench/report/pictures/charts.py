@@ -4,6 +4,7 @@ Models are told apart by colour and by marker; every number is in the page's tab
 """
 
 import base64
+import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
+from PIL import Image
 
 from mmbench.report.numbers.leaderboard import Leaderboard, Line, name_of
 from mmbench.report.numbers.tables import Column
@@ -64,8 +66,13 @@ class Picture:
 
     @property
     def source(self) -> str:
-        """The picture as a data URI, for a page that needs no other file."""
-        return data_uri(self.png)
+        """The picture as a data URI, for a page that needs no other file.
+
+        Drawings, which have a palette, keep every pixel. Pictures in true colours show samples at another size
+        than their own, so that they can do without.
+        """
+        with Image.open(io.BytesIO(self.png)) as picture:
+            return data_uri(picture, lossless=picture.mode == "P")
 
 
 @dataclass(frozen=True)
@@ -98,8 +105,11 @@ def draw_charts(models: Sequence[Sequence[StoredRun]], board: Leaderboard) -> Ch
     return Charts(_draw_trade_off(board), _draw_spread(board), _draw_learning(models, board))
 
 
-def data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def data_uri(picture: Image.Image, lossless: bool = True) -> str:
+    """`picture` as WebP: a fifth smaller than PNG without loss, and a third of it with."""
+    stream = io.BytesIO()
+    picture.convert("RGB").save(stream, "WEBP", lossless=lossless, quality=90, method=3)
+    return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def figure_png(figure: Figure, title: str, alt: str) -> Picture:
