@@ -1,29 +1,69 @@
-"""The README does what it says: its Python runs, its commands exist."""
+"""The README and the pages of docs/ do what they say: their Python runs, their commands and options exist."""
 
 import re
 from pathlib import Path
 
 import pytest
 
+from mmbench.cli import main
+from mmbench.data.base import DATASETS, load_data
 from models.registry import MODELS
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-QUICKSTART, OWN_MODEL = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
+
+
+def text_of(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def python_of(name):
+    """The Python blocks of a page."""
+    return re.findall(r"```python\n(.*?)```", text_of(name), re.DOTALL)
+
+
+def commands_of(text):
+    """Pairs (command, its options) of every `mmbench COMMAND ...` in a text; a backslash continues a line."""
+    joined = re.sub(r"\\\n\s*", "", text)
+    for command, arguments in re.findall(r"mmbench (\w+)((?: +[^\s`#]+)*)", joined):
+        if command in main.commands:
+            yield command, set(re.findall(r"(?<!\S)--[a-z-]+", arguments))
+
+
+def options_of(command):
+    """The long options of a command, without --help."""
+    return {
+        option
+        for parameter in main.commands[command].params
+        for option in parameter.opts
+        if option[:2] == "--"
+    }
+
+
+def test_the_readme_is_a_front_page():
+    assert len(text_of("README.md").encode()) <= 8 * 1024
 
 
 @pytest.mark.slow
-def test_the_quickstart_runs(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("name", ["README.md", "docs/python.md"])
+def test_the_example_in_python_runs(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    exec(QUICKSTART, names)
-    assert names["images"].shape == (128, 3, 32, 32)
+    for block in (block for block in python_of(name) if "@register" not in block):
+        exec(block.replace("results/published", str(ROOT / "results" / "published")), names)
     assert 0 <= names["found"].metrics["joint_coherence"] <= 1
     assert "cross_coherence/handwritten->street/mean" in capsys.readouterr().out
+    assert (tmp_path / "samples.png").stat().st_size > 10_000
+    assert len(names["history"]) > 0
+    if "street" in names:
+        assert names["street"].shape == (4, 3, 32, 32)
+        assert names["latent"].shape == (4, 20)
 
 
-def test_the_model_of_the_readme_keeps_the_contract(invoke, tmp_path):
+@pytest.mark.parametrize("name", ["README.md", "docs/own-models.md"])
+def test_the_example_of_a_model_keeps_the_contract(name, invoke, tmp_path):
     path = tmp_path / "my_model.py"
-    path.write_text(OWN_MODEL)
+    path.write_text(next(block for block in python_of(name) if "@register" in block))
     try:
         result = invoke("check", "--model-file", path)
     finally:
@@ -32,24 +72,40 @@ def test_the_model_of_the_readme_keeps_the_contract(invoke, tmp_path):
     assert result.text.endswith("my-model keeps the contract.\n")
 
 
-def test_every_command_and_option_of_the_readme_exists():
-    from mmbench.cli import main
-
-    commands = re.findall(r"mmbench (\w+)((?: +[^\s`#]+)*)", README)
-    checked = 0
-    for command, arguments in commands:
-        if command in main.commands:
-            known = {option for parameter in main.commands[command].params for option in parameter.opts}
-            used = set(re.findall(r"--[a-z-]+", arguments))
-            assert used <= known, (command, used - known)
-            checked += 1
-    assert checked >= 6
-    table = set(re.findall(r"^\| `(--[a-z-]+)", README, re.MULTILINE))
-    assert table <= {option for parameter in main.commands["run"].params for option in parameter.opts}
+def test_the_example_of_a_data_set_loads():
+    (block,) = python_of("docs/own-data.md")
+    try:
+        exec(block, {})
+        data = load_data("turned-digits")
+    finally:
+        DATASETS._entries.pop("turned-digits", None)
+    upright, turned = (data.train.items[name] for name in ("upright", "turned"))
+    pairs = data.train.pairs
+    assert len(pairs) == 10 * (len(upright) + len(turned))
+    assert (data.train.labels["upright"][pairs[:, 0]] == data.train.labels["turned"][pairs[:, 1]]).all()
 
 
-def test_every_relative_link_of_the_readme_leads_somewhere():
-    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", prose) if "://" not in link]
-    assert links
-    assert [link for link in links if not (Path(__file__).parents[1] / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_command_and_option_exists(page):
+    unknown = {
+        (command, option)
+        for command, options in commands_of(page.read_text(encoding="utf-8"))
+        for option in options - options_of(command) - {"--help"}
+    }
+    assert unknown == set()
+
+
+def test_commands_are_found_in_the_pages():
+    found = [command for page in PAGES for command, _ in commands_of(page.read_text(encoding="utf-8"))]
+    assert len(found) > 30
+    assert set(found) == set(main.commands)
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_the_page_of_the_command_line_has_every_option(command):
+    section = re.search(
+        rf"^## mmbench {command}\n(.*?)(?=^## |\Z)", text_of("docs/command-line.md"), re.M | re.S
+    )
+    assert section, f"docs/command-line.md has no section on mmbench {command}"
+    tables = [line.split(" | ")[0] for line in section[1].splitlines() if line.startswith("| `--")]
+    assert set(re.findall(r"--[a-z-]+", " ".join(tables))) == options_of(command)

@@ -140,7 +140,7 @@ def test_jobs_at_once_give_what_jobs_in_turn_give(finished, invoke, tmp_path):
 
 def test_the_same_seed_gives_the_same_bytes(finished, invoke, tmp_path):
     assert invoke(*RUN, "--models", "cnf-mvae", "--results", tmp_path).code == 0
-    for name in ("metrics.json", "history.csv", "samples/joint-street.png"):
+    for name in ("metrics.json", "history.csv", "samples/joint-street.webp"):
         assert (seed_folder(tmp_path, "cnf-mvae") / name).read_bytes() == (
             seed_folder(finished.path, "cnf-mvae") / name
         ).read_bytes()

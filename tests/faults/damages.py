@@ -125,7 +125,7 @@ class Reports:
             "status.json",
             "metrics.json",
             "history.csv",
-            "samples/*.png",
+            "samples/*.webp",
             "samples/samples.json",
         ):
             yield pattern, sorted(self.results.rglob(f"seed-*/{pattern}"))

@@ -167,7 +167,12 @@ def test_everything_is_written(report):
     folder, written = report
     tables = {f"table{number}.{suffix}" for number in (1, 2, 3) for suffix in ("csv", "md", "tex")}
     figures = {"figure3.png", "samples-mopoe.png", "samples-evil.png", "training.png"}
-    assert {path.name for path in written} == tables | figures | {"README.md", "report.html", "results.json"}
+    assert {path.name for path in written} == tables | figures | {
+        "README.md",
+        "pictures.md",
+        "report.html",
+        "results.json",
+    }
     assert {path.parent for path in written} == {folder}
     for name in figures:
         with Image.open(folder / name) as picture:
@@ -181,8 +186,10 @@ def test_the_page_shows_everything(report):
     page = (folder / "README.md").read_text(encoding="utf-8")
     for number in (1, 2, 3):
         assert (folder / f"table{number}.md").read_text(encoding="utf-8") in page
-    for name in ("figure3.png", "samples-mopoe.png", "samples-evil.png", "training.png"):
-        assert f"]({name})" in page
+    pictures = (folder / "pictures.md").read_text(encoding="utf-8")
+    assert "](figure3.png)" in page
+    for name in ("samples-mopoe.png", "samples-evil.png", "training.png"):
+        assert f"]({name})" in pictures
     for text in (
         "# mnist-svhn, preset quick",
         "3 models, 4 runs: 3 done, 1 failed.",
@@ -197,7 +204,7 @@ def test_the_page_shows_everything(report):
         "- device cpu",
     ):
         assert text in page
-    assert "<script" not in page
+    assert "<script" not in page + pictures
 
 
 def coloured(picture, colour):
@@ -256,8 +263,8 @@ def test_nothing_is_written_where_something_is_damaged(tmp_path):
     with pytest.raises(InputError, match=r"history\.csv is no training history"):
         write_report(tmp_path)
     (folder / "history.csv").write_text(history)
-    (folder / "samples" / "joint-mnist.png").write_bytes(b"")
-    with pytest.raises(InputError, match=r"joint-mnist\.png cannot be read"):
+    (folder / "samples" / "joint-mnist.webp").write_bytes(b"")
+    with pytest.raises(InputError, match=r"joint-mnist\.webp cannot be read"):
         write_report(tmp_path)
     assert not [path for path in folder.parents[1].iterdir() if path.is_file() and path.name != ".lock"]
 

@@ -18,7 +18,7 @@ from mmbench.report import write_report
 from mmbench.report.numbers.leaderboard import LEVEL, build_leaderboard, welch
 from mmbench.report.numbers.results import find_runs
 from mmbench.report.numbers.tables import build_tables
-from mmbench.report.pictures.canvas import data_uri, looks
+from mmbench.report.pictures.canvas import Picture, looks
 from mmbench.report.pictures.confusions import draw_confusions
 from mmbench.report.pictures.curves import draw_curves
 from mmbench.report.pictures.grids import cross_grids
@@ -155,7 +155,7 @@ def test_the_page_needs_nothing_but_itself(made):
         if (value := attributes.get(name))
     ]
     assert used
-    assert [value for value in used if not value.startswith(("data:image/png;base64,", "data:,", "#"))] == []
+    assert [value for value in used if not value.startswith(("data:image/webp;base64,", "data:,", "#"))] == []
     assert "url(" not in page
     assert "@import" not in page
     policy = next(attributes["content"] for attributes in reader.all("meta") if attributes.get("http-equiv"))
@@ -251,13 +251,13 @@ def test_conditions_stand_above_what_was_made_of_them(made):
 def test_the_charts_are_files_too_for_readers_of_the_markdown(made):
     """The same pictures, under the titles that the page gives them."""
     folder, page, _ = made
-    text = (folder / "README.md").read_text(encoding="utf-8")
+    text = (folder / "pictures.md").read_text(encoding="utf-8")
     for heading, count in (("## Coherence against quality", 2), ("## Learning curves", 1)):
         part = text.partition(heading)[2].partition("\n## ")[0]
         names = re.findall(r"\]\(([a-z0-9-]+\.png)\)", part)
         assert len(names) >= count
         for name in names:
-            assert data_uri((folder / name).read_bytes()) in page
+            assert Picture("", (folder / name).read_bytes(), "", (0, 0)).source in page
     assert (folder / "joint-coherence-against-fd-clf-street.png").exists()
 
 

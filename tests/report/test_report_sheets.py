@@ -1,5 +1,6 @@
 """Samples, images and texts: a round trip through the disk, and damage."""
 
+import io
 import json
 
 import numpy as np
@@ -61,9 +62,9 @@ def test_samples_survive_the_disk(tmp_path, n):
     np.testing.assert_array_equal(loaded.cross[0].conditions, samples.cross[0].conditions)
     np.testing.assert_array_equal(loaded.cross[0].outputs, samples.cross[0].outputs)
     entry = json.loads((tmp_path / "samples.json").read_text())["joint"]["svhn"]
-    assert entry == {"file": "joint-svhn.png", "count": n, "columns": 8, "shape": [3, 10, 10]}
-    with Image.open(tmp_path / "joint-mnist.png") as sheet:
-        assert (sheet.mode, sheet.size) == ("L", (8 * 8, 8 * -(-n // 8)))
+    assert entry == {"file": "joint-svhn.webp", "count": n, "columns": 8, "shape": [3, 10, 10]}
+    with Image.open(tmp_path / "joint-mnist.webp") as sheet:
+        assert (sheet.format, sheet.size) == ("WEBP", (8 * 8, 8 * -(-n // 8)))
 
 
 @pytest.mark.parametrize(
@@ -97,8 +98,8 @@ def test_texts_lie_in_the_index_with_their_blanks(tmp_path):
         == ["  one   ", "z e r o "]
     )
     np.testing.assert_array_equal(loaded.cross[1].outputs, samples.joint["mnist"])
-    assert {path.name for path in tmp_path.glob("*.png")} == {
-        f"{stem}.png" for stem in ("joint-mnist", "cross-mnist-text-conditions", "cross-text-mnist-outputs")
+    assert {path.name for path in tmp_path.glob("*.webp")} == {
+        f"{stem}.webp" for stem in ("joint-mnist", "cross-mnist-text-conditions", "cross-text-mnist-outputs")
     }
 
 
@@ -113,9 +114,9 @@ def test_the_same_conditions_are_written_once(tmp_path):
     save_samples(
         tmp_path, SampleSet({}, [*samples, CrossSamples("svhn", "c", [0] * 4, svhn[::-1].copy(), mnist)])
     )
-    assert {path.name for path in tmp_path.glob("*-conditions.png")} == {
-        "cross-svhn-a-conditions.png",
-        "cross-svhn-c-conditions.png",
+    assert {path.name for path in tmp_path.glob("*-conditions.webp")} == {
+        "cross-svhn-a-conditions.webp",
+        "cross-svhn-c-conditions.webp",
     }
     for cross, conditions in zip(load_samples(tmp_path).cross, (svhn, svhn, svhn[::-1]), strict=True):
         np.testing.assert_array_equal(cross.conditions, conditions)
@@ -157,17 +158,22 @@ def test_an_index_that_does_not_fit_is_named(tmp_path, change, message):
 
 def test_damaged_sheets_are_named(tmp_path):
     save_samples(tmp_path, noise(9))
-    sheet = tmp_path / "joint-svhn.png"
+    sheet = tmp_path / "joint-svhn.webp"
     whole = sheet.read_bytes()
-    Image.new("RGB", (3, 3)).save(sheet)
-    with pytest.raises(InputError, match=r"joint-svhn\.png.*does not match"):
+    for other in (Image.new("RGB", (3, 3)), Image.new("RGBA", (80, 20))):
+        other.save(sheet, lossless=True)
+        with pytest.raises(InputError, match=r"joint-svhn\.webp.*does not match"):
+            load_samples(tmp_path)
+    with Image.open(io.BytesIO(whole)) as picture:
+        picture.save(sheet, "PNG")  # the right pixels in the wrong format
+    with pytest.raises(InputError, match=r"joint-svhn\.webp cannot be read"):
         load_samples(tmp_path)
     for damage in (b"", b"no picture", whole[:60]):
         sheet.write_bytes(damage)
-        with pytest.raises(InputError, match=r"joint-svhn\.png cannot be read"):
+        with pytest.raises(InputError, match=r"joint-svhn\.webp cannot be read"):
             load_samples(tmp_path)
     sheet.unlink()
-    with pytest.raises(InputError, match=r"joint-svhn\.png cannot be read"):
+    with pytest.raises(InputError, match=r"joint-svhn\.webp cannot be read"):
         load_samples(tmp_path)
     (tmp_path / "samples.json").write_text('{"joint": {"a": {}}, "cross": []}')
     with pytest.raises(InputError, match="is no index of sample sheets"):

@@ -1,4 +1,4 @@
-"""A preset folder's report: its tables and figures, and the README.md that shows them."""
+"""A preset folder's report: README.md with tables and figure 3, pictures.md with the rest, and report.html."""
 
 import re
 from collections import Counter
@@ -45,8 +45,8 @@ _HEADINGS = {
 def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str, bytes]:
     """The files of a report by name.
 
-    Tables, the paper's claims, figure3.png, samples-<model>.png, training.png, charts, README.md and
-    report.html.
+    Tables, the paper's claims, figure3.png, samples-<model>.png, training.png, charts, README.md,
+    pictures.md where there are pictures, and report.html.
 
     Args:
         runs: those of one preset folder, in the order of `find_runs`.
@@ -66,15 +66,13 @@ def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str
     claims = find_claims(tables, runs[0].dataset)
     board = build_leaderboard(tables, models)
     charts = draw_charts(models, board)
-    parts = [
-        _tables(tables),
-        _claims(claims, tables[0]),
-        _samples(shown),
-        _curves(models),
-        _charts(charts),
-    ]
-    files = {name: content for found, _ in parts for name, content in found.items()}
-    page = [line for _, lines in parts for line in lines]
+    shown_files, figure, samples_page = _samples(shown)
+    parts = [_tables(tables), _claims(claims, tables[0]), (shown_files, figure)]
+    pictures = [({}, samples_page), _curves(models), _charts(charts)]
+    files = {name: content for found, _ in (*parts, *pictures) for name, content in found.items()}
+    if lines := [line for _, part in pictures for line in part]:
+        files["pictures.md"] = "\n".join([_title(runs), "", *lines]).encode()
+    page = [line for _, part in parts for line in part]
     files["report.html"] = build_html(models, tables[0], board, claims, charts, shown, files)
     files["README.md"] = "\n".join([*_opening(runs), *page, *_closing(runs)]).encode()
     return files
@@ -110,20 +108,20 @@ def _claims(claims: Sequence[Claim], table: Table) -> Part:
     return files, ["## The paper's claims", "", text, "As [CSV](claims.csv) (raw numbers).", ""]
 
 
-def _samples(shown: Shown) -> Part:
-    """Figure 3, and the samples of every model."""
+def _samples(shown: Shown) -> tuple[dict[str, bytes], list[str], list[str]]:
+    """Pictures of samples; the section of figure 3, and that of the samples of every model."""
     if not shown:
-        return {}, ["## Figure 3", "", "No finished run here holds samples.", ""]
+        return {}, ["## Figure 3", "", "No finished run here holds samples.", ""], []
     picture, caption = _figure3(shown)
     files = {"figure3.png": picture}
-    page = ["## Figure 3", "", "![Figure 3](figure3.png)", "", escape_markdown(caption), ""]
-    page += ["## Samples of every model", ""]
+    figure = ["## Figure 3", "", "![Figure 3](figure3.png)", "", escape_markdown(caption), ""]
+    page = ["## Samples of every model", ""]
     for run, samples in shown:
         name, title = f"samples-{run.folder.parent.name}.png", escape_markdown(run.name)
         panels = [joint_panel(f"{run.name}: joint", samples), cross_panel(f"{run.name}: cross", samples)]
         files[name] = draw_panels([panels], f"{_caption([run])} {_reading([(run, samples)])}")
         page += [f"### {title}", "", f"![Samples of {title}]({quote(name)})", ""]
-    return files, page
+    return files, figure, page
 
 
 def _curves(models: Sequence[Sequence[StoredRun]]) -> Part:
@@ -215,20 +213,24 @@ def _caption(runs: Sequence[StoredRun]) -> str:
     return f"{runs[0].dataset}, preset {runs[0].preset}; {budget}."
 
 
+def _title(runs: Sequence[StoredRun]) -> str:
+    return f"# {escape_markdown(runs[0].dataset)}, preset {escape_markdown(runs[0].preset)}"
+
+
 def _opening(runs: Sequence[StoredRun]) -> list[str]:
-    """The title, how many runs there are in which state, and the commands that make them."""
+    """The title, how many runs are in which state, the other files, and the commands that made the runs."""
     states = Counter(run.state for run in runs)
     models = len({(run.model, run.label) for run in runs})
     commands = list(dict.fromkeys(str(run.config["command"]) for run in runs if run.config.get("command")))
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     return [
-        f"# {escape_markdown(runs[0].dataset)}, preset {escape_markdown(runs[0].preset)}",
+        _title(runs),
         "",
         f"{models} {'model' if models == 1 else 'models'}, "
         f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}: {counted}. "
-        "`mmbench report` writes this page from the files in this folder; "
-        "[the list of runs](#runs) is at the end. "
-        "[report.html](report.html) has more pictures and a table to sort and filter, for a browser.",
+        "`mmbench report` writes this page from the files in this folder, and beside it `pictures.md` "
+        "(samples of every model, curves and charts) and `report.html` (for a browser: all of it, and a "
+        "table to sort and filter). [The list of runs](#runs) is at the end.",
         "",
         *(_fenced("\n".join(commands)) if commands else []),
     ]

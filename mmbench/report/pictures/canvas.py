@@ -89,8 +89,13 @@ class Picture:
 
     @property
     def source(self) -> str:
-        """The picture as a data URI, for a page that needs no other file."""
-        return data_uri(self.png)
+        """The picture as a data URI, for a page that needs no other file.
+
+        Drawings, which have a palette, keep every pixel. Pictures in true colours show samples at another size
+        than their own, so that they can do without.
+        """
+        with Image.open(io.BytesIO(self.png)) as picture:
+            return data_uri(picture, lossless=picture.mode == "P")
 
 
 def looks(count: int) -> list[Look]:
@@ -152,9 +157,11 @@ def figure_png(figure: Figure, title: str, alt: str) -> Picture:
     return Picture(title, to_png(figure, colours=128), alt, (width, height))
 
 
-def data_uri(png: bytes) -> str:
-    """A PNG as an address that holds it."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def data_uri(picture: Image.Image, lossless: bool = True) -> str:
+    """`picture` as WebP: a fifth smaller than PNG without loss, and a third of it with."""
+    stream = io.BytesIO()
+    picture.convert("RGB").save(stream, "WEBP", lossless=lossless, quality=90, method=3)
+    return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def shorten(text: str, inches: float, points: float) -> str:

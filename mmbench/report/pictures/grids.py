@@ -1,6 +1,5 @@
 """Samples of all models beside each other, for the page: joint draws, and outputs for the same conditions."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -11,7 +10,7 @@ from PIL import Image
 from mmbench.report.pictures.canvas import data_uri
 from mmbench.report.pictures.classes import name_classes
 from mmbench.storage.runs import StoredRun
-from mmbench.storage.samples import CrossSamples, Images, SampleSet, Tiles, tile
+from mmbench.storage.samples import CrossSamples, SampleSet, Tiles, tile
 
 __all__ = ["ClassGrids", "Direction", "Sheet", "cross_grids", "joint_sheets", "owner"]
 
@@ -129,15 +128,8 @@ def _sheet(name: str, tiles: Tiles, alt: str) -> Sheet:
     sheet = tile(tiles, _COLUMNS, gap=2, fill=255)
     # 52 shades: two thirds of the bytes, and nobody sees it on small images
     sheet = ((sheet.astype(int) + 2) // 5 * 5).astype(np.uint8)
-    return Sheet(name, data_uri(_png(sheet)), alt=alt, size=(sheet.shape[1], sheet.shape[0]))
-
-
-def _png(sheet: Images) -> bytes:
-    """(H, W, 1 or 3) as PNG."""
-    stream = io.BytesIO()
     picture = Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
-    picture.save(stream, format="PNG", optimize=True)
-    return stream.getvalue()
+    return Sheet(name, data_uri(picture), alt=alt, size=picture.size)
 
 
 def _pick(tiles: Tiles, chosen: Sequence[int]) -> Tiles:
