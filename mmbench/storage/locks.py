@@ -1,6 +1,12 @@
-"""Locks: one command at a time on a run, a cache entry or a report; the system frees them when their process ends, however it ends."""
+"""Locks: one command at a time on a run, a cache entry or a report.
+
+The system frees them when their process ends, however it ends. Where a disk has none (a cluster's file system mounted
+without `flock`), work goes on after a warning: the user there has often no other disk, files are written whole, and only
+two commands on the same run, report or cache entry at once would be in each other's way.
+"""
 
 import errno
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +18,7 @@ from mmbench.storage.files import WriteError, in_folder
 __all__ = ["is_held", "locked"]
 
 POLL_SECONDS = 0.3
+_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 
 @contextmanager
@@ -28,7 +35,8 @@ def locked(
     Raises:
         WriteError: where the file cannot be made.
     """
-    lock = FileLock(path)
+    # A soft lock, to which filelock would fall back, is held while its file exists: these files stay.
+    lock = FileLock(path, fallback_to_soft=False)
     try:
         try:
             in_folder(path.parent, lambda: lock.acquire(timeout=0))
@@ -41,9 +49,13 @@ def locked(
                 except Timeout:
                     continue
     except OSError as error:
-        raise WriteError(path, error) from error
-    except NotImplementedError as error:
-        raise WriteError(path, OSError(errno.ENOSYS, "this system has no locks for its disk")) from error
+        if error.errno not in _NO_LOCKS:
+            raise WriteError(path, error) from error
+        warnings.warn(
+            f"The disk of {path.parent} has no locks ({error.strerror}): "
+            "give no two commands at a time that write to the same results or cache.",
+            stacklevel=3,
+        )
     try:
         yield
     finally:
