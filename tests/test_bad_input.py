@@ -13,7 +13,7 @@ import pytest
 import torch
 from options import SMALL
 
-from mmbench.data.base import load_data
+from mmbench.data import load_data
 from mmbench.storage.files import check_cache, check_writable, read_json, write_json
 from models.errors import InputError
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metrics.evaluation.evaluate import Diagnostics, Evaluation, References, Samples, evaluate
 from mmbench.console import Console, Task, summarise
-from mmbench.data.base import MultimodalData, Split, load_data
+from mmbench.data import MultimodalData, Split, load_data
 from mmbench.data.pairing import make_pairs
 from mmbench.execution.cached_references import make_references
 from mmbench.execution.signals import Stop, StoppedError

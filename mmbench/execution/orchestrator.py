@@ -7,7 +7,7 @@ from pathlib import Path
 
 from metrics.groups import metric_group
 from mmbench.console import Console, duration
-from mmbench.data.base import MultimodalData, load_data
+from mmbench.data import MultimodalData, load_data
 from mmbench.execution.cached_references import make_references
 from mmbench.execution.local import Executor, pick_executor
 from mmbench.execution.making import MakeRun, Run, computing_threads, is_done, make_batches, seconds_per_step

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from mmbench.console import Console
-from mmbench.data.base import load_data
+from mmbench.data import load_data
 from mmbench.execution.cached_references import make_references
 from mmbench.execution.local import default_jobs, execute
 from mmbench.execution.making import MakeRun, Run, is_done

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 import pytest
 
-from mmbench.data.base import load_data
+from mmbench.data import load_data
 from mmbench.plan.job import Job
 from mmbench.storage.files import read_json, write_json
 from mmbench.storage.records import LOOK
