@@ -1,7 +1,8 @@
 """Labelled images in .npz files, checked before they are believed.
 
-A file holds `images` (N, H, W) or (N, H, W, C) uint8 and `labels` (N,) whole numbers from 0 to 9. Where a data set was
-split anew, `official_part` (N,) says which official part each image comes from: 0 for train, 1 for test.
+A file holds `images` (N, H, W) or (N, H, W, C) uint8 and `labels` (N,) whole numbers from 0 to 9. Where a
+data set was split anew, `official_part` (N,) says which official part each image comes from: 0 for train, 1
+for test.
 """
 
 from pathlib import Path

@@ -1,17 +1,18 @@
 """What a data set is, and the registry of data sets.
 
-A data set registers its loader with the decorator `register_dataset`; every module of this package is imported when the
-registry is first read, and so is every entry point of the group `mmbench.datasets` in installed packages. `load_data` (in
-`mmbench.data.loading`) calls the loader and checks what it returns.
-N_m items of modality m, images or texts; M modalities; P pairs (tuples of M items, one of each modality); C classes. A
-loader usually ends with `mmbench.data.splits.assemble`, which makes splits, pairs and provenance from the items of each
-modality.
+A data set registers its loader with the decorator `register_dataset`; every module of this package is
+imported when the registry is first read, and so is every entry point of the group `mmbench.datasets` in
+installed packages. `load_data` (in `mmbench.data.loading`) calls the loader and checks what it returns.
+N_m items of modality m, images or texts; M modalities; P pairs (tuples of M items, one of each modality); C
+classes. A loader usually ends with `mmbench.data.splits.assemble`, which makes splits, pairs and provenance
+from the items of each modality.
 
-Images are (C, H, W) of one or three channels. A text is (positions, symbols), one-hot over the symbols of an alphabet,
-with the blank as one of them:
-`Modality("text", (8, 27), likelihood="categorical", weight=384.0, symbols=" abcdefghijklmnopqrstuvwxyz")`. The likelihood
-makes decoders end in a softmax and has the judge read the most probable symbols; `symbols`, in the order of the last axis,
-is what reports print. Both kinds are uint8, a text 255 at its symbol and 0 elsewhere (see `mmbench.data.text`).
+Images are (C, H, W) of one or three channels. A text is (positions, symbols), one-hot over the symbols of an
+alphabet, with the blank as one of them:
+`Modality("text", (8, 27), likelihood="categorical", weight=384.0, symbols=" abcdefghijklmnopqrstuvwxyz")`.
+The likelihood makes decoders end in a softmax and has the judge read the most probable symbols; `symbols`, in
+the order of the last axis, is what reports print. Both kinds are uint8, a text 255 at its symbol and 0
+elsewhere (see `mmbench.data.text`).
 """
 
 from collections.abc import Callable
@@ -45,8 +46,8 @@ class Split:
     Attributes:
         items: modality name -> (N_m, *shape) uint8, 255 standing for 1, in modality order; texts one-hot.
         labels: modality name -> (N_m,) int64, classes from 0 to C - 1.
-        pairs: (P, M) int64, columns in modality order, entries index this split's own items; in training on part of
-            the items (`--observe`), -1 where a pair lacks the modality.
+        pairs: (P, M) int64, columns in modality order, entries index this split's own items; in training on
+            part of the items (`--observe`), -1 where a pair lacks the modality.
     """
 
     items: dict[str, Tensor]
@@ -69,10 +70,10 @@ class MultimodalData:
         train: what models and judges are trained on.
         validation: images held out of the train part, for choices.
         test: for tables.
-        provenance: JSON-serialisable: counts and content hashes of each part, pairs, settings, and `notes`, the
-            sentences that belong under every table on these data; `classes` where these have names.
-        classes: what class 0 to C - 1 are called; as `load_data` returns it never empty, but the numbers as texts
-            where the loader gave no names.
+        provenance: JSON-serialisable: counts and content hashes of each part, pairs, settings, and `notes`,
+            the sentences that belong under every table on these data; `classes` where these have names.
+        classes: what class 0 to C - 1 are called; as `load_data` returns it never empty, but the numbers as
+            texts where the loader gave no names.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """What a data set's loader returns, checked before anything is trained on it.
 
-Loaders are other people's code: a float where bytes were meant, or a class number that is left out, would otherwise show
-after hours, as a message about something else. Every problem is a clause that names the array, what was expected and what
-to do; `DatasetError` puts the data set's name before it.
+Loaders are other people's code: a float where bytes were meant, or a class number that is left out, would
+otherwise show after hours, as a message about something else. Every problem is a clause that names the array,
+what was expected and what to do; `DatasetError` puts the data set's name before it.
 """
 
 import json
@@ -57,7 +57,8 @@ def is_usable_name(name: str) -> bool:
 def check_data(data: MultimodalData) -> Iterator[tuple[str, str | None]]:
     """Look through a data set: what was checked, and what is wrong with it (None where nothing is).
 
-    Modalities come first, then arrays, then how they belong together; the first part that fails ends the check.
+    Modalities come first, then arrays, then how they belong together; the first part that fails ends the
+    check.
     """
     problems = check_modalities(data.modalities)
     yield from _results("modalities", problems)

@@ -27,8 +27,8 @@ def load_data(
         settings: by default DataSettings().
 
     Raises:
-        InputError: for an unknown name, a folder that is missing or unreadable, files that are not as they should be, a
-            loader that fails, and data that are not what `MultimodalData` says.
+        InputError: for an unknown name, a folder that is missing or unreadable, files that are not as they
+            should be, a loader that fails, and data that are not what `MultimodalData` says.
     """
     data = _load(name, data_dir, settings)
     if problems := [problem for _, problem in check_data(data) if problem]:

@@ -1,7 +1,9 @@
 """Archives that may be damaged or anybody's: torch's .pt and numpy's .npz.
 
-torch (`weights_only=True`) and numpy (`allow_pickle=False`) run nothing that a file holds. Two things they leave open are
-looked at here, the same way for both: torch reads past wrong checksums, and neither bounds what a small file unpacks to.
+torch (`weights_only=True`) and numpy (`allow_pickle=False`) run nothing that a file holds. Two things they
+leave open are
+looked at here, the same way for both: torch reads past wrong checksums, and neither bounds what a small file
+unpacks to.
 """
 
 import io

@@ -60,7 +60,8 @@ class WriteError(InputError):
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], previous: Path | None = None) -> None:
     """Call `write` with a binary file; it becomes `path` only once it is complete and flushed to the disk.
 
-    For one writer at a time (see locks.py): what a killed one has left half-written is written over by the next.
+    For one writer at a time (see locks.py): what a killed one has left half-written is written over by the
+    next.
 
     Args:
         previous: what `path` was before is kept under this name, and there until the new file is complete.

@@ -1,8 +1,9 @@
 """Locks: one command at a time on a run, a cache entry or a report.
 
-The system frees them when their process ends, however it ends. Where a disk has none (a cluster's file system mounted
-without `flock`), work goes on after a warning: the user there has often no other disk, files are written whole, and only
-two commands on the same run, report or cache entry at once would be in each other's way.
+The system frees them when their process ends, however it ends. Where a disk has none (a cluster's file system
+mounted without `flock`), work goes on after a warning: the user there has often no other disk, files are
+written whole, and only two commands on the same run, report or cache entry at once would be in each other's
+way.
 """
 
 import errno

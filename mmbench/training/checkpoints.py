@@ -1,7 +1,7 @@
 """Checkpoints: what a training needs to go on, in two files, so that one of them is always whole.
 
-Each is looked through before any of it is used: torch checks neither that the weights are those of the model nor that the
-moments of Adam fit its parameters, and its kernels would write over other memory.
+Each is looked through before any of it is used: torch checks neither that the weights are those of the model
+nor that the moments of Adam fit its parameters, and its kernels would write over other memory.
 """
 
 import math
@@ -95,8 +95,8 @@ def load_weights(model: MultimodalModel, checkpoint: Path, hash: str, seed: int)
     """Give `model` the weights in a run's checkpoint, and return what else the checkpoint holds.
 
     Raises:
-        InputError: for a checkpoint that is damaged, cannot be read, is of another configuration or seed, or of a model
-            with other weights; `model` is as it was.
+        InputError: for a checkpoint that is damaged, cannot be read, is of another configuration or seed, or
+            of a model with other weights; `model` is as it was.
     """
     try:
         saved = read_torch(checkpoint)

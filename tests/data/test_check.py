@@ -339,7 +339,7 @@ def test_a_check_lists_everything(register: Callable[[Loader], None]) -> None:
         )
     )
     found = [problem for _, problem in check_dataset("case") if problem]
-    assert len(found) == 5  # four of floats, and train items that are fewer than the labels
+    assert len(found) == 6  # four of floats, two of train items that are fewer than the labels
     with pytest.raises(DatasetError, match=r"`mmbench check --dataset case` lists \d more"):
         load_data("case")
     with pytest.raises(InputError, match="Unknown data set 'cas'"):
