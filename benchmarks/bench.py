@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mmbench.data.base import MultimodalData, load_data
+from mmbench.data import MultimodalData, load_data
 from mmbench.plan.job import Job
 from models.settings import setting
 

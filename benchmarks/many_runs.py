@@ -22,7 +22,7 @@ import click
 import numpy as np
 
 from metrics.groups import METRICS, metric_group
-from mmbench.data.base import load_data
+from mmbench.data import load_data
 from mmbench.execution.orchestrator import announce, plan
 from mmbench.execution.signals import Stop
 from mmbench.plan.job import Job

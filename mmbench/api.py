@@ -14,7 +14,7 @@ from metrics.evaluation.evaluate import Evaluation
 from metrics.evaluation.evaluate import evaluate as evaluate_model
 from metrics.images import as_read, eight_bits
 from metrics.protocol import Protocol
-from mmbench.data.base import MultimodalData, load_data
+from mmbench.data import MultimodalData, load_data
 from mmbench.data.batches import Batches
 from mmbench.execution.cached_references import make_references
 from mmbench.execution.evaluating import anchor_tuples

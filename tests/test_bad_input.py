@@ -3,7 +3,6 @@
 Damaged data files have a table of their own in test_data_mnist_svhn.py.
 """
 
-import json
 import os
 import shutil
 from functools import cache
@@ -14,7 +13,7 @@ import pytest
 import torch
 from options import SMALL
 
-from mmbench.data.base import load_data
+from mmbench.data import load_data
 from mmbench.storage.files import check_cache, check_writable, read_json, write_json
 from models.errors import InputError
 
@@ -300,7 +299,7 @@ DAMAGE = {
     "config that is a list": ("config.json", b"[]", "should hold a JSON object, not list"),
     "config without keys": (
         "config.json",
-        b"{}",
+        {"model": None},
         "is not the configuration of a run: 'model' should be of type str",
     ),
     "config that is a folder": ("config.json", None, "cannot be read as JSON"),
@@ -318,7 +317,7 @@ DAMAGE = {
     "status that is nothing": ("status.json", b"null", "should hold a JSON object, not NoneType"),
     "status without keys": (
         "status.json",
-        b"{}",
+        {"state": None},
         "has the state None, expected one of pending, running, done, failed",
     ),
     "config with a seed that is none": (
@@ -335,7 +334,7 @@ DAMAGE = {
     ),
     "status without a seed": (
         "status.json",
-        b'{"state": "done", "hash": "x"}',
+        {"hash": "x", "seed": None},
         "belongs to another run (hash x, seed None)",
     ),
     "status of an unknown state": (
@@ -345,7 +344,7 @@ DAMAGE = {
     ),
     "metrics without keys": (
         "metrics.json",
-        b"{}",
+        {"reasons": None},
         "is no list of metrics ('reasons' should be a JSON object)",
     ),
     "metrics that are huge": (
@@ -373,9 +372,12 @@ def run(finished, tmp_path):
 def damage(path, content):
     """Replace a file by these bytes, by a folder (None), or change some keys of it."""
     if isinstance(content, dict):
-        content = json.dumps(read_json(path) | content).encode()
-    path.unlink()
-    path.mkdir() if content is None else path.write_bytes(content)
+        write_json(path, read_json(path) | content)
+    elif content is None:
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes(content)
 
 
 def on_disk(folder):

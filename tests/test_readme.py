@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mmbench.cli import main
-from mmbench.data.base import DATASETS, load_data
+from mmbench.data import DATASETS, load_data
 from models.registry import MODELS
 
 ROOT = Path(__file__).parents[1]

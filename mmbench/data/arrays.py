@@ -1,7 +1,8 @@
 """Labelled images in .npz files, checked before they are believed.
 
-A file holds `images` (N, H, W) or (N, H, W, C) uint8 and `labels` (N,) whole numbers from 0 to 9. Arrays that mix the official
-parts of a data set, split again by photo, say so in `official_part` (N,): 0 for an image of the official train part, 1 for the test part.
+A file holds `images` (N, H, W) or (N, H, W, C) uint8 and `labels` (N,) whole numbers from 0 to 9. Where a
+data set was split anew, `official_part` (N,) says which official part each image comes from: 0 for train, 1
+for test.
 """
 
 from pathlib import Path
@@ -11,12 +12,12 @@ import numpy as np
 import torch
 
 from mmbench.data.splits import Images
-from mmbench.storage.archives import MAX_BYTES, Header, read_headers, read_npz
+from mmbench.storage.archives import read_npz
 from models.errors import InputError
 
 __all__ = ["LabelledArrays", "check_labels", "read_arrays", "to_images"]
 
-CLASSES = 10
+DIGITS = 10
 
 
 class LabelledArrays(NamedTuple):
@@ -34,37 +35,35 @@ def read_arrays(path: Path, shape: tuple[int, ...]) -> LabelledArrays:
         InputError: for anything that is not as the docstring of this module says, naming the file.
     """
     try:
-        with path.open("rb") as file:
-            headers = read_headers(file)
-        _check_headers(path, headers, shape)
         found = read_npz(path)
-    except InputError:  # is a ValueError too
-        raise
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(
-            f"{path} cannot be read as an .npz archive ({reason}): copy or make it again, as numpy.savez_compressed does."
+            f"{path} cannot be read as an .npz archive ({reason}): "
+            "copy or make it again, as numpy.savez_compressed does."
         ) from error
+    _check_arrays(path, found, shape)
     arrays = LabelledArrays(found["images"], found["labels"], found.get("official_part"))
     check_labels(path, arrays.labels)
     if arrays.official_part is not None and not np.isin(arrays.official_part, (0, 1)).all():
         raise InputError(
-            f"`official_part` in {path} holds other values than 0 and 1: expected 0 for the official train part, 1 for its test part."
+            f"`official_part` in {path} holds other values than 0 and 1: "
+            "expected 0 for the official train part, 1 for its test part."
         )
     return arrays
 
 
 def check_labels(path: Path, labels: np.ndarray) -> None:
-    """Refuse labels outside 0 to 9 and classes of fewer than 2 images (one must stay when one is held out)."""
-    if labels.min() < 0 or labels.max() >= CLASSES:
+    """InputError for labels outside 0 to 9, and for digits of fewer than 2 images (one stays when one is held out)."""
+    if labels.min() < 0 or labels.max() >= DIGITS:
         raise InputError(
-            f"The labels in {path} go from {labels.min()} to {labels.max()}: expected digits from 0 to 9 (SVHN's 10 is written 0)."
+            f"The labels in {path} go from {labels.min()} to {labels.max()}: "
+            "expected digits from 0 to 9 (SVHN's 10 is written 0)."
         )
-    counts = np.bincount(labels.astype(np.int64), minlength=CLASSES)
+    counts = np.bincount(labels.astype(np.int64), minlength=DIGITS)
     if rare := np.flatnonzero(counts < 2).tolist():
-        raise InputError(
-            f"{path} has fewer than 2 images of class {', '.join(map(str, rare))}: every digit needs at least 2."
-        )
+        classes = ", ".join(map(str, rare))
+        raise InputError(f"{path} has fewer than 2 images of class {classes}: every digit needs at least 2.")
 
 
 def to_images(arrays: LabelledArrays) -> Images:
@@ -76,28 +75,26 @@ def to_images(arrays: LabelledArrays) -> Images:
     )
 
 
-def _check_headers(path: Path, headers: dict[str, Header], shape: tuple[int, ...]) -> None:
+def _check_arrays(path: Path, found: dict[str, np.ndarray], shape: tuple[int, ...]) -> None:
+    """InputError for arrays that are missing, of another type or shape, empty, or of different lengths."""
     wanted = f"`images` (N, {', '.join(map(str, shape))}) uint8 and `labels` (N,) whole numbers"
     for name in ("images", "labels"):
-        if name not in headers:
-            raise InputError(
-                f"{path} has no `{name}`: expected {wanted}; it holds {', '.join(headers) or 'nothing'}."
-            )
-    for name, header in headers.items():
-        right = (
-            header.dtype == np.uint8 and header.shape[1:] == shape
-            if name == "images"
-            else header.dtype.kind in "iu" and len(header.shape) == 1
-        )
-        if name in LabelledArrays._fields and not (right and header.shape[0] > 0):
-            raise InputError(f"`{name}` in {path} is {header}: expected {wanted}.")
-    size = headers["images"].shape[0]
-    if size * int(np.prod(shape)) > MAX_BYTES:
-        raise InputError(
-            f"`images` in {path} declares {size:,} images, more than {MAX_BYTES // 2**30} GiB: make the file again with fewer."
-        )
+        if name not in found:
+            held = ", ".join(found) or "nothing"
+            raise InputError(f"{path} has no `{name}`: expected {wanted}; it holds {held}.")
+    images = found["images"]
+    right = images.dtype == np.uint8 and images.shape[1:] == shape and len(images) > 0
+    if not right:
+        raise InputError(f"`images` in {path} is {_describe(images)}: expected {wanted}.")
     for name in ("labels", "official_part"):
-        if name in headers and headers[name].shape[0] != size:
+        array = found.get(name, np.zeros(len(images), np.uint8))
+        if array.dtype.kind not in "iu" or array.ndim != 1:
+            raise InputError(f"`{name}` in {path} is {_describe(array)}: expected {wanted}.")
+        if len(array) != len(images):
             raise InputError(
-                f"{path} holds {size:,} images but {headers[name].shape[0]:,} of `{name}`: expected one for each image."
+                f"{path} holds {len(images):,} images but {len(array):,} of `{name}`: expected one for each image."
             )
+
+
+def _describe(array: np.ndarray) -> str:
+    return f"({', '.join(map(str, array.shape))}) {array.dtype}"

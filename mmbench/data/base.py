@@ -1,17 +1,20 @@
-"""What a data set is, the registry of data sets, and the way to load one by name.
+"""What a data set is, and the registry of data sets.
 
-A data set registers its loader with the decorator; every module of this package is imported when the registry is first
-read, and so is every entry point of the group `mmbench.datasets` in installed packages.
-N_m items of modality m, images or texts; M modalities; P pairs (tuples of M items, one of each modality). A loader
-usually ends with `mmbench.data.splits.assemble`, which makes splits, pairs and provenance from the items of each modality.
+A data set registers its loader with the decorator `register_dataset`; every module of this package is
+imported when the registry is first read, and so is every entry point of the group `mmbench.datasets` in
+installed packages. `load_data` (in `mmbench.data.loading`) calls the loader and checks what it returns.
+N_m items of modality m, images or texts; M modalities; P pairs (tuples of M items, one of each modality); C
+classes. A loader usually ends with `mmbench.data.splits.assemble`, which makes splits, pairs and provenance
+from the items of each modality.
 
-Images are (C, H, W). A text is (positions, symbols), one-hot over the symbols of an alphabet, with the blank as one of them:
-`Modality("text", (8, 27), likelihood="categorical", weight=384.0, symbols=" abcdefghijklmnopqrstuvwxyz")`. The likelihood makes
-decoders end in a softmax and has the judge read the most probable symbols; `symbols`, in the order of the last axis, is what
-reports print. Both kinds are uint8, a text 255 at its symbol and 0 elsewhere (see `mmbench.data.text`).
+Images are (C, H, W) of one or three channels. A text is (positions, symbols), one-hot over the symbols of an
+alphabet, with the blank as one of them:
+`Modality("text", (8, 27), likelihood="categorical", weight=384.0, symbols=" abcdefghijklmnopqrstuvwxyz")`.
+The likelihood makes decoders end in a softmax and has the judge read the most probable symbols; `symbols`, in
+the order of the last axis, is what reports print. Both kinds are uint8, a text 255 at its symbol and 0
+elsewhere (see `mmbench.data.text`).
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,21 +22,11 @@ from typing import Any
 
 from torch import Tensor
 
-from mmbench.storage.files import exists
 from models.base import Modality
-from models.errors import InputError
 from models.registry import Registry
 from models.settings import setting
 
-__all__ = [
-    "DATASETS",
-    "DataSettings",
-    "DatasetEntry",
-    "MultimodalData",
-    "Split",
-    "load_data",
-    "register_dataset",
-]
+__all__ = ["DATASETS", "DataSettings", "DatasetEntry", "MultimodalData", "Split", "register_dataset"]
 
 
 @dataclass(frozen=True)
@@ -52,9 +45,9 @@ class Split:
 
     Attributes:
         items: modality name -> (N_m, *shape) uint8, 255 standing for 1, in modality order; texts one-hot.
-        labels: modality name -> (N_m,) int64 classes.
-        pairs: (P, M) int64, columns in modality order, entries index this split's own items; in training on part of the
-            items (`--observe`), -1 where a pair lacks the modality.
+        labels: modality name -> (N_m,) int64, classes from 0 to C - 1.
+        pairs: (P, M) int64, columns in modality order, entries index this split's own items; in training on
+            part of the items (`--observe`), -1 where a pair lacks the modality.
     """
 
     items: dict[str, Tensor]
@@ -77,8 +70,10 @@ class MultimodalData:
         train: what models and judges are trained on.
         validation: images held out of the train part, for choices.
         test: for tables.
-        provenance: JSON-serialisable: counts and content hashes of each part, pairs, settings, and `notes`, the
-            sentences that belong under every table on these data.
+        provenance: JSON-serialisable: counts and content hashes of each part, pairs, settings, and `notes`,
+            the sentences that belong under every table on these data; `classes` where these have names.
+        classes: what class 0 to C - 1 are called; as `load_data` returns it never empty, but the numbers as
+            texts where the loader gave no names.
     """
 
     name: str
@@ -87,6 +82,7 @@ class MultimodalData:
     validation: Split
     test: Split
     provenance: dict[str, Any]
+    classes: tuple[str, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -97,7 +93,10 @@ class MultimodalData:
         )
 
     def held_out(self) -> "MultimodalData":
-        """The same data with the validation images in the place of the test images, for choices; the provenance, which hashes cover, says so."""
+        """The same data with the validation images in the place of the test images, for choices.
+
+        The provenance, which hashes cover, says so.
+        """
         before = self.provenance
         now = {
             "modalities": {
@@ -106,7 +105,8 @@ class MultimodalData:
             "pairs": {**before["pairs"], "test": before["pairs"]["validation"]},
             "notes": [
                 *before["notes"],
-                "The test images are the validation images here, held out of the train part: others were not looked at",
+                "The test images are the validation images here, held out of the train part: "
+                "others were not looked at",
             ],
         }
         return replace(self, test=self.validation, provenance={**before, **now})
@@ -149,41 +149,3 @@ def register_dataset(
         return load
 
     return decorate
-
-
-def load_data(
-    name: str, data_dir: str | Path | None = None, settings: DataSettings | None = None
-) -> MultimodalData:
-    """The data set called `name`, split and paired.
-
-    Args:
-        name: a registered data set.
-        data_dir: its folder, for those that need one; by default the environment variable MMBENCH_DATA.
-        settings: by default DataSettings().
-
-    Raises:
-        InputError: for an unknown name, a folder that is missing or unreadable, and files that are not as they should be.
-    """
-    entry = DATASETS.get(name)
-    chosen = data_dir or os.environ.get("MMBENCH_DATA")
-    folder = Path(os.path.expanduser(chosen)) if chosen else None  # unlike Path's, never raises
-    if entry.needs_data_dir:
-        _check_folder(name, folder)
-    return entry.load(folder, settings or DataSettings())
-
-
-def _check_folder(name: str, folder: Path | None) -> None:
-    if folder is None:
-        raise InputError(
-            f"Data set {name!r} is read from a folder: name it with --data-dir or the environment variable MMBENCH_DATA."
-        )
-    if not exists(folder):
-        raise InputError(
-            f"The data directory {folder} does not exist: give the folder with the images, or create it for a download."
-        )
-    if not folder.is_dir():
-        raise InputError(f"The data directory {folder} is a file: give the folder that holds it.")
-    if not os.access(folder, os.R_OK | os.X_OK):
-        raise InputError(
-            f"The data directory {folder} cannot be read: change its permissions or give another one."
-        )

@@ -17,10 +17,11 @@ __all__ = ["Batches"]
 class Batches:
     """Shuffled batches, without end.
 
-    Epoch e visits the pairs in a permutation drawn from (seed, e), on the CPU whatever the device, so every device sees the same
-    batches. The last, partial batch of an epoch is dropped: an epoch covers each pair at most once.
-    The pairs of a batch all have the same modalities: where some lack one, batches with and without it follow each other at random;
-    pairs that lack all are left out.
+    Epoch e visits the pairs in a permutation drawn from (seed, e), on the CPU whatever the device, so every
+    device sees the same batches. The last, partial batch of an epoch is dropped: an epoch covers each pair at
+    most once.
+    The pairs of a batch all have the same modalities: where some lack one, batches with and without it follow
+    each other at random; pairs that lack all are left out.
     The uint8 images live on `device`; a batch costs one gather per modality and no host synchronisation.
 
     Args:

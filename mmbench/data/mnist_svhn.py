@@ -1,7 +1,8 @@
 """MNIST (LeCun et al. 1998) with SVHN (Netzer et al. 2011, for non-commercial use): real digits from a folder.
 
-Each of the two is read from arrays (`mnist_train.npz`, `mnist_test.npz`, `svhn_train.npz`, `svhn_test.npz`, see `mmbench.data.arrays`)
-or, where there are none, from torchvision's own files (`mmbench.data.official`), which torchvision downloads if they are missing too.
+Each of the two is read from arrays (`mnist_train.npz`, `mnist_test.npz`, `svhn_train.npz`, `svhn_test.npz`,
+see `mmbench.data.arrays`) or, where there are none, from torchvision's own files (`mmbench.data.official`),
+which torchvision downloads if they are missing too.
 """
 
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Pairs that share their class, the hold-out by image that comes before them, and what is hidden of them for training.
 
-All are pure functions of labels or pairs, settings and seed, computed on the CPU with a generator of their own.
+All are pure functions of labels or pairs, settings and seed, computed on the CPU with a generator of their
+own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +20,9 @@ FEW_IMAGES = 20_000  # below this the validation share doubles
 def make_pairs(labels: Sequence[Tensor], per_image: int, seed: int) -> Tensor:
     """Many-to-many pairs of images of one class.
 
-    Every image of every modality is the anchor of `per_image` tuples. Its partners in each other modality are of its class,
-    drawn without replacement per anchor (with replacement where the class has fewer than `per_image` images).
+    Every image of every modality is the anchor of `per_image` tuples. Its partners in each other modality are
+    of its class, drawn without replacement per anchor (with replacement where the class has fewer than
+    `per_image` images).
 
     Args:
         labels: (N_m,) int64 classes from 0 on, one tensor per modality.
@@ -28,8 +30,9 @@ def make_pairs(labels: Sequence[Tensor], per_image: int, seed: int) -> Tensor:
         seed: of the draw.
 
     Returns:
-        (per_image * sum of N_m, M) int64 indices. Rows are ordered by the anchor's modality, then by the anchor, so those of
-        anchor i of modality m are the `per_image` rows from per_image * (N_0 + ... + N_{m-1} + i) on.
+        (per_image * sum of N_m, M) int64 indices. Rows are ordered by the anchor's modality, then by the
+        anchor, so those of anchor i of modality m are the `per_image` rows from per_image * (N_0 + ... +
+        N_{m-1} + i) on.
 
     Raises:
         InputError: if a class is missing in some modality.
@@ -51,7 +54,8 @@ def make_pairs(labels: Sequence[Tensor], per_image: int, seed: int) -> Tensor:
 def hide(pairs: Tensor, counts: Sequence[int], shares: Mapping[int, float], seed: int) -> Tensor:
     """Pairs without the items that are not observed: -1 in their place.
 
-    Items and not pairs are drawn: each of them recurs in many pairs, and what is hidden must be hidden in all of them.
+    Items and not pairs are drawn: each of them recurs in many pairs, and what is hidden must be hidden in all
+    of them.
 
     Args:
         pairs: (P, M) indices of items.
@@ -75,8 +79,8 @@ def hide(pairs: Tensor, counts: Sequence[int], shares: Mapping[int, float], seed
 def _draw_partners(classes: Tensor, labels: Tensor, k: int, generator: torch.Generator) -> Tensor:
     """(n, k): for each of the n anchors, k images among `labels` of the anchor's class.
 
-    Floyd's algorithm (Bentley and Floyd 1987), all anchors at once: for top = count-k ... count-1 draw t from 0..top, take t,
-    or top where t has been taken already. That makes every subset of k equally likely.
+    Floyd's algorithm (Bentley and Floyd 1987), all anchors at once: for top = count-k ... count-1 draw t from
+    0..top, take t, or top where t has been taken already. That makes every subset of k equally likely.
     """
     by_class = torch.argsort(labels, stable=True)  # images of one class side by side
     counts = torch.bincount(labels)

@@ -1,8 +1,9 @@
 """Rendered street digits: something like SVHN that needs no photographs.
 
-Each image shows one digit in a font that matplotlib ships, cropped from a house number: neighbours of the same font and colour are cut
-off at the sides. Everything random is drawn from one seed on the CPU, and computed in double precision, so that the rounded pixels
-do not depend on how a processor orders its sums. B images at a time, glyphs of TILE x TILE pixels, canvases of SIDE x SIDE.
+Each image shows one digit in a font that matplotlib ships, cropped from a house number: neighbours of the
+same font and colour are cut off at the sides. Everything random is drawn from one seed on the CPU, and
+computed in double precision, so that the rounded pixels do not depend on how a processor orders its sums. B
+images at a time, glyphs of TILE x TILE pixels, canvases of SIDE x SIDE.
 """
 
 import math

@@ -1,6 +1,7 @@
 """The English names of digits as strings: the text modality of Sutter et al. (2021), one-hot over an alphabet.
 
-P = 8 positions, S = 27 symbols: the blank, then the letters a to z (the authors' alphabet also holds what no word uses).
+P = 8 positions, S = 27 symbols: the blank, then the letters a to z (the authors' alphabet also holds what no
+word uses).
 """
 
 import string
@@ -40,8 +41,8 @@ def make_texts() -> tuple[Images, Images]:
 def render_texts(labels: Tensor, seed: int) -> Tensor:
     """Texts (N, P, S) uint8, one-hot times 255, that spell `labels` (N,), a pure function of both arguments.
 
-    A word of n letters begins at one of the positions 0 ... P - 1 - n, all equally likely: as in the authors' code
-    (utils/text.py), the last position is always blank.
+    A word of n letters begins at one of the positions 0 ... P - 1 - n, all equally likely: as in the authors'
+    code (utils/text.py), the last position is always blank.
     """
     generator = torch.Generator().manual_seed(seed)
     words = torch.tensor(

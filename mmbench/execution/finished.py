@@ -10,7 +10,7 @@ import torch
 
 from metrics.references.statistics import References
 from mmbench.console import Console, summarise
-from mmbench.data.base import MultimodalData, load_data
+from mmbench.data import MultimodalData, load_data
 from mmbench.execution.evaluating import evaluate_run, write_evaluation
 from mmbench.execution.local import Local
 from mmbench.execution.orchestrator import Assignment, Outcome, orchestrate

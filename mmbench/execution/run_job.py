@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mmbench.console import Console
-from mmbench.data.base import MultimodalData, load_data
+from mmbench.data import MultimodalData, load_data
 from mmbench.execution.estimate import estimate
 from mmbench.execution.executor import pick_executor
 from mmbench.execution.orchestrator import Assignment, Outcome, orchestrate

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-FORMAT = 2  # of JSON files; those of format 1 said nothing about their format and had no checksum
+FORMAT = 2  # of JSON files
 DELETE = "delete its folder and run it again"  # where nothing else can tell what a file held
 REMAKE = "the command in its config.json makes it again from the checkpoint"
 
@@ -60,7 +60,8 @@ class WriteError(InputError):
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], previous: Path | None = None) -> None:
     """Call `write` with a binary file; it becomes `path` only once it is complete and flushed to the disk.
 
-    For one writer at a time (see locks.py): what a killed one has left half-written is written over by the next.
+    For one writer at a time (see locks.py): what a killed one has left half-written is written over by the
+    next.
 
     Args:
         previous: what `path` was before is kept under this name, and there until the new file is complete.
@@ -107,9 +108,6 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 def read_json(path: Path, remedy: str = DELETE) -> dict[str, Any]:
     """The JSON object in a file of a run, as it was given to `write_json`.
 
-    Files of format 1, which are older than checksums, are read without. A damage that made a new file look like one of those would have to
-    hit both of its words "format" and "checksum" and leave JSON behind.
-
     Raises:
         DamagedError: with `remedy`, for a file that is missing or has changed since it was written.
     """
@@ -124,10 +122,9 @@ def read_json(path: Path, remedy: str = DELETE) -> dict[str, Any]:
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedError(path, f"cannot be read as JSON ({error})", remedy) from None
-    format = value.pop("format", 1)
-    if found != right and (format, found) != (1, None):
+    if found != right:
         raise DamagedError(path, "has changed since it was written, as its checksum says", remedy)
-    if format not in (1, FORMAT):
+    if (format := value.pop("format", None)) != FORMAT:
         raise DamagedError(
             path, f"is of format {format}, which this version of mmbench does not know", remedy
         )

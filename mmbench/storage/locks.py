@@ -1,11 +1,15 @@
 """Locks: one command at a time on a run, a cache entry or a report.
 
-The system frees them when their process ends, however it ends.
+The system frees them when their process ends, however it ends. Where a disk has none (a cluster's file system
+mounted without `flock`), work goes on after a warning: the user there has often no other disk, files are
+written whole, and only two commands on the same run, report or cache entry at once would be in each other's
+way.
 """
 
 import errno
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +21,7 @@ from mmbench.storage.files import WriteError, in_folder
 __all__ = ["is_held", "locked"]
 
 POLL_SECONDS = 0.3
+_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 
 @contextmanager
@@ -35,7 +40,8 @@ def locked(
     Raises:
         WriteError: where the file cannot be made.
     """
-    lock = FileLock(path)
+    # A soft lock, to which filelock would fall back, is held while its file exists: these files stay.
+    lock = FileLock(path, fallback_to_soft=False)
     try:
         try:
             in_folder(path.parent, lambda: _acquire(lock, path))
@@ -48,9 +54,13 @@ def locked(
                 except Timeout:
                     continue
     except OSError as error:
-        raise WriteError(path, error) from error
-    except NotImplementedError as error:
-        raise WriteError(path, OSError(errno.ENOSYS, "this system has no locks for its disk")) from error
+        if error.errno not in _NO_LOCKS:
+            raise WriteError(path, error) from error
+        warnings.warn(
+            f"The disk of {path.parent} has no locks ({error.strerror}): "
+            "give no two commands at a time that write to the same results or cache.",
+            stacklevel=3,
+        )
     try:
         yield
     finally:

@@ -1,4 +1,8 @@
-"""Checkpoints: what a training needs to go on, in two files, so that one of them is always whole."""
+"""Checkpoints: what a training needs to go on, in two files, so that one of them is always whole.
+
+Each is looked through before any of it is used: torch checks neither that the weights are those of the model
+nor that the moments of Adam fit its parameters, and its kernels would write over other memory.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +21,10 @@ __all__ = ["Checkpoints", "load_weights", "previous_path"]
 REMEDY = "delete it to train again"
 TYPES = {
     "hash": str,
+    "seed": int,
     "seconds": float,
     "stage": int,
     "step": int,
-    "model": dict,
     "optimizer": dict,
     "history": list,
     "recorded": dict,
@@ -31,6 +35,9 @@ CUDA_RANDOM_STATE = 16  # bytes: a seed and an offset
 
 class _DamagedError(InputError):
     """A checkpoint that is not as it was written."""
+
+    def __init__(self, path: Path, what: object):
+        super().__init__(f"The checkpoint {path} is damaged ({what}): {REMEDY}.")
 
 
 class Checkpoints:
@@ -50,10 +57,13 @@ class Checkpoints:
         write_atomically(self.path, lambda file: file.write(content), self.previous)
 
     def restore(self, model: MultimodalModel, say: Callable[[str], object]) -> dict[str, Any] | None:
-        """Give `model` the weights of the newest checkpoint that is whole; what else that one holds, None where there is none.
+        """Give `model` the weights of the newest checkpoint that is whole.
 
         Args:
             say: told about damaged ones.
+
+        Returns:
+            What else that checkpoint holds; None where there is none.
 
         Raises:
             InputError: for a whole checkpoint of another run, which is not ours to overwrite.
@@ -82,11 +92,11 @@ def previous_path(path: Path) -> Path:
 
 
 def load_weights(model: MultimodalModel, checkpoint: Path, hash: str, seed: int) -> dict[str, Any]:
-    """Give `model` the weights in a run's checkpoint; what else the checkpoint holds.
+    """Give `model` the weights in a run's checkpoint, and return what else the checkpoint holds.
 
     Raises:
-        InputError: for a checkpoint that is damaged, cannot be read, is of another configuration or seed, or of a model with other weights;
-            `model` is as it was.
+        InputError: for a checkpoint that is damaged, cannot be read, is of another configuration or seed, or
+            of a model with other weights; `model` is as it was.
     """
     try:
         saved = read_torch(checkpoint)
@@ -96,76 +106,73 @@ def load_weights(model: MultimodalModel, checkpoint: Path, hash: str, seed: int)
             f"The checkpoint {checkpoint} cannot be read ({reason}): mend that, or {REMEDY}."
         ) from None
     except ValueError as error:
-        raise _DamagedError(f"The checkpoint {checkpoint} is damaged ({error}): {REMEDY}.") from None
+        raise _DamagedError(checkpoint, error) from None
     if not _is_state(saved):
-        raise _DamagedError(
-            f"The checkpoint {checkpoint} is damaged (it holds no state of a training): {REMEDY}."
-        )
-    if saved["hash"] != hash:
-        raise InputError(
-            f"The checkpoint {checkpoint} belongs to another configuration ({saved['hash']}, not {hash}): {REMEDY}."
-        )
-    if saved.get("seed", seed) != seed:  # older ones do not say
-        raise InputError(
-            f"The checkpoint {checkpoint} belongs to seed {saved['seed']}, not {seed}: {REMEDY}."
-        )
-    if _shapes(saved["model"]) != _shapes(model.state_dict()):
-        raise InputError(
-            f"The checkpoint {checkpoint} has other weights than the model, whose code has changed: {REMEDY}."
-        )
-    names, rows = (saved["recorded"].get(key) for key in ("names", "rows"))
-    if (
-        isinstance(names, list) and isinstance(rows, list) and all(isinstance(name, str) for name in names)
-    ):  # written before `--observe`
-        saved["recorded"]["names"] = [names] * len(rows)
+        raise _DamagedError(checkpoint, "it holds no state of a training")
+    if problem := _belongs_elsewhere(saved, model, hash, seed):
+        raise InputError(f"The checkpoint {checkpoint} {problem}: {REMEDY}.")
     stages = model.stages()
     if not _continues(saved, stages):
-        raise _DamagedError(
-            f"The checkpoint {checkpoint} is damaged (its state of a training is not that of this model): {REMEDY}."
-        )
+        raise _DamagedError(checkpoint, "its state of a training is not that of this model")
     model.load_state_dict(saved["model"])
     for number, moments in saved["optimizer"]["state"].items():
         parameter = stages[saved["stage"]].parameters[number]
-        for (
-            name
-        ) in MOMENTS:  # Adam's kernels walk through them and the parameter alike, as they lie in memory
+        # Adam's kernels walk through the moments and the parameter alike, as they lie in memory.
+        for name in MOMENTS:
             moments[name] = torch.empty_like(parameter, device="cpu").copy_(moments[name].detach())
     return saved
 
 
-def _shapes(weights: Mapping[str, Any]) -> dict[str, object]:
-    """What two sets of weights must share for the one to take the place of the other."""
-    return {
-        name: (value.shape, value.dtype) if isinstance(value, torch.Tensor) else type(value)
-        for name, value in weights.items()
-    }
+def _belongs_elsewhere(saved: dict[str, Any], model: MultimodalModel, hash: str, seed: int) -> str | None:
+    """Why a whole checkpoint is not one of this run, in a clause; None where it is."""
+    if saved["hash"] != hash:
+        return f"belongs to another configuration ({saved['hash']}, not {hash})"
+    if saved["seed"] != seed:
+        return f"belongs to seed {saved['seed']}, not {seed}"
+    if _kinds(saved["model"]) != _kinds(model.state_dict()):
+        return "has other weights than the model, whose code has changed"
+    return None
+
+
+def _kinds(values: Mapping[str, Any]) -> dict[str, object]:
+    """What two sets of tensors must share for the one to take the place of the other."""
+    return {name: _kind(value) for name, value in values.items()}
+
+
+def _kind(value: Any) -> object:
+    """The type of a value; of a tensor its shape and numbers, unless it is of a kind that has none of its own in memory."""
+    if not isinstance(value, torch.Tensor):
+        return type(value)
+    if value.is_nested or value.is_meta or value.layout != torch.strided:
+        return "no dense tensor"
+    return value.shape, value.dtype
 
 
 def _is_state(saved: Any) -> bool:
     """Whether it holds what a training saves, as far as that can be told without the model."""
-    if not (
-        isinstance(saved, dict) and saved.keys() >= TYPES.keys() | {"cpu_random_state", "cuda_random_state"}
-    ):
-        return False
-    right = all(type(saved[key]) is kind for key, kind in TYPES.items() if key != "model") and isinstance(
-        saved["model"], dict
+    keys = TYPES.keys() | {"model", "cpu_random_state", "cuda_random_state"}
+    return (
+        isinstance(saved, dict)
+        and saved.keys() >= keys
+        and isinstance(saved["model"], dict)
+        and all(type(saved[key]) is kind for key, kind in TYPES.items())
     )
-    return right and type(saved.get("seed", 0)) is int
 
 
 def _continues(saved: dict[str, Any], stages: tuple[Stage, ...]) -> bool:
-    """Whether a training in these stages can go on from `saved`: what Adam's kernels, which check nothing, and the generators take unseen."""
+    """Whether a training in these stages can go on from `saved`."""
     if not (0 <= saved["stage"] < len(stages) and saved["step"] >= 0 and 0 <= saved["seconds"] < math.inf):
         return False
     return (
-        all(
-            isinstance(row, dict) and all(isinstance(value, (int, float, str)) for value in row.values())
-            for row in saved["history"]
-        )
+        all(_is_row(row) for row in saved["history"])
         and _is_record(saved["recorded"])
         and _is_adam(saved["optimizer"].get("state"), stages[saved["stage"]].parameters)
         and _are_random_states(saved["cpu_random_state"], saved["cuda_random_state"])
     )
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, dict) and all(isinstance(value, (int, float, str)) for value in row.values())
 
 
 def _is_record(recorded: dict[str, Any]) -> bool:
@@ -173,10 +180,10 @@ def _is_record(recorded: dict[str, Any]) -> bool:
     steps, rows = recorded.get("names"), recorded.get("rows")
     if not (isinstance(steps, list) and isinstance(rows, list) and len(steps) == len(rows)):
         return False
-    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in steps):
-        return False
     return all(
-        isinstance(row, torch.Tensor) and (row.shape, row.dtype) == ((len(names),), torch.float32)
+        isinstance(names, list)
+        and all(isinstance(name, str) for name in names)
+        and _kind(row) == ((len(names),), torch.float32)
         for names, row in zip(steps, rows, strict=True)
     )
 
@@ -187,20 +194,16 @@ def _are_random_states(cpu: Any, cuda: Any) -> bool:
         torch.Generator().set_state(cpu)
     except (RuntimeError, TypeError):
         return False
-    return cuda is None or (
-        isinstance(cuda, torch.Tensor) and (cuda.shape, cuda.dtype) == ((CUDA_RANDOM_STATE,), torch.uint8)
-    )
+    return cuda is None or _kind(cuda) == ((CUDA_RANDOM_STATE,), torch.uint8)
 
 
 def _is_adam(state: Any, parameters: Sequence[torch.Tensor]) -> bool:
-    """Whether `state` is of an Adam of `parameters`: their numbers -> a step and two moments."""
-    if not (
-        isinstance(state, dict)
-        and all(type(number) is int and 0 <= number < len(parameters) for number in state)
-    ):
+    """Whether `state` is that of Adam for these parameters: number of a parameter -> a step and two moments."""
+    if not isinstance(state, dict):
         return False
     for number, found in state.items():
-        wanted = {"step": torch.zeros(()), **dict.fromkeys(MOMENTS, parameters[number])}
-        if not isinstance(found, dict) or _shapes(found) != _shapes(wanted):
+        if type(number) is not int or not 0 <= number < len(parameters) or not isinstance(found, dict):
+            return False
+        if _kinds(found) != _kinds({"step": torch.zeros(()), **dict.fromkeys(MOMENTS, parameters[number])}):
             return False
     return True

@@ -12,8 +12,8 @@ _KEPT = 2**30  # bytes
 def keep_freed_memory() -> None:
     """Have glibc keep what a step of training frees for the next one, up to a gigabyte, instead of giving it back to the system.
 
-    Otherwise the activations of a step are new pages each time, which the system has to clear first: measured, 3 to 6 % of a
-    step on a CPU. Other C libraries are left as they are.
+    Otherwise the activations of a step are new pages each time, which the system has to clear first:
+    measured, 3 to 6 % of a step on a CPU. Other C libraries are left as they are.
     """
     malloc_options = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     # Older releases of glibc refuse so high a threshold: there the other one alone would only end the thresholds' own adaptation.

@@ -15,8 +15,8 @@ __all__ = ["Board"]
 class Board:
     """Writes into a folder, or nothing where it is None. A context: what was written is complete at its end.
 
-    The first row of every sitting withdraws the points that an earlier one has left from that step on: a run that goes on from its
-    checkpoint makes the same rows again.
+    The first row of every sitting withdraws the points that an earlier one has left from that step on: a run
+    that goes on from its checkpoint makes the same rows again.
     """
 
     def __init__(self, folder: Path | None):

@@ -14,7 +14,7 @@ from multivae_twin import THREE, TWO, gradients, random_batch
 from options import SMALL
 
 from mmbench.adapters import find_model, find_models, multivae
-from mmbench.data.base import load_data
+from mmbench.data import load_data
 from mmbench.plan.job import JobOptions, check_job
 from mmbench.plan.overrides import make_configs
 from mmbench.storage.files import read_json

@@ -10,7 +10,7 @@ import pytest
 import torch
 from options import SMALL
 
-from mmbench.data.base import Split, load_data
+from mmbench.data import Split, load_data
 from mmbench.data.batches import Batches
 from mmbench.data.pairing import hide
 from mmbench.execution.train import make_batches

@@ -1,6 +1,5 @@
 """Whole runs on the embedded data set: what they leave on disk, second runs, failures, interruptions, later evaluation."""
 
-import json
 import os
 import re
 import shutil
@@ -260,7 +259,7 @@ def test_evaluate_later_gives_the_same_metrics(copy, invoke):
     folder = seed_folder(copy)
     before = read_json(folder / "metrics.json")
     thinned = {**before, "metrics": {k: v for k, v in before["metrics"].items() if not k.startswith("probe")}}
-    (folder / "metrics.json").write_text(json.dumps(thinned))
+    write_json(folder / "metrics.json", thinned)
     result = invoke("evaluate", folder, "--metrics", "probe")
     assert result.code == 0, result.text
     assert read_json(folder / "metrics.json") == before

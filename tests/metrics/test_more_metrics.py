@@ -27,6 +27,7 @@ from mmbench.execution.cached_references import make_references
 from mmbench.execution.evaluating import anchor_tuples
 from mmbench.plan.presets import PRESETS
 from mmbench.report import write_report
+from mmbench.storage.files import read_json, write_json
 from models.base import Modality, NotDefinedError
 
 
@@ -375,10 +376,10 @@ def test_they_are_in_every_place_that_takes_metrics_by_name_and_in_no_table(tmp_
         "ssim/handwritten": None,
     }
     file = folder / "model-0" / "seed-0" / "metrics.json"
-    content = json.loads(file.read_text())
+    content = read_json(file)
     content["metrics"] |= values
     content["reasons"]["ssim/handwritten"] = "They are too small."
-    file.write_text(json.dumps(content))
+    write_json(file, content)
     write_report(tmp_path)
     table = mmbench.load_results(tmp_path)
     found = table[table["metric"].isin(values) & (table["model"] == "model-0")].set_index("metric")

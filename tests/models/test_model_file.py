@@ -13,7 +13,7 @@ import torch
 from options import SMALL
 from torch.distributions import Normal, kl_divergence
 
-from mmbench.data.base import load_data
+from mmbench.data import load_data
 from mmbench.plan.job import JobOptions, check_job
 from mmbench.plan.overrides import make_configs
 from mmbench.storage.files import read_json

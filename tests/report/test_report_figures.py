@@ -1,7 +1,6 @@
 """Figures and the page of three modalities, of a model without a prior and of one trained in stages."""
 
 import io
-import json
 from itertools import permutations
 
 import numpy as np
@@ -15,6 +14,7 @@ from mmbench.report.numbers.results import find_runs
 from mmbench.report.pages.page import build_report
 from mmbench.report.pictures import curves, figures
 from mmbench.report.pictures.figures import cross_panel, draw_panels, joint_panel
+from mmbench.storage.files import write_json
 from mmbench.storage.samples import CrossSamples, SampleSet, save_samples
 
 SHAPES = {"mnist": (1, 8, 8), "svhn": (3, 8, 8)}
@@ -189,7 +189,7 @@ def write_run(root, model, seed=0, joint=True, stages=("train",), label=None):
         "references": {},
     }
     for name, content in (("config", config), ("status", {"state": "done"}), ("metrics", results)):
-        (folder / f"{name}.json").write_text(json.dumps(content))
+        write_json(folder / f"{name}.json", content)
     rows = []
     for i, stage in enumerate(stages):
         for step in range(50, 501, 50):

@@ -175,6 +175,6 @@ def test_damaged_sheets_are_named(tmp_path):
     sheet.unlink()
     with pytest.raises(InputError, match=r"joint-svhn\.webp cannot be read"):
         load_samples(tmp_path)
-    (tmp_path / "samples.json").write_text('{"joint": {"a": {}}, "cross": []}')
+    write_json(tmp_path / "samples.json", {"joint": {"a": {}}, "cross": []})
     with pytest.raises(InputError, match="is no index of sample sheets"):
         load_samples(tmp_path)

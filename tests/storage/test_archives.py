@@ -1,4 +1,4 @@
-"""Archives that anybody may have made: nothing in them runs, nothing large is read, nothing that changed is used."""
+"""Archives that anybody may have made: nothing in them runs, no bomb is unpacked, nothing that changed is used."""
 
 import io
 import pickle
@@ -42,53 +42,31 @@ def test_a_malicious_pickle_is_refused_and_does_nothing(legacy, tmp_path):
     assert not mark.exists()
 
 
-def test_an_old_file_in_front_of_an_archive_is_refused(tmp_path):
-    """zipfile finds the archive at the end; torch would read the file at the beginning, of which no checksum is known."""
-    path, archive = tmp_path / "checkpoint.pt", io.BytesIO()
-    torch.save({"a": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
-    zipfile.ZipFile(archive, "w").close()
-    path.write_bytes(path.read_bytes() + archive.getvalue())
-    with pytest.raises(ValueError, match="something comes before its archive"):
-        read_torch(path)
-
-
 @pytest.mark.parametrize(
-    "value", [torch.eye(3).to_sparse(), torch.empty(3, device="meta")], ids=["sparse", "meta"]
-)
-def test_tensors_without_their_numbers_are_refused(value, tmp_path):
-    (tmp_path / "checkpoint.pt").write_bytes(torch_bytes({"a": [value]}))
-    with pytest.raises(ValueError, match="it holds tensors that are not dense"):
-        read_torch(tmp_path / "checkpoint.pt")
-
-
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-@pytest.mark.parametrize(
-    ("members", "message"),
+    ("content", "message"),
     [
-        (("images", "images.npy"), "its member images is no .npy file"),
-        (("images.npy", "images.npy"), "its member images.npy is there twice"),
-        (("images.npy", "readme.txt"), "its member readme.txt is no .npy file"),
+        (lambda: npy((3,), b"ab"), "expected 3 bytes got 2"),
+        (lambda: npy((-(10**12), 1)), "negative dimensions"),
+        (lambda: npy((10**17,), b"ab"), "Unable to allocate"),
+        (lambda: npy((2**40, 2**40)), "cannot reshape"),
+        (lambda: b"\x93NUMPY\x02\x00\xff\xff\xff\xfe{", "EOF: reading array header"),
+        (lambda: b"hello", "EOF: reading magic string"),
     ],
+    ids=["short", "negative", "huge", "overflowing", "long header", "no array"],
 )
-def test_members_that_may_stand_for_one_another_are_refused(members, message, tmp_path):
-    with zipfile.ZipFile(tmp_path / "arrays.npz", "w") as archive:
-        for number, member in enumerate(members):
-            archive.writestr(member, npy((3,), bytes([number] * 3)))
-    with pytest.raises(ValueError, match=message):
-        read_npz(tmp_path / "arrays.npz")
-
-
-def test_negative_sizes_and_lacking_memory_are_damage(tmp_path, monkeypatch):
+def test_an_array_that_is_not_what_its_header_says(content, message, tmp_path):
     path = tmp_path / "arrays.npz"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a.npy", npy((-(10**12), 1)))
-        archive.writestr("b.npy", npy((10**12,)))
-    with pytest.raises(ValueError, match=r"a\.npy declares a negative size"):
+        archive.writestr("a.npy", content())
+    with pytest.raises(ValueError, match=message):
         read_npz(path)
-    np.savez(path, a=np.zeros(3))
+
+
+def test_a_file_that_memory_does_not_hold_is_damage(tmp_path, monkeypatch):
+    np.savez(tmp_path / "arrays.npz", a=np.zeros(3))
     monkeypatch.setattr("numpy.lib.format.read_array", lambda *a, **k: (_ for _ in ()).throw(MemoryError))
     with pytest.raises(ValueError, match="MemoryError"):
-        read_npz(path)
+        read_npz(tmp_path / "arrays.npz")
 
 
 def npy(shape, data=b""):
@@ -117,32 +95,29 @@ def test_a_real_zip_bomb_is_not_unpacked(tmp_path):
         read_arrays(tmp_path / "bomb.npz", (28, 28))
 
 
-@pytest.mark.parametrize("field", ["size", "shape", "header"])
-def test_declared_sizes_are_looked_at_before_anything_is_read(field, tmp_path, monkeypatch):
+def test_what_a_directory_declares_is_looked_at_before_anything_is_unpacked(tmp_path, monkeypatch):
     path = tmp_path / "bomb.npz"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("labels.npy", npy((40,), bytes(range(10)) * 4))
-        shape = (10**12,) if field == "shape" else (40, 28, 28)
-        archive.writestr("images.npy", npy(shape, bytes(100)))
+        archive.writestr("images.npy", npy((40, 28, 28), bytes(100)))
     content = path.read_bytes()
-    if field == "size":  # in the archive's directory
-        size = len(npy((40, 28, 28), bytes(100))).to_bytes(4, "little")
-        at = content.rindex(size)
-        content = content[:at] + b"\xff\xff\xff\xfe" + content[at + 4 :]
-    if field == "header":
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("images.npy", b"\x93NUMPY\x02\x00\xff\xff\xff\xfe{")
-        content = path.read_bytes()
-    path.write_bytes(content)
-    monkeypatch.setattr("numpy.load", lambda *a, **k: pytest.fail("read it"))
+    size = len(npy((40, 28, 28), bytes(100))).to_bytes(4, "little")
+    at = content.rindex(size)
+    path.write_bytes(content[:at] + b"\xff\xff\xff\xfe" + content[at + 4 :])
+    monkeypatch.setattr("zipfile.ZipFile.read", lambda *a: pytest.fail("unpacked it"))
     monkeypatch.setattr("mmbench.storage.archives.MAX_BYTES", 2**20)
-    with pytest.raises(
-        ValueError,
-        match=r"declares? .* bytes, more than 1,048,576"
-        if field != "header"
-        else "EOF: reading array header",
-    ):
+    with pytest.raises(ValueError, match=r"declares .* bytes, more than 1,048,576"):
         read_npz(path)
+
+
+def test_a_compressed_checkpoint_is_not_unpacked(tmp_path):
+    """torch compresses nothing: a file that declares more than its own size is a bomb."""
+    whole, path = io.BytesIO(torch_bytes({"a": torch.zeros(2**18)})), tmp_path / "checkpoint.pt"
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
+        for member in source.namelist():
+            bomb.writestr(member, source.read(member))
+    assert path.stat().st_size < 10_000
+    with pytest.raises(ValueError, match=r"it declares 1,0.* bytes, more than"):
+        read_torch(path)
 
 
 def test_members_go_nowhere(tmp_path):

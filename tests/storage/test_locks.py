@@ -1,6 +1,8 @@
 """Locks between processes: waited for, freed by death, given up on request."""
 
+import errno
 import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -86,14 +88,29 @@ def test_a_disk_without_locks(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise NotImplementedError
 
-    monkeypatch.setattr("mmbench.storage.locks.FileLock.acquire", refuse)
-    with (
-        pytest.raises(
-            WriteError, match=r"\.lock cannot be written \(this system has no locks for its disk\)"
-        ),
-        locked(tmp_path / ".lock", lambda: None),
-    ):
-        pytest.fail("held")
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
+def test_on_a_disk_without_locks_work_goes_on_after_a_warning(number, tmp_path, monkeypatch):
+    """Also where a command has left its empty lock file, which filelock's soft locks would take for a held one."""
+    path = tmp_path / ".lock"
+    with locked(path, lambda: pytest.fail("waited")):
+        pass
+
+    def refuse(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    sentence = rf"The disk of .* has no locks \({os.strerror(number)}\): give no two commands at a time"
+    for file in (path, tmp_path / "new" / ".lock"):
+        with (
+            pytest.warns(UserWarning, match=sentence),
+            locked(file, lambda: pytest.fail("waited")),
+        ):
+            assert [found.name for found in file.parent.iterdir() if found.is_file()] == [".lock"]
+        assert file.read_bytes() == b""
+    monkeypatch.undo()
+    with locked(path, lambda: pytest.fail("waited")):
+        pass
 
 
 def test_a_lock_that_cannot_be_made(tmp_path):

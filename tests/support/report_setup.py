@@ -64,8 +64,8 @@ def copy_runs(root, models=4, seeds=1, failed=(), evil=None, diagnostics=True):
             for name, content in (("config", config), ("status", status), ("metrics", metrics)):
                 content = {
                     key: value for key, value in content.items() if key not in ("format", "files", "checksum")
-                }  # as from before checksums
-                (folder / f"{name}.json").write_text(json.dumps(content))
+                }
+                write_json(folder / f"{name}.json", content)
     return root / "digits" / "quick"
 
 

@@ -1,10 +1,9 @@
 """Runs written to disk as a job would leave them, to be edited and reported."""
 
-import json
-
 import numpy as np
 import pandas as pd
 
+from mmbench.storage.files import read_json, write_json
 from mmbench.storage.samples import CrossSamples, SampleSet, save_samples
 
 MODALITIES = {"mnist": (1, 8, 8), "svhn": (3, 10, 10)}
@@ -67,7 +66,7 @@ def write_run(root, model, seed=0, state="done", label=None, title=None, value=0
         "references": {"judge/mnist": 0.99},
     }
     for name, content in (("config", config), ("status", status), ("metrics", metrics)):
-        (folder / f"{name}.json").write_text(json.dumps(content))
+        write_json(folder / f"{name}.json", content)
     steps = np.arange(100, 4001, 100)
     history = pd.DataFrame(
         {
@@ -88,4 +87,4 @@ def write_run(root, model, seed=0, state="done", label=None, title=None, value=0
 
 
 def edit(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    write_json(path, read_json(path) | changes)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 import pytest
 
-from mmbench.data.base import load_data
+from mmbench.data import load_data
 from mmbench.execution.train import GivenUpError
 from mmbench.plan.job import JobOptions, check_job
 from mmbench.storage.files import read_json, write_json
