@@ -77,7 +77,7 @@ def _pick(text: str, data_dir: Path | None) -> list[str]:
         click.echo("Without --data-dir there is no row on memory, which is about mnist-svhn.")
         chosen.remove("memory")
     if find_spec("multivae") is None:
-        raise InputError("The comparison needs MultiVae: install the extra with pip install -e '.[bench]'.")
+        raise InputError("The comparison needs MultiVae: install the extra with pip install -e '.[multivae]'.")
     return [name for name in GROUPS if name in chosen]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from mmbench.adapters.multivae import DASHED
+from mmbench.adapters.multivae import COLLECTION
 from mmbench.report.numbers.compare import differences
 from mmbench.report.numbers.leaderboard import LEVEL
 from mmbench.report.numbers.provenance import disagreements
@@ -25,6 +25,7 @@ from mmbench.report.numbers.results import find_runs
 from mmbench.storage.runs import StoredRun, read_history
 from models.errors import InputError
 
+PREFIX = f"{COLLECTION}-"  # of the names of MultiVae's models
 NAMES = {"samples": "K", "annealing": "warmup", "posterior": "prior_and_posterior_dist"}
 FAMILIES = {"gaussian": "normal", "laplace": "laplace_with_softmax"}  # of posteriors
 """Our settings as MultiVae calls them."""
@@ -38,15 +39,15 @@ def pick(runs: Sequence[StoredRun]) -> tuple[list[StoredRun], list[StoredRun]]:
     """
     done = [run for run in runs if run.state == "done" and not run.label]
     sides = (
-        [run for run in done if not run.model.startswith(DASHED)],
-        [_as_native(run) for run in done if run.model.startswith(DASHED)],
+        [run for run in done if not run.model.startswith(PREFIX)],
+        [_as_native(run) for run in done if run.model.startswith(PREFIX)],
     )
     keys = set.intersection(*({(run.model, run.seed) for run in side} for side in sides))
     if not keys:
         raise InputError(
             "There is nothing to check: expected finished runs of mopoe, mvae or mmvae, and of the MultiVae model of that name."
         )
-    if warning := disagreements([run for run in done if (run.model.removeprefix(DASHED), run.seed) in keys]):
+    if warning := disagreements([run for run in done if (run.model.removeprefix(PREFIX), run.seed) in keys]):
         raise InputError(warning)
     ours, theirs = ([run for run in side if (run.model, run.seed) in keys] for side in sides)
     for a, b in zip(
@@ -116,7 +117,7 @@ def _as_native(run: StoredRun) -> StoredRun:
     """The run under the name of our model."""
     return replace(
         run,
-        config={**run.config, "model": run.model.removeprefix(DASHED), "title": run.title.partition(" (")[0]},
+        config={**run.config, "model": run.model.removeprefix(PREFIX), "title": run.title.partition(" (")[0]},
     )
 
 

@@ -16,7 +16,7 @@ from benchmarks.table import write_csv
 from mmbench.execution.making import computing_threads
 from mmbench.storage.files import write_atomically
 from models.base import Modality, MultimodalModel
-from models.registry import MODELS
+from models.names import find_models
 
 __all__ = ["AXES", "Axis", "Curve", "growth", "worse_than_linear"]
 
@@ -91,7 +91,7 @@ def growth(bench: Bench, axes: Sequence[Axis] = AXES) -> Iterator[Curve]:
     Processor time, and the least of the rounds: what else the machine does only adds.
     """
     for axis in axes:
-        for entry in MODELS:
+        for entry in find_models("all"):
             if axis.setting and axis.setting not in {f.name for f in fields(entry.settings)}:
                 continue
             points = {value: _point(entry.name, axis, value, bench) for value in axis.values}

@@ -74,9 +74,6 @@ class NegativeL1(nn.Module):
     settings=CADAVAESettings,
     source="Schönfeld et al. 2019, arXiv 1812.01784",
     title="CADA-VAE",
-    presets={
-        "cpu": {"beta": 0.05568, "cross": 5.38, "distance": 21.64}
-    },  # chosen on MNIST-SVHN, results/published/tuning
     incomplete=True,
 )
 class CADAVAE(GaussianMVAE):

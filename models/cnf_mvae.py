@@ -78,9 +78,6 @@ def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     settings=CNFMVAESettings,
     source="Ai et al. 2026, doi 10.20169/j.issn.2095-2163.26011602",
     title="CNF-MVAE",
-    presets={
-        "cpu": {"contrast_weight": 11.51, "temperature": 3.876, "likelihood_scale": 0.6322}
-    },  # chosen on MNIST-SVHN, results/published/tuning
     incomplete=True,
 )
 class CNFMVAE(SharedLatentModel):

@@ -72,10 +72,6 @@ class MMVAESettings:
     settings=MMVAESettings,
     source="Shi et al. 2019, arXiv 1911.03393",
     title="MMVAE",
-    presets={
-        "paper": {"samples": 30},
-        "cpu": {"likelihood_scale": 0.8479},
-    },  # chosen on MNIST-SVHN, results/published/tuning
     incomplete=True,
 )
 class MMVAE(GaussianMVAE):

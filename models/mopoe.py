@@ -34,9 +34,6 @@ class MoPoESettings:
     settings=MoPoESettings,
     source="Sutter et al. 2021, arXiv 2105.02470",
     title="MoPoE",
-    presets={
-        "cpu": {"beta": 1.249, "likelihood_scale": 0.1062}
-    },  # chosen on MNIST-SVHN, results/published/tuning
     incomplete=True,
 )
 class MoPoE(GaussianMVAE):

@@ -40,9 +40,6 @@ class MVAESettings:
     settings=MVAESettings,
     source="Wu and Goodman 2018, arXiv 1802.05335",
     title="MVAE",
-    presets={
-        "cpu": {"beta": 4.607, "likelihood_scale": 0.8623}
-    },  # chosen on MNIST-SVHN, results/published/tuning
     incomplete=True,
 )
 class MVAE(GaussianMVAE):

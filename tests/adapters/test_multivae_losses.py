@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from multivae_models import make
+from multivae_models import NAMES, make
 from multivae_twin import THREE, TWO, random_batch
 
-from mmbench.adapters import multivae
+from models.registry import MODELS
 
 PRIVATE = {"private_size": 3}
 WARMUP = ({"warmup": 0.2}, {"warmup": 20})  # a share of 100 epochs
@@ -98,10 +98,10 @@ def without_noise(aggregate):
     [(0.055, 6, 0.5, 0), (0.6, 61, 0.0, -1)],
     ids=["warm-up", "after"],
 )
-@pytest.mark.parametrize("name", list(multivae.ENTRIES))
+@pytest.mark.parametrize("name", NAMES)
 def test_losses_are_those_of_multivae(name, progress, epoch, ratio, stage, monkeypatch):
     """In epoch 6, during warm-up or in the first of two stages, and in epoch 61, thereafter or in the second."""
-    modalities = THREE if multivae.ENTRIES[name].takes(3) else TWO
+    modalities = THREE if MODELS.get(name).takes(3) else TWO
     ours, theirs = OTHER.get(name, ({}, {}))
     adapted = make_adapted(name, modalities, **SAME[name], **ours)
     reference = make_reference(adapted, modalities, **SAME[name], **theirs).train()

@@ -13,7 +13,7 @@ from mmbench.data.batches import Batches
 from models.base import Modality
 
 pytest.importorskip(
-    "multivae", reason="needs MultiVae, the peer of the benchmarks: pip install -e '.[bench]'"
+    "multivae", reason="needs MultiVae, the peer of the benchmarks: pip install -e '.[multivae]'"
 )
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # the scripts are no part of the installation

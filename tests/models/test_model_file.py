@@ -19,7 +19,9 @@ from mmbench.plan.overrides import make_configs
 from mmbench.storage.files import read_json
 from models.conformance import TWO, check_model
 from models.errors import InputError
-from models.registry import MODELS, load_model_file
+from models.model_file import load_model_file
+from models.names import find_models
+from models.registry import MODELS
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "plugin"
 CODE = (
@@ -156,7 +158,7 @@ def test_which_models_are_run(write):
     assert picked(None, path) == picked("mine", path) == picked(None, path, path) == ["mine"]
     assert picked("mopoe", path) == picked("mopoe,mine", path) == ["mopoe", "mine"]
     assert picked(None, other, path) == ["other", "mine"]
-    assert picked("all", path, other) == [entry.name for entry in MODELS]
+    assert picked("all", path, other) == [entry.name for entry in find_models("all")]
     with pytest.raises(
         InputError,
         match=r"No model to run: name some with --models .*, or a file of yours with --model-file\.",
