@@ -21,6 +21,7 @@ from mmbench.plan.overrides import make_configs
 from mmbench.storage.files import read_json
 from models import conformance
 from models.conformance import CHECKS, check_model
+from models.conformance.tools import make_example
 from models.errors import InputError
 from models.mmvae import MMVAE, MMVAESettings
 from models.mopoe import MoPoE, MoPoESettings
@@ -143,7 +144,7 @@ def test_two_keep_the_contract(name):
 def test_the_loss_is_a_mean_over_the_batch(name):
     """A batch eight times as long, of the same items: sums over it would be eight times as large."""
     model = make(name, conformance.TWO)
-    _, batch = conformance._make(MODELS.get(name), conformance.TWO)
+    _, batch = make_example(MODELS.get(name), conformance.TWO)
     longer = {modality: x.repeat(8, *[1] * (x.ndim - 1)) for modality, x in batch.items()}
     for stage in model.stages():
         torch.testing.assert_close(
@@ -163,7 +164,7 @@ def test_progress_in_epochs(progress, epoch, ratio, monkeypatch):
 @pytest.mark.parametrize("name", ["multivae-telbo", "multivae-jnf"])
 def test_stages_train_what_they_should(name):
     model = make(name, conformance.TWO)
-    _, batch = conformance._make(MODELS.get(name), conformance.TWO)
+    _, batch = make_example(MODELS.get(name), conformance.TWO)
     joint, single = model.stages()
     assert (joint.share, single.share) == (0.5, 0.5)
     assert len(joint.parameters) + len(single.parameters) == len(list(model.parameters()))
