@@ -1,4 +1,4 @@
-"""How the time of a training step grows with the batch, the number of modalities, the latent size and the number of importance samples."""
+"""How the time of a training step grows with batch, modalities, latent size and importance samples."""
 
 import time
 from collections import defaultdict
@@ -42,7 +42,10 @@ AXES = (
 
 @dataclass(frozen=True)
 class Curve:
-    """Least milliseconds of processor time per step of one model along one axis, and the least-squares slope of log time over log value."""
+    """Time per step of one model along one axis.
+
+    The least milliseconds of CPU time, and the least-squares slope of log time over log value.
+    """
 
     axis: str
     model: str
@@ -86,7 +89,9 @@ def _step(model: MultimodalModel, batch: Mapping[str, torch.Tensor]) -> None:
 
 
 def growth(bench: Bench, axes: Sequence[Axis] = AXES) -> Iterator[Curve]:
-    """A curve for every axis and every registered model that has it, in float32 on one thread; the values of an axis take turns.
+    """A curve for every axis and every model that has it, in float32 on one thread.
+
+    The values of an axis take turns.
 
     Processor time, and the least of the rounds: what else the machine does only adds.
     """

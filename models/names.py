@@ -1,8 +1,8 @@
 """What words for models mean on a command line: `--models mopoe,multivae:all`, `--set multivae:MVAE.beta=2`.
 
 A word is the name of a model, `all` for every model that belongs to no collection, or `<collection>:all` for
-every model of a collection. A model of a collection may be written as its library writes it, in letters of any
-case: `multivae:MMVAE+` is multivae-mmvaeplus.
+every model of a collection. A model of a collection may be written as its library writes it, in letters of
+any case: `multivae:MMVAE+` is multivae-mmvaeplus.
 """
 
 from models.errors import InputError, suggest

@@ -1,6 +1,7 @@
 """Settings that were chosen for one data set, in the place of a model's defaults: `tuned/<data set>.toml`.
 
-A file has a table per preset, with a `source` that says where its settings come from, and in it a table per model:
+A file has a table per preset, with a `source` that says where its settings come from, and in it a table per
+model:
 
     [cpu]
     source = "mmbench tune, eight trials of 2,000 steps per model: results/published/tuning/mnist-svhn/cpu"

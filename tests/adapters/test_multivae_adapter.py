@@ -1,4 +1,7 @@
-"""MultiVae's models under our contract: names, the losses of ours on the same weights and noise, and runs from beginning to end."""
+"""MultiVae's models under our contract.
+
+Names, the losses of ours on the same weights and noise, and runs from beginning to end.
+"""
 
 import json
 import pickle
@@ -51,7 +54,7 @@ def assert_same_loss(native, adapted, items, progress):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6 * float(other.abs().max()))
 
 
-# --- the losses of our own models: of draws in a row, blocks of 16 numbers make those of one larger draw -------------------
+# --- the losses of our own models: of draws in a row, blocks of 16 numbers make those of one larger draw ----
 
 
 @pytest.mark.parametrize("weights", ["published", "equal"])
@@ -73,7 +76,7 @@ def test_mvae_has_the_loss_of_ours(modalities, progress):
 )
 @pytest.mark.parametrize("modalities", [TWO, THREE], ids=["two", "three"])
 def test_mmvae_has_the_loss_of_ours(modalities, posterior, theirs):
-    """Its value is the bound that ours has; with doubly reparameterised gradients MultiVae gives another value with these gradients."""
+    """MultiVae's plain objective has the value of ours, its doubly reparameterised one the gradients."""
     native = spread(MMVAE(modalities, MMVAESettings(latent_size=8, samples=5, posterior=posterior)))
     options = {"K": 5, "prior_and_posterior_dist": theirs, "learn_prior": False}
     batch = random_batch(modalities, 6)
@@ -107,7 +110,7 @@ def test_a_seed_makes_the_weights_of_ours(name):
 
 @pytest.mark.parametrize("name", ["mopoe", "mvae", "mmvae"])
 def test_inference_is_that_of_ours(name):
-    """Of any subset but MoPoE's full set, whose mean is that of the product here and of all means in MultiVae."""
+    """Of any subset but MoPoE's full set: its mean is the product's here, that of all means in MultiVae."""
     native = spread(
         {"mopoe": MoPoE, "mvae": MVAE, "mmvae": MMVAE}[name](THREE, MODELS.get(name).settings(latent_size=5))
     )
@@ -123,7 +126,7 @@ def test_inference_is_that_of_ours(name):
                 )
 
 
-# --- the contract ----------------------------------------------------------------------------------------------------------
+# --- the contract -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -195,7 +198,10 @@ def test_random_numbers_come_from_the_generator_alone(name):
 
 @pytest.mark.parametrize("name", ["multivae-mmvae", "multivae-cmvae", "multivae-mmvaeplus"])
 def test_every_item_is_drawn_from_one_expert(name):
-    """Whose posteriors lie around 50, 100 and 150: shared latents from either of two that are given, private ones each from its own."""
+    """The experts' posteriors lie around 50, 100 and 150.
+
+    A shared latent comes from one of the two that are given, a private one from its own modality's.
+    """
     model = make(name, THREE).double()
     batch = random_batch(THREE, 64)
     with torch.no_grad():
@@ -238,7 +244,7 @@ def test_cmvae_averages_its_experts():
 
 
 def test_messages_of_nexus():
-    """Without dropout what MultiVae makes of them item by item; with it, means over proper subsets of every size."""
+    """Without dropout they are MultiVae's, made item by item; with it, means over proper subsets."""
     model = make("multivae-nexus", THREE)
     messages = {
         name: torch.full((600, 10), float(value)) for name, value in zip("abc", (1, 10, 100), strict=True)
@@ -265,7 +271,7 @@ def test_log_variances_are_bounded():
     )
 
 
-# --- names -----------------------------------------------------------------------------------------------------------------
+# --- names --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -336,14 +342,15 @@ def test_more_modalities_than_a_model_takes(name):
     (config,) = make_configs([MODELS.get(name)], "digits-text", "smoke", [])
     with pytest.raises(
         InputError,
-        match=rf"^The model {name} takes 2 modalities, digits-text has 3 \(given some of more it has no .*\): leave it",
+        match=rf"^The model {name} takes 2 modalities, digits-text has 3 "
+        r"\(given some of more it has no .*\): leave it",
     ):
         config.decisive(SimpleNamespace(modalities=THREE, provenance={}))
     assert config.decisive(SimpleNamespace(modalities=TWO, provenance={}))["model"] == name
     assert {what.partition(", ")[2] for what, _ in check_model(MODELS.get(name))} == {"2 modalities"}
 
 
-# --- the package -----------------------------------------------------------------------------------------------------------
+# --- the package --------------------------------------------------------------------------------------------
 
 
 def not_installed(name):
@@ -356,9 +363,9 @@ def test_without_the_package(invoke, monkeypatch, tmp_path):
         result = invoke("run", "--models", models, "--dataset", "digits", "--results", tmp_path / "results")
         assert result.code == 2
         assert (
-            "cannot be run: the package multivae is not installed; install it with pip install multivae==1.0.3."
-            in result.text
-        )
+            "cannot be run: the package multivae is not installed; "
+            "install it with pip install multivae==1.0.3."
+        ) in result.text
     assert invoke("check", "multivae:MVAE").code == 2
     rows = {row["name"]: row["unavailable"] for row in json.loads(invoke("models", "--json").text)}
     assert all("is not installed" in rows[name] for name in NAMES)
@@ -369,13 +376,19 @@ def test_without_the_package(invoke, monkeypatch, tmp_path):
 def test_another_version_of_the_package(monkeypatch):
     monkeypatch.setattr("models.registry.version", lambda name: "1.0.4")
     with pytest.raises(
-        InputError, match=r"the package multivae is there in version 1\.0\.4, expected 1\.0\.3; install it with"
+        InputError,
+        match=r"the package multivae is there in version 1\.0\.4, expected 1\.0\.3; install it with",
     ):
         find_model("multivae:MVAE")
 
 
 def test_a_list_of_models_imports_nothing_of_it():
-    code = "import sys; from mmbench.cli import main; main(['models'], standalone_mode=False); print({'multivae', 'pythae'} & set(sys.modules))"
+    code = """
+import sys
+from mmbench.cli import main
+main(["models"], standalone_mode=False)
+print({"multivae", "pythae"} & set(sys.modules))
+"""
     lines = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     ).stdout.splitlines()

@@ -1,4 +1,4 @@
-"""The losses of the adapted models are those of MultiVae's own classes, made as its users make them, in float32."""
+"""The losses of the adapted models are those of MultiVae's own classes, made as its users make them."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ SUMS = {"multivae-cmvae", "multivae-crmvae", "multivae-mmvae", "multivae-mmvaepl
 
 
 def make_adapted(name, modalities, **settings):
-    """In training mode, with posteriors far from the prior and from each other: their KL terms are no small part of the loss."""
+    """A model in training mode, its posteriors so far from the prior that KL terms are not small."""
     adapted = make(name, modalities, latent_size=5, **settings).train()
     with torch.no_grad():
         for encoder in adapted.peer.encoders.values():
@@ -84,7 +84,7 @@ def make_reference(adapted, modalities, **options):
 
 
 def without_noise(aggregate):
-    """Of Nexus: its dropout takes other numbers from the generator than ours, of which it makes nothing at a rate of 0."""
+    """Take the numbers that Nexus draws for its dropout, which at a rate of 0 change nothing."""
 
     def call(*arguments):
         with torch.random.fork_rng():
@@ -100,7 +100,7 @@ def without_noise(aggregate):
 )
 @pytest.mark.parametrize("name", NAMES)
 def test_losses_are_those_of_multivae(name, progress, epoch, ratio, stage, monkeypatch):
-    """In epoch 6, during warm-up or in the first of two stages, and in epoch 61, thereafter or in the second."""
+    """In epoch 6, during warm-up or in the first of two stages, and in epoch 61, after that."""
     modalities = THREE if MODELS.get(name).takes(3) else TWO
     ours, theirs = OTHER.get(name, ({}, {}))
     adapted = make_adapted(name, modalities, **SAME[name], **ours)

@@ -1,4 +1,4 @@
-"""The scripts of benchmarks/ that work on finished runs: the cross-check against MultiVae's models, averages of classes, and what many runs cost."""
+"""The scripts on finished runs: the cross-check with MultiVae, averages of classes, what many runs cost."""
 
 import json
 import shutil

@@ -96,11 +96,13 @@ BAD = {
     ),
     "no model": (
         "import torch\n",
-        'registers no model: put @register("my-model", settings=MySettings, source="where it was published") above its class,',
+        'registers no model: put @register("my-model", settings=MySettings, '
+        'source="where it was published") above its class,',
     ),
     "no text": (
         b"\xff\xfe\x00",
-        "cannot be read (invalid or missing encoding declaration): expected a Python file that registers a model.",
+        "cannot be read (invalid or missing encoding declaration): "
+        "expected a Python file that registers a model.",
     ),
 }
 
@@ -234,8 +236,8 @@ def test_a_run_of_a_file_from_beginning_to_end(write, invoke, tmp_path, monkeypa
     edited = invoke(*RUN, "--model-file", path)
     assert edited.code == 2
     assert (
-        f"differs in code ({config['code']} there, {MODELS.get('mine').file.code} asked for). Keep both with --label NAME"
-        in edited.text
+        f"differs in code ({config['code']} there, {MODELS.get('mine').file.code} asked for). Keep both "
+        "with --label NAME" in edited.text
     )
     evaluated = invoke("evaluate", folder, "--model-file", path)
     assert evaluated.code == 2

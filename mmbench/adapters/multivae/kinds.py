@@ -25,8 +25,9 @@ class Joint(SingleLatent):
     """JMVAE: an encoder of all modalities together beside one for each."""
 
     def parts(self) -> dict[str, Any]:
+        found = super().parts()  # first, as weights are drawn in this order
         joint = JointEncoder(list(self.modalities.values()), self.settings.latent_size)
-        return {**super().parts(), "joint_encoder": joint}
+        return {**found, "joint_encoder": joint}
 
     def proposal(self, inputs: Batch) -> DiagonalGaussian:
         found = self.peer.joint_encoder(inputs)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.parts.gaussian import weights_setting
+from models.parts.likelihoods import likelihood_setting, scale_setting
 from models.settings import setting
 
 __all__ = [
@@ -33,12 +34,8 @@ class AdaptedSettings:
     """The settings that all of them have."""
 
     latent_size: int = setting(40, "dimensions of the latent", low=2)
-    likelihood: str = setting(
-        "laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli")
-    )
-    likelihood_scale: float = setting(
-        0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3, search=(0.1, 1.0)
-    )
+    likelihood: str = likelihood_setting()
+    likelihood_scale: float = scale_setting()
     modality_weights: str = weights_setting()
 
 
