@@ -1,4 +1,4 @@
-"""What all rows share: how much work is measured, on which data, and how two sides are timed against each other."""
+"""What all rows share: how much work is measured, on which data, and how two sides are timed."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -44,7 +44,7 @@ class Bench:
         work: how much is measured.
         repeats: rounds of a quick row; slow ones take about half of them.
         threads: of either side.
-        data_dir: folder of MNIST and SVHN; None measures on the embedded digits, whose images have the same shapes.
+        data_dir: folder of MNIST and SVHN; None measures on the embedded digits, of the same shapes.
     """
 
     work: Work
@@ -77,7 +77,8 @@ def seconds(function: Callable[[], object]) -> float:
 def alternate(sides: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
     """Every side once per round, A B A B: name -> what it returned in each round.
 
-    What else the machine does then falls on both; a comparison is made within each round, and its median taken afterwards.
+    Whatever else the machine does then falls on both sides. They are compared within each round, and the
+    median of the comparisons is taken afterwards.
     """
     rounds = [{name: side() for name, side in sides.items()} for _ in range(repeats)]
     return {name: [each[name] for each in rounds] for name in sides}

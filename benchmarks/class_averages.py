@@ -1,16 +1,19 @@
-"""Why cross coherence can stay at chance: what generated images keep of the class of their condition, beside averages of real images.
+"""Why cross coherence can stay at chance: what generated images keep of the class of their condition.
 
-python benchmarks/class_averages.py RESULTS/mnist-svhn/cpu --data-dir DATA    # writes class-averages.csv there
+    python benchmarks/class_averages.py RESULTS/mnist-svhn/cpu --data-dir DATA
 
-Partners share the class and nothing else, so what minimises an expected error over them is an average of a class: its pixelwise median
-(Laplace likelihood) or mean (Gaussian). Ten images, the averages of real train images or of what a model makes of the latent means of
-test images, are compared in what tells them apart:
+writes class-averages.csv into the folder of the runs.
 
-accuracy     share of single outputs in which the judge finds the class of the condition (real: of the ten averages themselves)
+Partners share the class and nothing else, so what minimises an expected error over them is an average of a
+class: its pixelwise median (Laplace likelihood) or mean (Gaussian). Ten images, the averages of real train
+images or of what a model makes of the latent means of test images, are compared in what tells them apart:
+
+accuracy     share of single outputs in which the judge finds the class of its condition (real: of averages)
 commonest    share of the class that the judge finds most often among them
 spread       standard deviation of a pixel over the ten averages, averaged over pixels, which are in [0, 1]
-correlation  of the ten averages with the ten real medians, over classes and pixels, each side without its mean over classes; of outputs that
-             ignore their condition it is that of rounding, beside a spread of some 1e-8
+correlation  of the ten averages with the ten real medians, over classes and pixels, each side without its
+             mean over classes; of outputs that ignore their condition it is that of rounding, beside a spread
+             of some 1e-8
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,7 +36,10 @@ from models.errors import InputError
 
 
 def class_averages(images: Tensor, labels: Tensor, how: str) -> Tensor:
-    """(10, C, H, W) float pixelwise "mean" or "median" of the (N, C, H, W) images of each class; of an even number the lower of two medians."""
+    """(10, C, H, W) float pixelwise "mean" or "median" of the (N, C, H, W) images of each class.
+
+    Of an even number of images the median is the lower one of the two in the middle.
+    """
     groups = (as_float(images[labels == digit]) for digit in range(judges.CLASSES))
     return torch.stack([group.mean(0) if how == "mean" else group.median(0).values for group in groups])
 
@@ -97,7 +103,10 @@ def model_rows(
     "--data-dir", type=click.Path(path_type=Path), envvar="MMBENCH_DATA", help="Where the images are."
 )
 def main(folder: Path, data_dir: Path | None) -> None:
-    """Write class-averages.csv of the finished runs in FOLDER, a <dataset>/<preset> of results with checkpoints, into it."""
+    """Write class-averages.csv of the finished runs in FOLDER into it.
+
+    FOLDER is a <dataset>/<preset> of results whose runs have their checkpoints.
+    """
     try:
         runs = finished_runs(
             [
@@ -109,7 +118,8 @@ def main(folder: Path, data_dir: Path | None) -> None:
         )
         if not runs:
             raise InputError(
-                f"{folder} holds no finished run with its checkpoint. Checkpoints are not published: make the runs first."
+                f"{folder} holds no finished run with its checkpoint. Checkpoints are not published: make "
+                "the runs first."
             )
         if len({run.shared for run in runs}) > 1:
             raise InputError(

@@ -1,4 +1,7 @@
-"""mmbench and MultiVae 1.0.3 side by side on this machine: `python benchmarks/compare.py --help`. README.md says what is measured and how."""
+"""mmbench and MultiVae 1.0.3 side by side on this machine: `python benchmarks/compare.py --help`.
+
+README.md says what is measured and how.
+"""
 
 import sys
 from importlib.util import find_spec
@@ -51,7 +54,10 @@ BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 def main(
     rows: str, repeats: int, threads: int, data_dir: Path | None, overrides: tuple[str, ...], out: Path
 ) -> None:
-    """Measure rows of the comparison and merge them into compare.csv and compare.md; growth into growth.csv and growth.png."""
+    """Measure rows of the comparison and merge them into compare.csv and compare.md.
+
+    The group growth is written to growth.csv and growth.png.
+    """
     from mmbench.execution.signals import StoppedError
     from models.errors import InputError
 
@@ -66,7 +72,10 @@ def main(
 
 
 def _pick(text: str, data_dir: Path | None) -> list[str]:
-    """The groups named in `text`; where it names all of them and there is no folder of images, all but memory."""
+    """The groups named in `text`.
+
+    Memory is left out where `text` names all groups and there is no folder of images.
+    """
     from models.errors import InputError, suggest
 
     chosen = [name.strip() for name in text.split(",")]
@@ -77,7 +86,9 @@ def _pick(text: str, data_dir: Path | None) -> list[str]:
         click.echo("Without --data-dir there is no row on memory, which is about mnist-svhn.")
         chosen.remove("memory")
     if find_spec("multivae") is None:
-        raise InputError("The comparison needs MultiVae: install the extra with pip install -e '.[bench]'.")
+        raise InputError(
+            "The comparison needs MultiVae: install the extra with pip install -e '.[multivae]'."
+        )
     return [name for name in GROUPS if name in chosen]
 
 
@@ -134,7 +145,8 @@ def _measure(
         found = [row.record(group, where) for row in measures[group](bench)]
         for row in found:
             click.echo(
-                f"{row['row']}: {row['ours']} {row['unit']}, theirs {row['theirs']}; {row['compared']} {row['median']} "
+                f"{row['row']}: {row['ours']} {row['unit']}, theirs {row['theirs']}; {row['compared']} "
+                f"{row['median']} "
                 f"({row['low']} to {row['high']}), must reach {row['must']}: {row['reached']}"
             )
         # after every group, so that what is measured is kept
@@ -153,7 +165,8 @@ def _grow(bench: "Bench", out: Path, where: dict[str, str]) -> None:
     for curve in growth(bench):
         curves.append(curve)
         click.echo(
-            f"growth over {curve.axis}, {curve.model}: slope {curve.slope:.2f}{f' ({curve.flag})' if curve.flag else ''}"
+            f"growth over {curve.axis}, {curve.model}: slope "
+            f"{curve.slope:.2f}{f' ({curve.flag})' if curve.flag else ''}"
         )
     write_growth(curves, out, where)
     if steep := worse_than_linear(curves):

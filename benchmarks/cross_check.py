@@ -1,13 +1,18 @@
-"""Our MoPoE, MVAE and MMVAE against MultiVae's own, trained and judged alike: the first losses and the metrics of tables 1-3, from finished runs.
+r"""Our MoPoE, MVAE and MMVAE against MultiVae's own, trained and judged alike, from finished runs.
 
-python benchmarks/cross_check.py RESULTS/digits/quick    # writes cross-check.md and cross-check.csv there
+    python benchmarks/cross_check.py RESULTS/digits/quick
 
-The runs, three seeds of each side with the same settings (MultiVae's defaults are others). One difference is left: with
-MultiVae the weight of MVAE's KL terms is whole, from 0.9 on, 1 % of training earlier.
+writes cross-check.md and cross-check.csv into the folder of the runs: the first losses, and the metrics of
+tables 1-3. The runs are three seeds of each side with the same settings, which are not MultiVae's defaults:
 
-mmbench run --models mopoe,mvae,mmvae,multivae:MoPoE,multivae:MVAE,multivae:MMVAE --dataset digits --preset quick --seeds 0,1,2 \
-    --set mopoe.beta=1 --set mvae.annealing=0.1 --set K=1 --set multivae:MMVAE.prior_and_posterior_dist=normal \
-    --set multivae:MMVAE.learn_prior=false --metrics coherence,fd_clf,probe --results RESULTS
+    mmbench run --models mopoe,mvae,mmvae,multivae:MoPoE,multivae:MVAE,multivae:MMVAE \
+        --dataset digits --preset quick --seeds 0,1,2 \
+        --set mopoe.beta=1 --set mvae.annealing=0.1 --set K=1 \
+        --set multivae:MMVAE.prior_and_posterior_dist=normal --set multivae:MMVAE.learn_prior=false \
+        --metrics coherence,fd_clf,probe --results RESULTS
+
+One difference is left: MultiVae gives the KL terms of its MVAE their whole weight 1 % of training earlier, at
+0.9 of it.
 """
 
 from collections.abc import Sequence
@@ -17,7 +22,7 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from mmbench.adapters.multivae import DASHED
+from mmbench.adapters.multivae import COLLECTION
 from mmbench.report.numbers.compare import differences
 from mmbench.report.numbers.leaderboard import LEVEL
 from mmbench.report.numbers.provenance import disagreements
@@ -26,28 +31,32 @@ from mmbench.storage.history import read_history
 from mmbench.storage.runs import StoredRun
 from models.errors import InputError
 
+PREFIX = f"{COLLECTION}-"  # of the names of MultiVae's models
 NAMES = {"samples": "K", "annealing": "warmup", "posterior": "prior_and_posterior_dist"}
 FAMILIES = {"gaussian": "normal", "laplace": "laplace_with_softmax"}  # of posteriors
 """Our settings as MultiVae calls them."""
 
 
 def pick(runs: Sequence[StoredRun]) -> tuple[list[StoredRun], list[StoredRun]]:
-    """Ours and MultiVae's: the finished runs, without labels, of models and seeds that both sides have; theirs under our names.
+    """Our runs and MultiVae's, of the models and seeds that both sides have; theirs under our names.
+
+    Runs that are not finished, or have a label, do not count.
 
     Raises:
         InputError: where there are none, and for runs that differ in data, budget, protocol or settings.
     """
     done = [run for run in runs if run.state == "done" and not run.label]
     sides = (
-        [run for run in done if not run.model.startswith(DASHED)],
-        [_as_native(run) for run in done if run.model.startswith(DASHED)],
+        [run for run in done if not run.model.startswith(PREFIX)],
+        [_as_native(run) for run in done if run.model.startswith(PREFIX)],
     )
     keys = set.intersection(*({(run.model, run.seed) for run in side} for side in sides))
     if not keys:
         raise InputError(
-            "There is nothing to check: expected finished runs of mopoe, mvae or mmvae, and of the MultiVae model of that name."
+            "There is nothing to check: expected finished runs of mopoe, mvae or mmvae, "
+            "and of the MultiVae model of that name."
         )
-    if warning := disagreements([run for run in done if (run.model.removeprefix(DASHED), run.seed) in keys]):
+    if warning := disagreements([run for run in done if (run.model.removeprefix(PREFIX), run.seed) in keys]):
         raise InputError(warning)
     ours, theirs = ([run for run in side if (run.model, run.seed) in keys] for side in sides)
     for a, b in zip(
@@ -58,7 +67,10 @@ def pick(runs: Sequence[StoredRun]) -> tuple[list[StoredRun], list[StoredRun]]:
 
 
 def _check_settings(ours: StoredRun, theirs: StoredRun) -> None:
-    """InputError where two runs of a model have other settings. Our MMVAE learns its prior where that is Laplace, and has one objective."""
+    """InputError where two runs of a model have other settings.
+
+    Two settings are fixed in ours: MMVAE learns its prior where that is Laplace, and it has one objective.
+    """
     own = ours.config["settings"]
     fixed = {"learn_prior": own.get("posterior") == "laplace", "loss": "dreg_looser"}
     asked = fixed | {
@@ -73,16 +85,18 @@ def _check_settings(ours: StoredRun, theirs: StoredRun) -> None:
     )
     if differ:
         raise InputError(
-            f"{ours.title} and MultiVae's have other settings ({differ}): the head of this script has the command for equal ones."
+            f"{ours.title} and MultiVae's have other settings ({differ}): the head of this script has the "
+            "command for equal ones."
         )
 
 
 def cross_check(ours: Sequence[StoredRun], theirs: Sequence[StoredRun]) -> pd.DataFrame:
-    """A row for the first losses of each model, and one for each of its metrics of tables 1-3, of what `pick` returns.
+    """A row for the first losses of each model, and one for each of its metrics of tables 1-3.
 
-    Columns: model, quantity, unit; ours and theirs, means over seeds; difference, and error, its standard error; p of Welch's test.
-    Of the losses the difference is the largest over seeds, relative to the loss: a seed gives both sides the same weights, batches and
-    noise, so no more than rounding separates them at first.
+    Columns: model, quantity, unit; ours and theirs, means over seeds; difference, and error, its standard
+    error; p of Welch's test. Of the losses the difference is the largest over seeds, relative to the loss: a
+    seed gives both sides the same weights, batches and noise, so no more than rounding separates them at
+    first.
     """
     names = sorted({run.model for run in ours})
     rows = [
@@ -117,11 +131,12 @@ def _as_native(run: StoredRun) -> StoredRun:
     """The run under the name of our model."""
     return replace(
         run,
-        config={**run.config, "model": run.model.removeprefix(DASHED), "title": run.title.partition(" (")[0]},
+        config={**run.config, "model": run.model.removeprefix(PREFIX), "title": run.title.partition(" (")[0]},
     )
 
 
 def _first_losses(ours: Sequence[StoredRun], theirs: Sequence[StoredRun]) -> dict[str, object]:
+    """The row of the first losses of one model, in the columns of cross_check."""
     mine, other = (
         pd.Series({run.seed: read_history(run.folder)["loss"].iloc[0] for run in side})
         for side in (ours, theirs)
@@ -148,22 +163,30 @@ def to_markdown(table: pd.DataFrame, runs: Sequence[StoredRun]) -> str:
         )
         p = "" if pd.isna(row.p) else f"{row.p:.2f}"
         lines.append(
-            f"| {row.model} | {row.quantity} | {scale * row.ours:.2f} | {scale * row.theirs:.2f} | {gap} | {p} |"
+            f"| {row.model} | {row.quantity} | {scale * row.ours:.2f} | {scale * row.theirs:.2f} "
+            f"| {gap} | {p} |"
         )
     tested = table["p"].dropna().astype(float)
     seeds = sorted({run.seed for run in runs})
     over = f"Means over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"Seed {seeds[0]}"
     if len(tested):
-        foot = f"{(tested < LEVEL).sum()} of {len(tested)} tests have p < {LEVEL:g}; of equal models {LEVEL * len(tested):.1f} would on average."
+        foot = (
+            f"{(tested < LEVEL).sum()} of {len(tested)} tests have p < {LEVEL:g}; "
+            f"of equal models {LEVEL * len(tested):.1f} would on average."
+        )
     else:
-        foot = "Nothing is tested: that needs two seeds or more. Compare the differences with the deviations over seeds of the same models elsewhere."
+        foot = (
+            "Nothing is tested: that needs two seeds or more. "
+            "Compare the differences with the deviations over seeds of the same models elsewhere."
+        )
     commands = "\n".join(dict.fromkeys(str(run.config["command"]) for run in runs))
     return "\n".join(
         [
-            "# Our models and MultiVae's: the same data, budget and metrics, and of each seed the same first weights",
+            "# Our models and MultiVae's: the same data, budget and metrics, "
+            "and of each seed the same first weights",
             "",
-            f"{over}; a difference of metrics ± its standard error, and p of Welch's test; shares in per cent. Of losses, the "
-            "largest relative difference over seeds.",
+            f"{over}; a difference of metrics ± its standard error, and p of Welch's test; "
+            "shares in per cent. Of losses, the largest relative difference over seeds.",
             "",
             *lines,
             "",
@@ -178,7 +201,7 @@ def to_markdown(table: pd.DataFrame, runs: Sequence[StoredRun]) -> str:
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
 def main(folder: Path) -> None:
-    """Write cross-check.md and cross-check.csv of the runs in FOLDER, a <dataset>/<preset> of results, into it."""
+    """Write cross-check.md and cross-check.csv of the runs in FOLDER, a <dataset>/<preset> of results."""
     try:
         ours, theirs = pick(find_runs(folder))
     except InputError as error:

@@ -29,8 +29,9 @@ __all__ = ["coherence", "frechet", "inception_features"]
 def coherence(bench: Bench) -> list[Row]:
     """Joint and cross coherence of one MoPoE: the same weights, judges, prior draws and conditions.
 
-    Ours decodes each condition twice, with a sampled and with the mean latent; MultiVae draws two samples of each, having encoded it once.
-    Judges and weights are random: what they say does not change how long it takes.
+    Ours decodes each condition twice, with a sampled and with the mean latent; MultiVae draws two samples of
+    each, having encoded it once. Judges and weights are random: what they say does not change how long it
+    takes.
     """
     data, work = bench.data, bench.work
     model = ours.make_model("mopoe", data.modalities, latent_size=work.latent)
@@ -70,7 +71,10 @@ def coherence(bench: Bench) -> list[Row]:
     }
     found = alternate(sides, bench.repeats)
     conditions = len(other)
-    text = f"{work.draws} prior draws, {conditions} conditions per direction, two images of each; MoPoE, one judge per modality"
+    text = (
+        f"{work.draws} prior draws, {conditions} conditions per direction, two images of each; MoPoE, one "
+        "judge per modality"
+    )
     return [Row("coherence, joint and cross", "s", found["ours"], found["theirs"], "time", 3.0, 5.0, text)]
 
 
@@ -84,7 +88,10 @@ def _features(rows: int, width: int, seed: int) -> Tensor:
 
 
 def frechet(bench: Bench) -> list[Row]:
-    """The distance from given means and covariances; the root of the real covariance is cached, as it is for all runs on a data set."""
+    """The distance from given means and covariances.
+
+    The root of the real covariance is cached, as it is for all runs on a data set.
+    """
     work = bench.work
     real, generated = (statistics(_features(work.feature_rows, work.features, seed)) for seed in (1, 2))
     factor = root(real.covariance)
@@ -99,8 +106,8 @@ def frechet(bench: Bench) -> list[Row]:
     found = alternate({"ours": partial(seconds, mine), "theirs": partial(seconds, other)}, bench.few)
     _check_equal("Frechet distances", values["ours"], values["theirs"])
     text = (
-        f"{work.features} features, {work.feature_rows} vectors of either half; equal values ({values['ours']:.6g} and {values['theirs']:.6g}); "
-        "theirs is pytorch-fid's"
+        f"{work.features} features, {work.feature_rows} vectors of either half; "
+        f"equal values ({values['ours']:.6g} and {values['theirs']:.6g}); theirs is pytorch-fid's"
     )
     return [Row("Frechet distance", "s", found["ours"], found["theirs"], "time", 8.0, 10.0, text)]
 
@@ -117,9 +124,12 @@ def _check_equal(what: str, ours: float, theirs: float) -> None:
 
 
 def inception_features(bench: Bench) -> list[Row]:
-    """Images of the second modality through Inception with the same random weights: ours from memory, pytorch-fid from PNG files, its only input.
+    """Images of the second modality through Inception with the same random weights.
 
-    pytorch-fid reads its files in the process itself (0 workers), which is quickest where the network takes all cores.
+    Ours come from memory, pytorch-fid's from PNG files, its only input.
+
+    pytorch-fid reads its files in the process itself (0 workers), which is quickest where the network takes
+    all cores.
     """
     name = bench.data.modalities[1].name
     images = bench.data.train.items[name][: bench.work.images]
@@ -145,7 +155,10 @@ def inception_features(bench: Bench) -> list[Row]:
         found = alternate({"ours": partial(seconds, mine), "theirs": partial(seconds, other)}, bench.few)
     gap = float(np.abs(values["ours"] - values["theirs"]).max() / np.abs(values["theirs"]).max())
     rates = {side: [len(images) / taken for taken in found[side]] for side in found}
-    text = f"{len(images)} images of {name}, random weights, batches of 50; largest difference {gap:.1e} of the largest feature; theirs is pytorch-fid's"
+    text = (
+        f"{len(images)} images of {name}, random weights, batches of 50; largest difference {gap:.1e} of "
+        "the largest feature; theirs is pytorch-fid's"
+    )
     return [Row("FID features", "images/s", rates["ours"], rates["theirs"], "rate", 1.3, 2.0, text)]
 
 

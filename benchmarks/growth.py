@@ -1,4 +1,4 @@
-"""How the time of a training step grows with the batch, the number of modalities, the latent size and the number of importance samples."""
+"""How the time of a training step grows with batch, modalities, latent size and importance samples."""
 
 import time
 from collections import defaultdict
@@ -16,7 +16,7 @@ from benchmarks.table import write_csv
 from mmbench.execution.making import computing_threads
 from mmbench.storage.files import write_atomically
 from models.base import Modality, MultimodalModel
-from models.registry import MODELS
+from models.names import find_models
 
 __all__ = ["AXES", "Axis", "Curve", "growth", "worse_than_linear"]
 
@@ -42,7 +42,10 @@ AXES = (
 
 @dataclass(frozen=True)
 class Curve:
-    """Least milliseconds of processor time per step of one model along one axis, and the least-squares slope of log time over log value."""
+    """Time per step of one model along one axis.
+
+    The least milliseconds of CPU time, and the least-squares slope of log time over log value.
+    """
 
     axis: str
     model: str
@@ -86,12 +89,14 @@ def _step(model: MultimodalModel, batch: Mapping[str, torch.Tensor]) -> None:
 
 
 def growth(bench: Bench, axes: Sequence[Axis] = AXES) -> Iterator[Curve]:
-    """A curve for every axis and every registered model that has it, in float32 on one thread; the values of an axis take turns.
+    """A curve for every axis and every model that has it, in float32 on one thread.
+
+    The values of an axis take turns.
 
     Processor time, and the least of the rounds: what else the machine does only adds.
     """
     for axis in axes:
-        for entry in MODELS:
+        for entry in find_models("all"):
             if axis.setting and axis.setting not in {f.name for f in fields(entry.settings)}:
                 continue
             points = {value: _point(entry.name, axis, value, bench) for value in axis.values}

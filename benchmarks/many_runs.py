@@ -1,9 +1,11 @@
-"""What many runs cost this machine: to plan them, and `mmbench report` over their folders, in seconds and memory.
+"""What many runs cost this machine: to plan them, and `mmbench report` over their folders.
 
-python benchmarks/many_runs.py --runs 10 --runs 1000 --runs 10000      # synthetic finished runs of so many models, with as many seeds as it takes
+    python benchmarks/many_runs.py --runs 10 --runs 1000 --runs 10000
 
-The runs are made of the published ones of `digits`: their files, and metrics of tables 1-3 that differ a little. Samples and histories are links to
-one copy, which saves disk but no reading: a report checks the hash of every file of every run.
+measures seconds and memory of so many synthetic finished runs of four models, with as many seeds as it takes.
+They are made of the published runs of `digits`: their files, and metrics of tables 1-3 that differ a little.
+Samples and histories are links to one copy, which saves disk but no reading: a report checks the hash of
+every file of every run.
 """
 
 import json
@@ -75,7 +77,7 @@ def _make_run(folder: Path, source: Path, model: int, seed: int, rng: np.random.
 
 
 def measure_plan(results: Path, runs: int) -> dict[str, float]:
-    """Seconds of processor time until `runs` runs of four models are planned and their configurations written, and MiB that they hold."""
+    """CPU seconds and MiB that it takes to plan `runs` runs of four models and write their configurations."""
     seeds = ",".join(map(str, range(-(-runs // len(SOURCES)))))
     job = Job.from_options(
         ",".join(SOURCES), "digits", "quick", seeds, results=results, precision="fp32", device="cpu"
@@ -94,9 +96,14 @@ def measure_plan(results: Path, runs: int) -> dict[str, float]:
 
 
 def measure_report(root: Path) -> dict[str, float]:
-    """Seconds on the clock and of processor time, and GiB at the peak, of `mmbench report` over `root`."""
-    code = "import sys; from mmbench.cli import main; main(['report', '--results', sys.argv[1]], standalone_mode=False)"
-    code += "; print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0])"  # its own: ru_maxrss begins with this process's
+    """Seconds on the clock and of the CPU, and GiB at the peak, of `mmbench report` over `root`."""
+    # the process prints its own peak: ru_maxrss of a child begins with that of this process
+    code = """
+import sys
+from mmbench.cli import main
+main(["report", "--results", sys.argv[1]], standalone_mode=False)
+print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
+"""
     before, began = _processor_seconds(), time.monotonic()
     done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=True)
     return {
@@ -109,6 +116,7 @@ def measure_report(root: Path) -> dict[str, float]:
 
 
 def _processor_seconds() -> float:
+    """CPU time of the finished child processes."""
     used: Any = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

@@ -1,4 +1,7 @@
-"""Our side: the models and the trainer of mmbench, as `mmbench run` calls them. Imports nothing of the peer: worker processes read this file."""
+"""Our side: the models and the trainer of mmbench, as `mmbench run` calls them.
+
+Imports nothing of the peer: worker processes read this file.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +35,10 @@ def make_model(name: str, modalities: Sequence[Modality], **settings: object) ->
 
 
 def train(model: MultimodalModel, batches: Batches, steps: int, precision: str) -> float:
-    """Seconds of the whole loop over `steps` steps: batches, losses, gradients, updates, history, and the checkpoint at the end."""
+    """Seconds of `steps` training steps.
+
+    They include batches, losses, gradients, updates, history, and the checkpoint at the end.
+    """
     budget = Training(steps=steps, batch_size=batches.batch_size, learning_rate=LEARNING_RATE)
     with TemporaryDirectory() as folder:
         return seconds(
@@ -41,7 +47,7 @@ def train(model: MultimodalModel, batches: Batches, steps: int, precision: str) 
 
 
 def step_flops(model: MultimodalModel, batch: Batch) -> float:
-    """Floating-point operations of the matrix products and convolutions of one training step, averaged over the model's stages."""
+    """Floating-point operations of the products and convolutions of one step, averaged over the stages."""
     total = 0.0
     for stage in model.stages():
         with FlopCounterMode(display=False) as counter:

@@ -1,7 +1,10 @@
-"""The other side: MultiVae 1.0.3 (Senellart et al. 2023) with its own models, data set, trainer and evaluator, as its documentation uses them.
+"""The other side: MultiVae 1.0.3 (Senellart et al. 2023) as its documentation uses it.
 
-Its networks are those of mmbench, written in plain PyTorch as a user of MultiVae would, in PyTorch's default memory format, and given
-the same weights. One linear layer makes mean and log-variance, which is quicker than the two of MultiVae's examples.
+Models, data set, trainer and evaluator are its own.
+
+Its networks are those of mmbench, written in plain PyTorch as a user of MultiVae would, in PyTorch's default
+memory format, and given the same weights. One linear layer makes mean and log-variance, which is quicker than
+the two of MultiVae's examples.
 """
 
 import io
@@ -79,7 +82,7 @@ class Decoder(BaseDecoder):
 
 
 def make_peer(kind: str, model: GaussianMVAE, **config: object) -> Any:
-    """MultiVae's model `kind` ("MoPoE", "MMVAE") with the sizes, likelihoods, modality weights and network weights of ours."""
+    """MultiVae's model `kind` ("MoPoE", "MMVAE") with the sizes, likelihoods and weights of `model`."""
     settings, modalities = model.settings, model.modalities
     with quiet():
         configuration = getattr(multivae.models, f"{kind}Config")(
@@ -110,10 +113,12 @@ def dataset(batches: Batches, steps: int) -> MultimodalBaseDataset:
 
 
 def train(peer: Any, data: MultimodalBaseDataset, batch: int) -> float:
-    """Seconds of MultiVae's trainer over `data` once, from its `train()` to the model that it saves; its set-up is not counted.
+    """Seconds of MultiVae's trainer over `data` once, from its `train()` to the model that it saves.
 
-    The optimiser is the default, Adam. Batches are loaded in the process itself (the default, 0 workers): workers would compete with
-    the training for the cores.
+    Its set-up is not counted.
+
+    The optimiser is the default, Adam. Batches are loaded in the process itself (the default, 0 workers):
+    workers would compete with the training for the cores.
     """
     with TemporaryDirectory() as folder, quiet():
         config = BaseTrainerConfig(
@@ -133,7 +138,7 @@ def paired(test: Batch, labels: Tensor) -> MultimodalBaseDataset:
 
 
 def coherence(peer: Any, judges: Mapping[str, nn.Module], test: MultimodalBaseDataset, draws: int) -> Any:
-    """MultiVae's joint and cross coherences: `draws` prior draws, and two samples given every test item for each direction."""
+    """MultiVae's joint and cross coherences, of prior draws and two samples per test item and direction."""
     with quiet():
         config = CoherenceEvaluatorConfig(num_classes=10, nb_samples_for_joint=draws, nb_samples_for_cross=2)
         evaluator = CoherenceEvaluator(peer, dict(judges), test, eval_config=config)

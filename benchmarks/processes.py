@@ -15,7 +15,8 @@ __all__ = ["memory", "start"]
 
 GIB = 2**30
 
-# The kernel's own high-water mark of the process: what getrusage says of a child includes the parent that it was forked from.
+# It prints the kernel's own high-water mark of the process: what getrusage says of a child includes the
+# parent that it was forked from.
 RUN = """
 import sys
 from pathlib import Path
@@ -42,7 +43,10 @@ def run_peak(arguments: list[str], cache: Path, threads: int) -> int:
 
 
 def memory(bench: Bench) -> list[Row]:
-    """A whole run on mnist-svhn, training, judges, evaluation and report, with few training steps: memory does not grow with them."""
+    """A whole run on mnist-svhn with few training steps: training, judges, evaluation and report.
+
+    Memory does not grow with the number of steps.
+    """
     if bench.data_dir is None:
         raise InputError(
             "The row on memory is about mnist-svhn: name the folder of its images with --data-dir."
@@ -88,7 +92,10 @@ def memory(bench: Bench) -> list[Row]:
             return run_peak(arguments, Path(folder) / "cache", bench.threads) / GIB
 
     found = [peak() for _ in range(min(2, bench.repeats))]
-    work = f"`mmbench run` of MoPoE on mnist-svhn with {steps} steps, its judges, evaluation and report (ours) against its uint8 images (theirs)"
+    work = (
+        f"`mmbench run` of MoPoE on mnist-svhn with {steps} steps, its judges, evaluation and report (ours) "
+        "against its uint8 images (theirs)"
+    )
     return [Row("peak resident memory", "GiB", found, [images] * len(found), "excess", 1.2, None, work)]
 
 

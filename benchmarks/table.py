@@ -1,4 +1,4 @@
-"""The table: rows as they are measured, the CSV file that collects them over several sittings, and the Markdown that shows it."""
+"""The table: rows as they are measured, the CSV file that collects them, and the Markdown that shows it."""
 
 import csv
 import io
@@ -175,7 +175,8 @@ def markdown(rows: Sequence[Mapping[str, str]]) -> str:
         aim = f"{row['aim']}x" if row["aim"] else "-"
         found = f"{row['median']}{times} ({row['low']} to {row['high']})"
         lines.append(
-            f"| {row['row']} | {row['ours']} {row['unit']} | {row['theirs']} {row['unit']} | {found} | {limit} | {aim} | {row['reached']} |"
+            f"| {row['row']} | {row['ours']} {row['unit']} | {row['theirs']} {row['unit']} | {found} | "
+            f"{limit} | {aim} | {row['reached']} |"
         )
     lines += ["", "What each row measures:", ""]
     lines += [f"- {row['row']}: {row['work']}; {row['compared']}, {row['repeats']} rounds." for row in rows]
@@ -186,8 +187,9 @@ def markdown(rows: Sequence[Mapping[str, str]]) -> str:
             dict.fromkeys(row["group"] for row in rows if tuple(row[name] for name in SITTING) == key)
         )
         lines.append(
-            f"- {names}: `{first['command']}`, {first['date']}, commit {first['commit'] or 'unknown'}, mmbench {first['mmbench']}, "
-            f"MultiVae {first['multivae']}, torch {first['torch']}, pytorch-fid {first['pytorch-fid']}, {first['processor']}, "
-            f"{first['cores']} cores, {first['threads']} threads."
+            f"- {names}: `{first['command']}`, {first['date']}, commit {first['commit'] or 'unknown'}, "
+            f"mmbench {first['mmbench']}, MultiVae {first['multivae']}, torch {first['torch']}, "
+            f"pytorch-fid {first['pytorch-fid']}, {first['processor']}, {first['cores']} cores, "
+            f"{first['threads']} threads."
         )
     return "\n".join(lines) + "\n"

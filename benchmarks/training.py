@@ -1,4 +1,4 @@
-"""Rows of training: one run, four runs at once, the share of the processor's peak, and the data path alone."""
+"""Rows of training: one run, four runs at once, the share of the CPU's peak, and the data path alone."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from mmbench.execution.local import execute
 from mmbench.execution.signals import Stop
 from mmbench.plan.config import PRESETS
 from models.base import MultimodalModel
-from models.registry import MODELS
+from models.names import find_models
 
 __all__ = ["CONTESTS", "Contest", "data_path", "four_runs", "one_run", "peak_share"]
 
@@ -71,14 +71,17 @@ def _batches(bench: Bench) -> Batches:
 
 
 def one_run(bench: Bench) -> list[Row]:
-    """Pairs per second through the whole loop of either trainer, ours in float32 and in the precision that auto means."""
+    """Pairs per second of either trainer, ours in float32 and in the precision that auto means."""
     rows = []
     for contest in CONTESTS:
         steps = max(1, bench.work.steps // contest.cost)
         rates = _rates(bench, contest, steps)
         for index, (side, precision) in enumerate((("fp32", "fp32"), ("auto", bench.auto))):
             name = f"one run, {'float32' if side == 'fp32' else '--precision auto'}: {contest.title}"
-            work = f"{steps} steps of {bench.work.batch} pairs through either trainer, data included; ours {precision}, theirs fp32"
+            work = (
+                f"{steps} steps of {bench.work.batch} pairs through either trainer, data included; ours "
+                f"{precision}, theirs fp32"
+            )
             rows.append(
                 Row(
                     name,
@@ -95,7 +98,10 @@ def one_run(bench: Bench) -> list[Row]:
 
 
 def _rates(bench: Bench, contest: Contest, steps: int) -> dict[str, list[float]]:
-    """Pairs per second, round by round, of "fp32", "theirs" and "auto": three models of the same initial weights, trained on the same pairs."""
+    """Pairs per second, round by round, of "fp32", "theirs" and "auto".
+
+    Three models of the same initial weights, trained on the same pairs.
+    """
     batches = _batches(bench)
     settings = {"latent_size": bench.work.latent, **contest.settings}
     exact, quick = (ours.make_model(contest.ours, bench.data.modalities, **settings) for _ in range(2))
@@ -117,8 +123,9 @@ def _rates(bench: Bench, contest: Contest, steps: int) -> dict[str, list[float]]
 def four_runs(bench: Bench) -> list[Row]:
     """Wall time of four runs, ours with `--jobs 2`, at the length of the preset "quick".
 
-    Measured are runs of `job_steps` steps. Of our wall time, the part in which processes train is multiplied up to the preset's steps,
-    and the rest, their start, is counted once. The peer's runs follow each other in this process, which has started already.
+    Measured are runs of `job_steps` steps. The part of our wall time in which processes train is multiplied
+    up to the preset's steps; the rest, their start, is counted once. The peer's runs follow each other in
+    this process, which has started already.
     """
     target, steps = int(str(PRESETS["quick"].training["steps"])), bench.work.job_steps
     contests = CONTESTS[:2]
@@ -145,8 +152,10 @@ def four_runs(bench: Bench) -> list[Row]:
 
     found = alternate({"ours": mine, "theirs": theirs}, bench.few)
     work = (
-        f"MoPoE and MMVAE (K=1) with two seeds each, {bench.auto} in 2 processes of {max(1, bench.threads // 2)} threads against fp32 "
-        f"one after another; {steps} steps measured, scaled to {target}; starting the processes, {median(starts):.1f} s, is counted in ours"
+        f"MoPoE and MMVAE (K=1) with two seeds each, "
+        f"{bench.auto} in 2 processes of {max(1, bench.threads // 2)} threads against fp32 one after another;"
+        f" {steps} steps measured, scaled to {target}; "
+        f"starting the processes, {median(starts):.1f} s, is counted in ours"
     )
     return [
         Row(
@@ -205,10 +214,10 @@ def step_rate(model: MultimodalModel, batches: Batches, steps: int, precision: s
 
 
 def peak_share(bench: Bench) -> list[Row]:
-    """FLOP/s of a training step, of every registered model, against that of a matrix product measured right before it."""
+    """FLOP/s of a training step of every model, against those of a matrix product just before it."""
     rows, batches = [], _batches(bench)
     for precision in dict.fromkeys(("fp32", bench.auto)):
-        for entry in MODELS:
+        for entry in find_models("all"):
             model = ours.make_model(entry.name, bench.data.modalities, latent_size=bench.work.latent)
             flops = ours.step_flops(model, batches.batch(0))
             steps = max(2, bench.work.steps // 4)
@@ -221,7 +230,10 @@ def peak_share(bench: Bench) -> list[Row]:
                 },
                 bench.few,
             )
-            work = f"{steps} steps of {bench.work.batch} pairs, {1e-9 * flops:.1f} GFLOP each, against {SIDE} x {SIDE} matrix products in {precision}"
+            work = (
+                f"{steps} steps of {bench.work.batch} pairs, {1e-9 * flops:.1f} GFLOP each, "
+                f"against {SIDE} x {SIDE} matrix products in {precision}"
+            )
             must = 0.5 if precision == "fp32" else 0.4
             name = f"share of the peak, {precision}: {entry.title}"
             rows.append(Row(name, "GFLOP/s", found["ours"], found["theirs"], "rate", must, 0.7, work))
@@ -245,5 +257,8 @@ def data_path(bench: Bench) -> list[Row]:
         "theirs": lambda: steps * bench.work.batch / ours.train(model, batches, steps, bench.auto),
     }
     found = alternate(sides, bench.repeats)
-    work = f"{made} batches of {bench.work.batch} pairs (ours) against {steps} training steps of our MoPoE in {bench.auto} (theirs)"
+    work = (
+        f"{made} batches of {bench.work.batch} pairs (ours) against {steps} training steps of our MoPoE in "
+        f"{bench.auto} (theirs)"
+    )
     return [Row("data path alone", "pairs/s", found["ours"], found["theirs"], "rate", 20.0, None, work)]

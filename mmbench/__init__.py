@@ -38,7 +38,15 @@ def _check_siblings() -> None:
             )
 
 
+def _include_adapters() -> None:
+    """Models of other libraries register as those of the suite do: when their modules are imported."""
+    from models.registry import MODELS
+
+    MODELS.include("mmbench.adapters")
+
+
 _check_siblings()
+_include_adapters()
 
 
 def __getattr__(name: str) -> Any:

@@ -26,7 +26,7 @@ from mmbench.storage.samples import SampleSet, as_tiles
 from mmbench.training.checkpoints import Checkpoints
 from mmbench.training.trainer import Trainer, Watch
 from models.base import MultimodalModel
-from models.registry import MODELS
+from models.names import find_model
 from models.settings import resolve
 
 __all__ = ["evaluate", "load_data", "load_results", "make_model", "sample_grid", "train"]
@@ -40,10 +40,11 @@ def make_model(name: str, data: MultimodalData, seed: int = 0, **settings: objec
         settings: of the model, by name; the others keep their defaults.
 
     Raises:
-        InputError: for an unknown name or setting, or a value that a setting does not admit.
+        InputError: for an unknown name or setting, a model that cannot be run here, or a value that a setting
+            does not admit.
     """
-    entry = MODELS.get(name)
-    chosen = resolve(entry.settings, settings, name)
+    entry = find_model(name)
+    chosen = resolve(entry.settings, settings, entry.name)
     torch.manual_seed(seed)
     return entry.model(data.modalities, chosen)
 

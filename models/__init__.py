@@ -1,1 +1,4 @@
-"""Multimodal generative models behind one contract: `base` is the contract, `registry` the names, one file per model."""
+"""Multimodal generative models behind one contract.
+
+`base` is the contract, `registry` knows the models by name, and every model has a file of its own.
+"""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from models.base import Batch, Loss, Modality, Stage
 from models.parts.gaussian import DiagonalGaussian, GaussianVAEs, product_of_experts
+from models.parts.likelihoods import likelihood_setting
 from models.parts.networks import make_encoder
 from models.registry import register
 from models.settings import setting
@@ -18,32 +19,35 @@ __all__ = ["AVAE", "AVAESettings"]
 
 @dataclass(frozen=True)
 class AVAESettings:
-    """Likelihood and latent size as in the comparison; the budget is halved between the stages."""
+    """Likelihood and latent size are those of the comparison; the stages share the budget equally."""
 
     latent_size: int = setting(40, "dimensions of the latent of each modality", low=1)
     vae_share: float = setting(
         0.5, "share of training for the VAEs; the rest is for the associators", low=0.01, high=0.99
     )
-    likelihood: str = setting(
-        "laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli")
-    )
+    likelihood: str = likelihood_setting()
     likelihood_scale: float = setting(0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3)
 
 
 @register("avae", settings=AVAESettings, source="Jo et al. 2020, AAAI 34(7), 11197-11204", title="AVAE")
 class AVAE(GaussianVAEs):
-    """A VAE with a latent z_m of its own for every modality, and an associator a_{n->m}(z_m given z_n) for every ordered pair.
+    """A VAE with a latent z_m of its own for every modality, and associators between the latents.
+
+    There is an associator a_{n->m}(z_m given z_n) for every ordered pair of modalities.
 
     First stage:  loss = sum_m E_{q_m} (-log p(x_m given z_m)) + KL(q_m || N(0, I))
     Second stage: loss = sum_{n != m} E_{z_n ~ q_n} KL(a_{n->m}(. given z_n) || q_m),    the VAEs held fixed
 
-    Modalities carry no weights: their VAEs share nothing that would have to be balanced. An associator is the fully connected
-    encoder of `models.parts.networks` to a diagonal Gaussian. It is the first argument of the divergence, as what approximates is
-    in variational inference: of the many partners that an item has, an association takes what they share and draws close to
-    it, where the other order would spread it over all of them and beyond (a diagonal Gaussian knows no clusters).
-    There is no latent for all: a joint draw takes the first modality's latent from the prior and associates the others with
-    it; an observed modality keeps its own latent, any other gets the product of its associations with the observed ones,
-    in which a source counts for more the narrower its association is.
+    Modalities carry no weights: their VAEs share nothing that would have to be balanced. An associator is the
+    fully connected encoder of `models.parts.networks` to a diagonal Gaussian. It is the first argument of the
+    divergence, as the approximation is in variational inference: of the many partners that an item has, an
+    association takes what they share and draws close to it, where the other order would spread it over all of
+    them and beyond (a diagonal Gaussian knows no clusters).
+
+    There is no latent for all modalities. A joint draw takes the first modality's latent from the prior and
+    associates the others with it. Given some modalities, an observed one keeps its own latent, and any other
+    gets the product of its associations with the observed ones, in which a narrower association counts for
+    more.
     """
 
     def __init__(self, modalities: Sequence[Modality], settings: AVAESettings):
@@ -56,11 +60,8 @@ class AVAE(GaussianVAEs):
 
     def stages(self) -> tuple[Stage, ...]:
         share = self.settings.vae_share
-        vaes = tuple(
-            parameter
-            for part in (self.encoders, self.decoders, self.likelihoods)
-            for parameter in part.parameters()
-        )
+        parts = (self.encoders, self.decoders, self.likelihoods)
+        vaes = tuple(parameter for part in parts for parameter in part.parameters())
         return (
             Stage("vaes", share, self.loss, vaes),
             Stage("associators", 1 - share, self.association_loss, tuple(self.associators.parameters())),
@@ -71,16 +72,16 @@ class AVAE(GaussianVAEs):
         posteriors = self.posteriors({name: batch[name] for name in self.modalities})
         terms = {}
         for name, q in posteriors.items():
-            terms[f"reconstruction/{name}"] = -self.likelihoods[name](
-                batch[name], self.decoders[name](q.rsample())
-            ).mean()
+            mean = self.decoders[name](q.rsample())
+            terms[f"reconstruction/{name}"] = -self.likelihoods[name](batch[name], mean).mean()
             terms[f"kl/{name}"] = q.kl().mean()
-        return Loss(
-            torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()}
-        )
+        return _sum(terms)
 
     def association_loss(self, batch: Batch, progress: float) -> Loss:
-        """The associations' divergences to the posteriors, the objective of the second stage; no gradient reaches the VAEs."""
+        """The associations' divergences to the posteriors, the objective of the second stage.
+
+        No gradient reaches the VAEs.
+        """
         with torch.no_grad():
             posteriors = self.posteriors({name: batch[name] for name in self.modalities})
             latents = {name: q.rsample() for name, q in posteriors.items()}
@@ -88,9 +89,7 @@ class AVAE(GaussianVAEs):
             f"association/{n}->{m}": self.associate(n, m, latents[n]).kl_to(posteriors[m]).mean()
             for n, m in permutations(latents, 2)
         }
-        return Loss(
-            torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()}
-        )
+        return _sum(terms)
 
     def associate(self, source: str, target: str, latent: Tensor) -> DiagonalGaussian:
         """The Gaussian (B, L) over the latent of `target` given `source`'s (B, L)."""
@@ -98,9 +97,8 @@ class AVAE(GaussianVAEs):
 
     def generate(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
         first, *others = self.modalities
-        latents = {
-            first: torch.randn(n, self.settings.latent_size, generator=generator, device=generator.device)
-        }
+        size = self.settings.latent_size
+        latents = {first: torch.randn(n, size, generator=generator, device=generator.device)}
         for name in others:
             latents[name] = self.associate(first, name, latents[first]).rsample(generator)
         return {name: self.decoders[name](latent) for name, latent in latents.items()}
@@ -112,28 +110,25 @@ class AVAE(GaussianVAEs):
         sample: bool = False,
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
-        latents = {
-            name: q.rsample(generator) if sample else q.mean for name, q in self.posteriors(inputs).items()
-        }
+        posteriors = self.posteriors(inputs)
+        latents = {name: q.rsample(generator) if sample else q.mean for name, q in posteriors.items()}
         images = {}
         for target in targets:
             latent = latents.get(target)
             if latent is None:
-                association = product_of_experts(
-                    [self.associate(name, target, z) for name, z in latents.items()], prior_expert=False
-                )
+                associations = [self.associate(name, target, z) for name, z in latents.items()]
+                association = product_of_experts(associations, prior_expert=False)
                 latent = association.rsample(generator) if sample else association.mean
             images[target] = self.decoders[target](latent)
         return images
 
     def embed(self, inputs: Batch) -> Tensor:
-        """(B, N L): the latent means of the N observed modalities, side by side in the order of the model's modalities."""
-        return torch.cat(
-            [
-                q.mean
-                for q in self.posteriors(
-                    {name: inputs[name] for name in self.modalities if name in inputs}
-                ).values()
-            ],
-            dim=-1,
-        )
+        """(B, N L): the latent means of the N observed modalities, in the order of the model's modalities."""
+        posteriors = self.posteriors(self.observed(inputs))
+        return torch.cat([q.mean for q in posteriors.values()], dim=-1)
+
+
+def _sum(terms: dict[str, Tensor]) -> Loss:
+    """The loss whose terms add up to its total."""
+    total = torch.stack(list(terms.values())).sum()
+    return Loss(total, {name: term.detach() for name, term in terms.items()})

@@ -1,8 +1,45 @@
 """The contract: what a model gives to the trainer and to the metrics, and all that these ask of it.
 
-`MultimodalModel` is the whole contract. `SharedLatentModel` is the shorter one for models with one latent for all
-modalities: it asks for `loss`, `infer`, `decode` and `prior` and derives the rest.
-Shapes: B items, M modalities, L latent dimensions; `*shape` is a modality's own shape.
+`MultimodalModel` is the whole contract. `SharedLatentModel` is the shorter one for models with one latent for
+all modalities: it asks for `loss`, `infer`, `decode` and `prior` and derives the rest. Shapes: B items, M
+modalities, L latent dimensions; `*shape` is a modality's own shape.
+
+A whole model of linear layers with L = 2. With the decorator `models.registry.register` above it and a class
+of settings (see `models.settings`), `mmbench run --model-file` trains and evaluates it:
+
+>>> class Linear(SharedLatentModel):
+...     def __init__(self, modalities, settings=None):
+...         super().__init__(modalities, settings)
+...         self.encoders = nn.ModuleDict({m.name: nn.Linear(m.shape[0], 2) for m in modalities})
+...         self.decoders = nn.ModuleDict({m.name: nn.Linear(2, m.shape[0]) for m in modalities})
+...
+...     def infer(self, inputs, sample=False, generator=None):
+...         mean = torch.stack([self.encoders[name](x) for name, x in inputs.items()]).mean(0)
+...         return mean + torch.empty_like(mean).normal_(generator=generator) if sample else mean
+...
+...     def decode(self, name, latent):
+...         return self.decoders[name](latent).sigmoid()
+...
+...     def prior(self, n, generator):
+...         return torch.randn(n, 2, generator=generator, device=generator.device)
+...
+...     def loss(self, batch, progress):
+...         latent = self.infer(batch, sample=True)
+...         errors = [(self.decode(name, latent) - x).square().sum(1) for name, x in batch.items()]
+...         kl = 0.5 * self.infer(batch).square().sum(1).mean()
+...         return Loss(sum(errors).mean() + kl, {"kl": kl.detach()})
+
+It is made, trained for a step, and asked for a modality that it does not see and for joint draws:
+
+>>> model = Linear([Modality("left", (4,)), Modality("right", (3,))])
+>>> batch = {"left": torch.rand(8, 4), "right": torch.rand(8, 3)}
+>>> optimizer = torch.optim.Adam(model.parameters())
+>>> model.loss(batch, progress=0.0).total.backward()
+>>> optimizer.step()
+>>> model.translate({"left": batch["left"]}, ["right"])["right"].shape
+torch.Size([8, 3])
+>>> {name: tuple(x.shape) for name, x in model.generate(5, torch.Generator().manual_seed(0)).items()}
+{'left': (5, 4), 'right': (5, 3)}
 """
 
 import re
@@ -25,15 +62,18 @@ class Modality:
     """One kind of observation.
 
     Attributes:
-        name: its key in every batch, in names of metrics and of files: letters, digits, dashes and underscores.
+        name: its key in every batch, in names of metrics and of files: letters, digits, dashes and
+            underscores.
         shape: of one item, (C, H, W) for images, (positions, symbols) for text.
-        likelihood: a family of `models.parts.likelihoods` where the data leave no choice ("categorical" for text);
-            None leaves it to the model.
-        weight: of its reconstruction in the models whose authors weigh modalities (largest numel / size, the size of text being its positions).
+        likelihood: a family of `models.parts.likelihoods` where the data leave no choice ("categorical" for
+            text); None leaves it to the model.
+        weight: of its reconstruction in the models whose authors weigh modalities (largest numel / size, the
+            size of text being its positions).
         symbols: of a categorical modality, printable and in the order of the last axis of `shape`.
 
     Raises:
-        ValueError: for another name, and for a categorical modality whose symbols are not those of its last axis.
+        ValueError: for another name, and for a categorical modality whose symbols are not those of its last
+            axis.
     """
 
     name: str
@@ -45,18 +85,22 @@ class Modality:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", self.name):
             raise ValueError(
-                f"the modality name {self.name!r} is not usable: expected letters, digits, dashes and underscores"
+                f"the modality name {self.name!r} is not usable: "
+                "expected letters, digits, dashes and underscores"
             )
-        if self.likelihood == "categorical" and not (
-            len(self.symbols) == self.shape[-1] and self.symbols.isprintable()
-        ):
+        proper = len(self.symbols) == self.shape[-1] and self.symbols.isprintable()
+        if self.likelihood == "categorical" and not proper:
             raise ValueError(
-                f"categorical modality {self.name!r} has symbols {self.symbols!r}: expected {self.shape[-1]} printable ones"
+                f"categorical modality {self.name!r} has symbols {self.symbols!r}: "
+                f"expected {self.shape[-1]} printable ones"
             )
 
 
 class NotDefinedError(Exception):
-    """A model has nothing of the kind that it is asked for (a prior, say); the message is the sentence that stands in for the result."""
+    """A model has nothing of the kind that it is asked for, a prior for example.
+
+    The message is the sentence that stands in for the result.
+    """
 
 
 class Loss(NamedTuple):
@@ -94,8 +138,9 @@ class MultimodalModel(nn.Module, ABC):
     def __init__(self, modalities: Sequence[Modality], settings: Any):
         super().__init__()
         if len(modalities) < 2 or len({m.name for m in modalities}) < len(modalities):
+            names = [m.name for m in modalities]
             raise ValueError(
-                f"a multimodal model needs two or more modalities of distinct names, not {[m.name for m in modalities]}"
+                f"a multimodal model needs two or more modalities of distinct names, not {names}"
             )
         self.modalities = {m.name: m for m in modalities}
         self.settings = settings
@@ -104,15 +149,16 @@ class MultimodalModel(nn.Module, ABC):
     def loss(self, batch: Batch, progress: float) -> Loss:
         """The objective on a batch, that of the first stage in a model with several.
 
-        Items are complete, unless the model is registered with `incomplete`: then a batch may lack modalities, the same ones in all
-        of its items. `progress` in [0, 1] drives warm-ups. Noise comes from torch's global generator.
+        Items are complete, unless the model is registered with `incomplete`: then a batch may lack
+        modalities, the same ones in all of its items. `progress` in [0, 1] drives warm-ups. Noise comes from
+        torch's global generator.
         """
 
     @abstractmethod
     def generate(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """`n` joint draws: modality name -> (n, *shape) decoder means in [0, 1], which add up to 1 over the symbols of a categorical modality.
+        """`n` joint draws: modality name -> (n, *shape) decoder means in [0, 1].
 
-        All randomness comes from `generator`.
+        Those of a categorical modality add up to 1 over its symbols. All randomness comes from `generator`.
 
         Raises:
             NotDefinedError: in a model that has no distribution to draw from.
@@ -137,13 +183,18 @@ class MultimodalModel(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, inputs: Batch) -> Tensor:
-        """(B, L) representations of any non-empty subset of modalities, deterministic, for linear probes; L may depend on the subset."""
+        """(B, L): a representation of any non-empty subset of modalities, for linear probes.
+
+        It is deterministic; L may depend on the subset.
+        """
 
     def log_weights(self, batch: Batch, samples: int, generator: torch.Generator) -> Tensor:
-        """(K, B): log p(x_1, .., x_M, z_k) / q(z_k), in nats, of K draws z_k from a proposal q, for each of B complete items.
+        """(K, B): log p(x_1, .., x_M, z_k) / q(z_k), in nats, of K draws z_k from a proposal q.
 
-        The mean of their exponentials is unbiased for p(x_1, .., x_M) under the distribution that `generate` draws from, whatever the
-        objective weighs more or less. Optional.
+        Each of the B items is complete, and has draws of its own.
+
+        The mean of their exponentials is unbiased for p(x_1, .., x_M) under the distribution that `generate`
+        draws from, whatever the objective weighs more or less. Optional.
 
         Raises:
             NotDefinedError: in a model that has no such density, or none that it can evaluate.

@@ -21,9 +21,10 @@ _EPSILON = 1e-8  # under the root, whose slope is infinite at 0
 
 @dataclass(frozen=True)
 class CADAVAESettings:
-    """End values and warm-ups as published (github.com/edgarschnfld/CADA-VAE-PyTorch, single_experiment.py).
+    """Weights and warm-ups as published (github.com/edgarschnfld/CADA-VAE-PyTorch, single_experiment.py).
 
-    There they are in epochs of 100: beta 0 to 93, cross 21 to 75, distance 6 to 22; here in shares of the training.
+    There a warm-up is given in epochs of 100 (beta 0 to 93, cross 21 to 75, distance 6 to 22), here in shares
+    of the training.
     """
 
     latent_size: int = setting(40, "dimensions of the latent", low=1)
@@ -46,7 +47,8 @@ class CADAVAESettings:
             start, end = getattr(self, f"{name}_start"), getattr(self, f"{name}_end")
             if start >= end:
                 raise InputError(
-                    f"Settings {name}_start={start:g} and {name}_end={end:g} of cada-vae are not usable: the start must come before the end."
+                    f"Settings {name}_start={start:g} and {name}_end={end:g} of cada-vae are not usable: "
+                    "the start must come before the end."
                 )
 
 
@@ -56,13 +58,19 @@ def ramp(progress: float, start: float, end: float, final: float) -> float:
 
 
 def wasserstein(a: DiagonalGaussian, b: DiagonalGaussian) -> Tensor:
-    """(*leading,): the 2-Wasserstein distance of diagonal Gaussians, sqrt(|mu_a - mu_b|^2 + |sigma_a - sigma_b|^2)."""
+    """(*leading,): the 2-Wasserstein distance of diagonal Gaussians a and b, both (*leading, L).
+
+    W_2 = sqrt(|mu_a - mu_b|^2 + |sigma_a - sigma_b|^2)
+    """
     spread = torch.exp(0.5 * a.logvar) - torch.exp(0.5 * b.logvar)
     return ((a.mean - b.mean).square() + spread.square()).sum(-1).add(_EPSILON).sqrt()
 
 
 class NegativeL1(nn.Module):
-    """-|x - mean|_1 summed over an item: a Laplace log-density of scale 1 without its constant, so that a cost is L1 and nothing else."""
+    """-|x - mean|_1, summed over an item, so that a cost is the L1 distance and nothing else.
+
+    It is a Laplace log-density of scale 1 without its constant.
+    """
 
     def forward(self, x: Tensor, mean: Tensor) -> Tensor:
         """(*leading,) from x (B, *shape) and mean (*leading, *shape), where leading ends in B."""
@@ -74,21 +82,19 @@ class NegativeL1(nn.Module):
     settings=CADAVAESettings,
     source="Schönfeld et al. 2019, arXiv 1812.01784",
     title="CADA-VAE",
-    presets={
-        "cpu": {"beta": 0.05568, "cross": 5.38, "distance": 21.64}
-    },  # chosen on MNIST-SVHN, results/published/tuning
     incomplete=True,
 )
 class CADAVAE(GaussianMVAE):
-    """One VAE per modality; each decoder also sees the latents of the others, and their posteriors are drawn together.
+    """A VAE per modality; each decoder also sees the others' latents, and posteriors are pulled together.
 
-    loss = sum_m |x_m - D_m(z_m)|_1 + beta sum_m KL(q_m || N(0, I)) + gamma sum_{n != m} |x_m - D_m(z_n)|_1 + delta sum_{n < m} W_2(q_n, q_m)
+    loss = sum_m |x_m - D_m(z_m)|_1 + beta sum_m KL(q_m || N(0, I))
+           + gamma sum_{n != m} |x_m - D_m(z_n)|_1 + delta sum_{n < m} W_2(q_n, q_m)
 
-    with beta, gamma and delta warmed up. L1 is summed over the dimensions of an item and averaged
-    over the batch; a modality with a likelihood of its own has the negative log-likelihood in its place. The published code
-    reads the second head as log sigma when it samples and as log sigma^2 elsewhere, and shares one noise among the
-    dimensions of a latent; here it is log sigma^2 throughout, and noise is independent. Of a batch that lacks modalities, m and n go
-    over those that it has: one alone is a VAE's.
+    with beta, gamma and delta warmed up. L1 is summed over the dimensions of an item and averaged over the
+    batch; a modality with a likelihood of its own has the negative log-likelihood in its place. The published
+    code reads the second head as log sigma when it samples and as log sigma^2 elsewhere, and shares one noise
+    among the dimensions of a latent; here it is log sigma^2 throughout, and noise is independent. Of a batch
+    that lacks modalities, m and n go over those that it has; one alone leaves the loss of its VAE.
     """
 
     def likelihood(self, modality: Modality) -> nn.Module:
@@ -101,9 +107,8 @@ class CADAVAE(GaussianMVAE):
         latents = torch.stack([p.rsample() for p in posteriors])  # (M, B, L)
         own, cross = [], []
         for m, (name, x) in enumerate(observed.items()):
-            cost = -self.likelihoods[name](x, decode_flat(self.decoders[name], latents)).mean(
-                -1
-            )  # (M,), by the source of the latent
+            # (M,): by the source of the latent
+            cost = -self.likelihoods[name](x, decode_flat(self.decoders[name], latents)).mean(-1)
             own.append(cost[m])
             cross.append(cost.sum() - cost[m])
         kl = torch.stack([p.kl().mean() for p in posteriors]).sum()
@@ -113,16 +118,14 @@ class CADAVAE(GaussianMVAE):
             distance = torch.stack([wasserstein(a, b).mean() for a, b in combinations(posteriors, 2)]).sum()
             total = total + ramp(progress, s.cross_start, s.cross_end, s.cross) * torch.stack(cross).sum()
             total = total + ramp(progress, s.distance_start, s.distance_end, s.distance) * distance
-            terms |= {f"cross/{name}": term for name, term in zip(observed, cross, strict=True)} | {
-                "distance": distance
-            }
+            terms |= {f"cross/{name}": term for name, term in zip(observed, cross, strict=True)}
+            terms["distance"] = distance
         terms["kl"] = kl
         return Loss(total, {name: term.detach() for name, term in terms.items()})
 
     def infer(self, inputs: Batch, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
-        return torch.stack(
-            [p.rsample(generator) if sample else p.mean for p in self.posteriors(inputs).values()]
-        ).mean(0)
+        posteriors = self.posteriors(inputs).values()
+        return torch.stack([p.rsample(generator) if sample else p.mean for p in posteriors]).mean(0)
 
     def proposal(self, inputs: Batch) -> DiagonalGaussian:
         raise NotDefinedError("CADA-VAE measures reconstructions by their L1 distance, which is no density.")

@@ -1,8 +1,11 @@
-"""CNF-MVAE: contrastive normalizing flows (Ai et al. 2026, doi 10.20169/j.issn.2095-2163.26011602), built on f-VAEs (Su and Wu 2018).
+"""CNF-MVAE: contrastive normalizing flows (Ai et al. 2026, doi 10.20169/j.issn.2095-2163.26011602).
 
-Equation numbers are the paper's. Its formulas carry misprints; what is implemented here is their evident meaning:
-equation 6 integrates over u; in equation 11 the decoder sees Encoder(x) + s1 * eps, the prior term holds f of it, the
-Gaussian likelihood keeps its D log s2 (a trained s2 diverges without), and the sign is that of a cost.
+It is built on f-VAEs (Su and Wu 2018).
+
+Equation numbers are the paper's. Its formulas carry misprints; what is implemented here is their evident
+meaning: equation 6 integrates over u; in equation 11 the decoder sees Encoder(x) + s1 * eps, the prior term
+holds f of it, the Gaussian likelihood keeps its D log s2 (a trained s2 diverges without), and the sign is
+that of a cost.
 """
 
 import math
@@ -29,8 +32,8 @@ __all__ = ["CNFMVAE", "CNFMVAESettings", "info_nce"]
 class CNFMVAESettings:
     """Latent size, flow layers and contrast weight are the paper's; it does not give the rest.
 
-    Of that, the likelihood scale, the temperature, the first noise and what the contrast sees were chosen among eleven runs of
-    400 to 800 steps by the validation images of `digits`; for the preset `cpu`, all but the first noise again by a search on MNIST-SVHN.
+    Of that, the likelihood scale, the temperature, the first noise and what the contrast sees were chosen
+    among eleven runs of 400 to 800 steps by the validation images of `digits`.
     """
 
     latent_size: int = setting(40, "dimensions of the latent", low=2)
@@ -61,8 +64,9 @@ class CNFMVAESettings:
 def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     """Contrastive alignment of two sets of embeddings, equations 12-14, in nats.
 
-    S = a b^T / tau with raw inner products; (CE(S) + CE(S^T)) / 2 with targets on the diagonal: the positive of an item
-    is its partner, its negatives are the other items of the other modality. log N is the value of chance.
+    S = a b^T / tau with raw inner products; (CE(S) + CE(S^T)) / 2 with targets on the diagonal: the positive
+    of an item is its partner, its negatives are the other items of the other modality. log N is the value of
+    chance.
 
     Args:
         a, b: (N, L), row i of both belonging together.
@@ -78,17 +82,18 @@ def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     settings=CNFMVAESettings,
     source="Ai et al. 2026, doi 10.20169/j.issn.2095-2163.26011602",
     title="CNF-MVAE",
-    presets={
-        "cpu": {"contrast_weight": 11.51, "temperature": 3.876, "likelihood_scale": 0.6322}
-    },  # chosen on MNIST-SVHN, results/published/tuning
     incomplete=True,
 )
 class CNFMVAE(SharedLatentModel):
-    """A VAE with a flow prior per modality; the flows lead to one meta space, in which contrast aligns the modalities.
+    """A VAE with a flow prior per modality; contrast aligns the modalities in the meta space behind the
+    flows.
 
-    z = e + s1 * eps with e = Enc(x), eps ~ N(0, I); u = f(z) with prior N(0, I); x given z ~ N(Dec(z), s2^2 I).
-    The latent of the contract is u: a joint draw decodes one u in every modality (equation 10), several observed
-    modalities give the mean of their u. Of a batch that lacks modalities, the contrast is between those that it has.
+    z = e + s1 * eps with e = Enc(x), eps ~ N(0, I); u = f(z) with prior N(0, I); x given z ~ N(Dec(z), s2^2
+    I)
+
+    The latent of the contract is u: a joint draw decodes one u in every modality (equation 10), several
+    observed modalities give the mean of their u. Of a batch that lacks modalities, the contrast is between
+    those that it has.
     """
 
     def __init__(self, modalities: Sequence[Modality], settings: CNFMVAESettings):
@@ -129,7 +134,12 @@ class CNFMVAE(SharedLatentModel):
         return Loss(total, terms)
 
     def modality_loss(self, name: str, x: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Equation 11 on x (B, *shape): the negative ELBO in nats, mean over the batch; the embeddings (B, L) that the contrast sees; terms."""
+        """Equation 11 on x (B, *shape) of one modality.
+
+        Returns:
+            The negative ELBO in nats, a mean over the batch; the embeddings (B, L) that the contrast sees;
+            terms.
+        """
         e = self.encoders[name](x)
         eps = torch.randn_like(e)
         z = e + self.log_s1[name].exp() * eps
@@ -162,10 +172,10 @@ class CNFMVAE(SharedLatentModel):
         return torch.randn(n, self.settings.latent_size, generator=generator, device=generator.device)
 
     def log_weights(self, batch: Batch, samples: int, generator: torch.Generator) -> Tensor:
-        """Of the joint density p(u) prod_m p(x_m given f_m^-1(u)), which a joint draw comes from (equation 10).
+        """The density is p(u) prod_m p(x_m given f_m^-1(u)), which a joint draw comes from (equation 10).
 
-        The proposal is the uniform mixture over modalities of their posteriors, carried to the meta space: u = f_m(e_m + s1 eps) has the
-        density q_m(u) = N(z given e_m, s1^2 I) / |det df_m/dz| at z = f_m^-1(u).
+        The proposal is the uniform mixture over modalities of their posteriors, carried to the meta space:
+        u = f_m(e_m + s1 eps) has the density q_m(u) = N(z given e_m, s1^2 I) / |det df_m/dz|, z = f_m^-1(u).
         """
         means = {name: self.encoders[name](batch[name]) for name in self.modalities}
         drawn = []
@@ -173,9 +183,8 @@ class CNFMVAE(SharedLatentModel):
             eps = torch.empty(samples, *e.shape, dtype=e.dtype, device=e.device).normal_(generator=generator)
             drawn.append(self.flows[name](e + self.log_s1[name].exp() * eps)[0])
         candidates = torch.stack(drawn)  # (M, K, B, L)
-        which = torch.randint(
-            len(drawn), candidates.shape[1:3], generator=generator, device=candidates.device
-        )
+        shape, device = candidates.shape[1:3], candidates.device
+        which = torch.randint(len(drawn), shape, generator=generator, device=device)
         u = candidates.gather(0, which[None, :, :, None].expand(1, -1, -1, candidates.shape[-1]))[0]
         likelihoods, densities = [], []
         for name, e in means.items():
@@ -184,9 +193,5 @@ class CNFMVAE(SharedLatentModel):
             densities.append(posterior.log_prob(z) - self.flows[name](z)[1])
             likelihoods.append(self.likelihoods[name](batch[name], decode_flat(self.decoders[name], z)))
         prior = DiagonalGaussian(torch.zeros_like(u), torch.zeros_like(u)).log_prob(u)
-        return (
-            prior
-            + torch.stack(likelihoods).sum(0)
-            - torch.stack(densities).logsumexp(0)
-            + math.log(len(drawn))
-        )
+        joint = prior + torch.stack(likelihoods).sum(0)
+        return joint - torch.stack(densities).logsumexp(0) + math.log(len(drawn))

@@ -7,7 +7,10 @@ __all__ = ["InputError", "suggest"]
 
 
 class InputError(ValueError):
-    """Bad input. The message names the input, what was expected and what to do; the command line prints it and exits with 2."""
+    """Bad input. The message names the input, what was expected and what to do.
+
+    The command line prints it and exits with 2.
+    """
 
 
 def suggest(name: str, options: Iterable[str]) -> str:

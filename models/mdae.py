@@ -1,4 +1,4 @@
-"""MDAE: multimodal deep autoencoder (Ngiam, Khosla, Kim, Nam, Lee and Ng 2011, "Multimodal Deep Learning")."""
+"""MDAE: multimodal deep autoencoder (Ngiam et al. 2011, "Multimodal Deep Learning")."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,21 +18,23 @@ __all__ = ["MDAE", "MDAESettings"]
 
 @dataclass(frozen=True)
 class MDAESettings:
-    """Size of the shared layer as in the comparison."""
+    """The shared layer is as large as the latents of the comparison."""
 
     latent_size: int = setting(40, "units of the shared layer", low=1)
 
 
 @register("mdae", settings=MDAESettings, source="Ngiam et al. 2011, ICML, 689-696", title="MDAE")
 class MDAE(SharedLatentModel):
-    """A deterministic autoencoder with one shared layer that learns to reconstruct all modalities from any of them.
+    """A deterministic autoencoder with one shared layer, which reconstructs all modalities from any of them.
 
-    z = sum_m E_m(x_m),    loss = sum_m |x_m - D_m(z)|^2 / 2, and the negative log-likelihood of a modality that has its own
+    z = sum_m E_m(x_m),    loss = sum_m |x_m - D_m(z)|^2 / 2
 
-    The encoders end in linear layers: their sum is one linear layer over the last hidden units of all modalities. A missing
-    modality is zeros, in training and after it. Each of the 2^M - 1 non-empty subsets of modalities is what the model sees of
-    an equal share of every batch: of two modalities the published thirds, of more all subsets that it can be asked to
-    translate from. Published training begins with restricted Boltzmann machines, layer by layer; here it is end to end.
+    A modality with a likelihood of its own has the negative log-likelihood in the place of the squared error.
+    The encoders end in linear layers: their sum is one linear layer over the last hidden units of all
+    modalities. A missing modality is zeros, in training and after it. Each of the 2^M - 1 non-empty subsets
+    of modalities is what the model sees of an equal share of every batch: of two modalities these are the
+    published thirds, of more all subsets that it can be asked to translate from. Published training begins
+    with restricted Boltzmann machines, layer by layer; here it is end to end.
     """
 
     patterns: Tensor
@@ -43,10 +45,9 @@ class MDAE(SharedLatentModel):
         self.decoders = nn.ModuleDict({m.name: make_decoder(m, settings.latent_size) for m in modalities})
         # up to a constant, the log-density of standard deviation 1 is half of the squared error
         self.likelihoods = nn.ModuleDict({m.name: make_likelihood(m, "gaussian", 1.0) for m in modalities})
-        subsets = [kept for kept in product((0.0, 1.0), repeat=len(modalities)) if any(kept)]
-        self.register_buffer(
-            "patterns", torch.tensor(subsets), persistent=False
-        )  # (2^M - 1, M), 1 where a modality is kept
+        # (2^M - 1, M), 1 where a modality is kept
+        patterns = torch.tensor([kept for kept in product((0.0, 1.0), repeat=len(modalities)) if any(kept)])
+        self.register_buffer("patterns", patterns, persistent=False)
 
     def loss(self, batch: Batch, progress: float) -> Loss:
         kept = self.draw_patterns(len(batch[next(iter(self.modalities))]))
@@ -59,13 +60,14 @@ class MDAE(SharedLatentModel):
             name: -self.likelihoods[name](batch[name], self.decode(name, latent)).mean()
             for name in self.modalities
         }
-        return Loss(
-            torch.stack(list(terms.values())).sum(),
-            {f"reconstruction/{name}": term.detach() for name, term in terms.items()},
-        )
+        total = torch.stack(list(terms.values())).sum()
+        return Loss(total, {f"reconstruction/{name}": term.detach() for name, term in terms.items()})
 
     def draw_patterns(self, items: int) -> Tensor:
-        """(items, M): which modalities each item keeps; all subsets in turn from a random one on, so equally often to within one item."""
+        """(items, M): which modalities each item keeps, as ones.
+
+        All subsets take turns from a random one on, so that none comes up more than once more than another.
+        """
         count, device = len(self.patterns), self.patterns.device
         start = torch.randint(count, (1,), device=device)
         return self.patterns[(start + torch.arange(items, device=device)) % count]
@@ -75,11 +77,8 @@ class MDAE(SharedLatentModel):
         some = next(iter(inputs.values()))
         # zeros look alike in every item: one item is enough, and the sum repeats it
         zeros = {name: some.new_zeros(1, *m.shape) for name, m in self.modalities.items()}
-        return torch.stack(
-            torch.broadcast_tensors(
-                *(self.encoders[name](inputs.get(name, zeros[name])) for name in self.modalities)
-            )
-        ).sum(0)
+        parts = (self.encoders[name](inputs.get(name, zeros[name])) for name in self.modalities)
+        return torch.stack(torch.broadcast_tensors(*parts)).sum(0)
 
     def decode(self, name: str, latent: Tensor) -> Tensor:
         return self.decoders[name](latent)

@@ -1,7 +1,7 @@
-"""MMVAE: mixture-of-experts VAE (Shi, Siddharth, Paige and Torr 2019, "Variational Mixture-of-Experts Autoencoders").
+"""MMVAE: mixture-of-experts VAE (Shi et al. 2019, "Variational Mixture-of-Experts Autoencoders").
 
-The gradient is doubly reparameterised (Tucker, Lawson, Gu and Maddison 2019, "Doubly Reparameterized Gradient Estimators
-for Monte Carlo Objectives").
+The gradient is doubly reparameterised (Tucker et al. 2019, "Doubly Reparameterized Gradient Estimators for
+Monte Carlo Objectives").
 """
 
 import math
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models.base import Batch, Loss, Modality
 from models.parts.gaussian import DiagonalGaussian, GaussianMVAE, weights_setting
+from models.parts.likelihoods import likelihood_setting, scale_setting
 from models.parts.networks import decode_flat
 from models.registry import register
 from models.settings import setting
@@ -22,21 +23,25 @@ __all__ = ["MMVAE", "DiagonalLaplace", "MMVAESettings"]
 
 
 class DiagonalLaplace(NamedTuple):
-    """Independent Laplace distributions of scale b = softmax(logits) * L + 1e-6, so that the L scales add up to L; both (*leading, L)."""
+    """Independent Laplace distributions; mean and logits are both (*leading, L).
+
+    The scales are b = softmax(logits) * L + 1e-6, so that all L of them add up to L.
+    """
 
     mean: Tensor
     logits: Tensor
 
     def scale(self) -> Tensor:
+        """(*leading, L): b."""
         return self.logits.softmax(-1) * self.logits.shape[-1] + 1e-6
 
     def rsample(self, generator: torch.Generator | None = None) -> Tensor:
-        """(*leading, L): one reparameterised draw, mean - b * sign(u) * log(1 - |u|) with u uniform in (-1, 1)."""
+        """(*leading, L): a reparameterised draw, mean - b * sign(u) * log(1 - |u|), u uniform in (-1, 1)."""
         u = torch.empty_like(self.mean).uniform_(torch.finfo(self.mean.dtype).eps - 1, 1, generator=generator)
         return self.mean - self.scale() * u.sign() * torch.log1p(-u.abs())
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """The log-density of z (*leading, L), in nats; the leading dimensions broadcast against those of the distribution."""
+        """(*leading,): the log-density of z (*leading, L), in nats; leading dimensions broadcast."""
         scale = self.scale()
         return -((z - self.mean).abs() / scale + torch.log(2 * scale)).sum(-1)
 
@@ -49,21 +54,18 @@ FAMILIES: dict[str, type[DiagonalGaussian] | type[DiagonalLaplace]] = {
 
 @dataclass(frozen=True)
 class MMVAESettings:
-    """Likelihood and, in the preset "paper", K as published for MNIST-SVHN (github.com/iffsid/mmvae); latent size and family as in the comparison."""
+    """Likelihood as published for MNIST-SVHN (github.com/iffsid/mmvae), the rest as in the comparison.
+
+    Published are K = 30 samples and the Laplace family.
+    """
 
     latent_size: int = setting(40, "dimensions of the latent", low=1)
     samples: int = setting(1, "K, importance samples from each expert", low=1)
     posterior: str = setting(
-        "gaussian",
-        "family of posteriors and prior: gaussian, or laplace as published",
-        choices=tuple(FAMILIES),
+        "gaussian", "family of posteriors and prior; laplace as published", choices=tuple(FAMILIES)
     )
-    likelihood: str = setting(
-        "laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli")
-    )
-    likelihood_scale: float = setting(
-        0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3, search=(0.1, 1.0)
-    )
+    likelihood: str = likelihood_setting()
+    likelihood_scale: float = scale_setting()
     modality_weights: str = weights_setting()
 
 
@@ -72,23 +74,22 @@ class MMVAESettings:
     settings=MMVAESettings,
     source="Shi et al. 2019, arXiv 1911.03393",
     title="MMVAE",
-    presets={
-        "paper": {"samples": 30},
-        "cpu": {"likelihood_scale": 0.8479},
-    },  # chosen on MNIST-SVHN, results/published/tuning
     incomplete=True,
 )
 class MMVAE(GaussianMVAE):
-    """The posterior is the uniform mixture of the M unimodal posteriors q_m; the objective is the looser importance-weighted bound.
+    """The posterior is the uniform mixture of the M unimodal posteriors q_m.
+
+    The objective is the looser one of the paper's importance-weighted bounds:
 
     loss = -(1/M) sum_m E_{z_1..K ~ q_m} log (1/K) sum_k w_mk
-    log w_mk = log p(z) + sum_n s_n log p(x_n given z) - log (1/M) sum_n q_n(z given x_n),    z = z_mk, s_n the modality's weight
+    log w_mk = log p(z) + sum_n s_n log p(x_n given z) - log (1/M) sum_n q_n(z given x_n),    z = z_mk
 
-    With v_k = w_k / sum_j w_j, the decoders get the gradient sum_k v_k dlog w_k/dtheta, the encoders
-    sum_k v_k^2 (dlog w_k/dz) (dz/dphi): q is detached in log w, and v multiplies the gradient at z once more. In the
-    published code the hook that should do so sits on a tensor outside of the graph, which leaves v instead of v^2. The
-    estimator is unbiased for K = 1; for K > 1 it is not, because z_mk is drawn from q_m and not from the mixture in log w.
-    The prior is N(0, I), or Laplace with learned scales. Of a batch that lacks modalities, m and n go over those that it has.
+    with s_n the modality's weight. With v_k = w_k / sum_j w_j, the decoders get the gradient sum_k v_k dlog
+    w_k/dtheta, the encoders sum_k v_k^2 (dlog w_k/dz) (dz/dphi): q is detached in log w, and v multiplies the
+    gradient at z once more. In the published code the hook that should do so sits on a tensor outside of the
+    graph, which leaves v instead of v^2. The estimator is unbiased for K = 1; for K > 1 it is not, because
+    z_mk is drawn from q_m and not from the mixture in log w. The prior is N(0, I), or Laplace with learned
+    scales. Of a batch that lacks modalities, m and n go over those that it has.
     """
 
     prior_spread: Tensor
@@ -106,9 +107,8 @@ class MMVAE(GaussianMVAE):
         observed = self.observed(batch)
         experts = self.experts(observed)
         samples = self.settings.samples
-        latent = self.family(
-            *(p.unsqueeze(1).expand(-1, samples, -1, -1) for p in experts)
-        ).rsample()  # (M, K, B, L)
+        repeated = self.family(*(p.unsqueeze(1).expand(-1, samples, -1, -1) for p in experts))
+        latent = repeated.rsample()  # (M, K, B, L)
         likelihood = {
             name: self.likelihoods[name](x, decode_flat(self.decoders[name], latent))
             for name, x in observed.items()
@@ -147,6 +147,5 @@ class MMVAE(GaussianMVAE):
 
     def experts(self, inputs: Batch) -> DiagonalGaussian | DiagonalLaplace:
         """The unimodal posteriors of the N modalities in `inputs`, stacked: (N, B, L)."""
-        return self.family(
-            *torch.stack([self.encoders[name](x) for name, x in inputs.items()]).chunk(2, dim=-1)
-        )
+        parameters = torch.stack([self.encoders[name](x) for name, x in inputs.items()])
+        return self.family(*parameters.chunk(2, dim=-1))

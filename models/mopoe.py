@@ -1,4 +1,4 @@
-"""MoPoE-VAE: mixture of products of experts (Sutter, Daunhawer and Vogt 2021, "Generalized Multimodal ELBO")."""
+"""MoPoE-VAE: mixture of products of experts (Sutter et al. 2021, "Generalized Multimodal ELBO")."""
 
 from dataclasses import dataclass
 from itertools import chain, combinations
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.base import Batch, Loss
 from models.parts.gaussian import DiagonalGaussian, GaussianMVAE, product_of_experts, weights_setting
+from models.parts.likelihoods import likelihood_setting, scale_setting
 from models.registry import register
 from models.settings import setting
 
@@ -16,16 +17,15 @@ __all__ = ["MoPoE", "MoPoESettings"]
 
 @dataclass(frozen=True)
 class MoPoESettings:
-    """Defaults as published for MNIST-SVHN-Text (github.com/thomassutter/MoPoE, job_mnistsvhntext), latent size as in the comparison."""
+    """Defaults as published for MNIST-SVHN-Text (github.com/thomassutter/MoPoE, job_mnistsvhntext).
+
+    The latent size is that of the comparison.
+    """
 
     latent_size: int = setting(40, "dimensions of the latent", low=1)
     beta: float = setting(2.5, "weight of the KL term", low=0, search=(0.25, 10.0))
-    likelihood: str = setting(
-        "laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli")
-    )
-    likelihood_scale: float = setting(
-        0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3, search=(0.1, 1.0)
-    )
+    likelihood: str = likelihood_setting()
+    likelihood_scale: float = scale_setting()
     modality_weights: str = weights_setting()
 
 
@@ -34,19 +34,17 @@ class MoPoESettings:
     settings=MoPoESettings,
     source="Sutter et al. 2021, arXiv 2105.02470",
     title="MoPoE",
-    presets={
-        "cpu": {"beta": 1.249, "likelihood_scale": 0.1062}
-    },  # chosen on MNIST-SVHN, results/published/tuning
     incomplete=True,
 )
 class MoPoE(GaussianMVAE):
     """The posterior is the uniform mixture of the products q_S of all non-empty subsets S of modalities.
 
-    loss = E_{z ~ mixture} sum_m w_m (-log p(x_m given z)) + beta * mean_S KL(q_S || N(0, I))      (their equations 7 and 8)
+    loss = E_{z ~ mixture} sum_m w_m (-log p(x_m given z)) + beta mean_S KL(q_S || N(0, I))   (equations 7, 8)
 
-    As in the published code, the prior expert enters the product of the full set only, one-element products are the
-    unimodal posteriors unchanged, and the mixture is sampled by slices: of S subsets, each serves B // S items (at least
-    one) of the shuffled batch, the last one the rest as well. Of a batch that lacks modalities, S and m go over those that it has.
+    As in the published code, the prior expert enters the product of the full set only, one-element products
+    are the unimodal posteriors unchanged, and the mixture is sampled by slices: of S subsets, each serves
+    B // S items (at least one) of the shuffled batch, the last one the rest as well. Of a batch that lacks
+    modalities, S and m go over those that it has.
     """
 
     def loss(self, batch: Batch, progress: float) -> Loss:
@@ -76,21 +74,16 @@ class MoPoE(GaussianMVAE):
         """(S, B, L): q_S for all S = 2^M - 1 subsets of the M posteriors, small ones first."""
         experts = list(posteriors.values())
         subsets = chain.from_iterable(combinations(experts, size) for size in range(1, len(experts) + 1))
-        products = [
-            product_of_experts(subset, prior_expert=len(subset) == len(self.modalities)) for subset in subsets
-        ]
-        return DiagonalGaussian(
-            torch.stack([p.mean for p in products]), torch.stack([p.logvar for p in products])
-        )
+        everything = len(self.modalities)
+        products = [product_of_experts(each, prior_expert=len(each) == everything) for each in subsets]
+        means, logvars = zip(*products, strict=True)
+        return DiagonalGaussian(torch.stack(means), torch.stack(logvars))
 
     @staticmethod
     def _sample_by_slices(subsets: DiagonalGaussian) -> Tensor:
         """(B, L): one draw per item, from the subset whose slice of the batch it is in."""
         count, items = subsets.mean.shape[:2]
-        which = (torch.arange(items, device=subsets.mean.device) // max(items // count, 1)).clamp(
-            max=count - 1
-        )
+        slices = torch.arange(items, device=subsets.mean.device) // max(items // count, 1)
+        which = slices.clamp(max=count - 1)
         index = which.view(1, -1, 1).expand(1, -1, subsets.mean.shape[-1])
-        return DiagonalGaussian(
-            subsets.mean.gather(0, index)[0], subsets.logvar.gather(0, index)[0]
-        ).rsample()
+        return DiagonalGaussian(*(p.gather(0, index)[0] for p in subsets)).rsample()

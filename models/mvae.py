@@ -1,4 +1,7 @@
-"""MVAE: product of experts (Wu and Goodman 2018, "Multimodal Generative Models for Scalable Weakly-Supervised Learning")."""
+"""MVAE: product of experts.
+
+Wu and Goodman 2018, "Multimodal Generative Models for Scalable Weakly-Supervised Learning".
+"""
 
 from dataclasses import dataclass
 
@@ -7,6 +10,7 @@ from torch import Tensor
 
 from models.base import Batch, Loss
 from models.parts.gaussian import DiagonalGaussian, GaussianMVAE, product_of_experts, weights_setting
+from models.parts.likelihoods import likelihood_setting, scale_setting
 from models.parts.networks import decode_flat
 from models.registry import register
 from models.settings import setting
@@ -16,9 +20,9 @@ __all__ = ["MVAE", "MVAESettings"]
 
 @dataclass(frozen=True)
 class MVAESettings:
-    """beta and its warm-up as published for MNIST (github.com/mhw32/multimodal-vae-public, mnist/train.py: 200 of 500 epochs).
+    """beta and its warm-up as published for MNIST, likelihood and latent size as in the comparison.
 
-    Likelihood and latent size as in the comparison.
+    Published is github.com/mhw32/multimodal-vae-public; its mnist/train.py warms up for 200 of 500 epochs.
     """
 
     latent_size: int = setting(40, "dimensions of the latent", low=1)
@@ -26,12 +30,8 @@ class MVAESettings:
     annealing: float = setting(
         0.4, "share of training over which the weight of the KL terms rises from 0 to beta", low=0, high=1
     )
-    likelihood: str = setting(
-        "laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli")
-    )
-    likelihood_scale: float = setting(
-        0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3, search=(0.1, 1.0)
-    )
+    likelihood: str = likelihood_setting()
+    likelihood_scale: float = scale_setting()
     modality_weights: str = weights_setting()
 
 
@@ -40,21 +40,34 @@ class MVAESettings:
     settings=MVAESettings,
     source="Wu and Goodman 2018, arXiv 1802.05335",
     title="MVAE",
-    presets={
-        "cpu": {"beta": 4.607, "likelihood_scale": 0.8623}
-    },  # chosen on MNIST-SVHN, results/published/tuning
     incomplete=True,
 )
 class MVAE(GaussianMVAE):
-    """The posterior of a subset S of modalities is the product q_S of its experts and the prior, p(z) prod_{m in S} q_m(z given x_m).
+    """The posterior of a subset S of modalities is the product of its experts and the prior.
 
+    q_S(z) is proportional to p(z) prod_{m in S} q_m(z given x_m)
     loss = L({1..M}) + sum_m L({m})
-    L(S) = E_{z ~ q_S} sum_{m in S} w_m (-log p(x_m given z)) + beta KL(q_S || N(0, I))      (their equation 5)
+    L(S) = E_{z ~ q_S} sum_{m in S} w_m (-log p(x_m given z)) + beta KL(q_S || N(0, I))     (their equation 5)
 
-    There are no random subsets beside the full set and the single modalities (the paper's k is 0): of two modalities there
-    are no others, and published comparisons on three leave them out too (Sutter et al. 2021). The weights w_m stand where
-    the paper has its lambda_m (1 and 10 for MNIST's images and labels in its code): both keep a modality of few dimensions from being
-    neglected. Of a batch that lacks modalities, {1..M} are those that it has; where that is one alone, its L({m}) counts once.
+    There are no random subsets beside the full set and the single modalities (the paper's k is 0): of two
+    modalities there are no others, and published comparisons on three leave them out too (Sutter et al.
+    2021). The weights w_m stand where the paper has its lambda_m (1 and 10 for MNIST's images and labels in
+    its code): both keep a modality of few dimensions from being neglected. Of a batch that lacks modalities,
+    {1..M} are those that it has; where that is one alone, its L({m}) counts once.
+
+    >>> from models.base import Modality
+    >>> mnist, svhn = Modality("mnist", (1, 28, 28)), Modality("svhn", (3, 32, 32))
+    >>> model = MVAE([mnist, svhn], MVAESettings(latent_size=8))
+    >>> batch = {"mnist": torch.rand(2, 1, 28, 28), "svhn": torch.rand(2, 3, 32, 32)}
+    >>> model.loss(batch, progress=0.5).total.shape
+    torch.Size([])
+    >>> one = model.posterior({"mnist": batch["mnist"]})
+    >>> one.mean.shape
+    torch.Size([2, 8])
+    >>> bool((model.posterior(batch).logvar < one.logvar).all())  # another expert makes a posterior narrower
+    True
+    >>> model.translate({"mnist": batch["mnist"]}, ["svhn"])["svhn"].shape
+    torch.Size([2, 3, 32, 32])
     """
 
     def loss(self, batch: Batch, progress: float) -> Loss:
@@ -62,27 +75,22 @@ class MVAE(GaussianMVAE):
         experts = list(self.posteriors(observed).values())
         subsets = [experts, *([expert] for expert in experts)] if len(experts) > 1 else [experts]
         products = [product_of_experts(subset, prior_expert=True) for subset in subsets]
-        posterior = DiagonalGaussian(
-            torch.stack([p.mean for p in products]), torch.stack([p.logvar for p in products])
-        )  # the full set first
-        latent = posterior.rsample()  # (1 + M, B, L)
+        means, logvars = zip(*products, strict=True)
+        posterior = DiagonalGaussian(torch.stack(means), torch.stack(logvars))
+        latent = (
+            posterior.rsample()
+        )  # (1 + M, B, L), that of the full set first; (1, B, L) of one modality alone
         joint, single = {}, {}
         for m, (name, x) in enumerate(observed.items()):
-            means = decode_flat(
-                self.decoders[name], torch.stack([latent[0], *latent[1 + m : 2 + m]])
-            )  # one alone has no second one
-            joint[name], *rest = -self.likelihoods[name](x, means).mean(-1)
+            decoded = decode_flat(self.decoders[name], torch.stack([latent[0], *latent[1 + m : 2 + m]]))
+            joint[name], *rest = -self.likelihoods[name](x, decoded).mean(-1)
             if rest:
                 single[name] = rest[0]
         kl = posterior.kl().mean(-1)
-        total = (
-            self.weighted(joint)
-            + (self.weighted(single) if single else 0.0)
-            + self.kl_weight(progress) * kl.sum()
-        )
-        terms = {f"reconstruction/{name}": term for name, term in joint.items()} | {
-            f"single/{name}": term for name, term in single.items()
-        }
+        reconstruction = self.weighted(joint) + (self.weighted(single) if single else 0.0)
+        total = reconstruction + self.kl_weight(progress) * kl.sum()
+        terms = {f"reconstruction/{name}": term for name, term in joint.items()}
+        terms |= {f"single/{name}": term for name, term in single.items()}
         terms |= {"kl": kl[0]} | ({"kl_single": kl[1:].sum()} if single else {})
         return Loss(total, {name: term.detach() for name, term in terms.items()})
 

@@ -1,30 +1,27 @@
-"""Registries: a name, what makes the thing, where it comes from. One for models here, one for data sets in `mmbench.data`.
+"""Registries of what can be named: the models are in one, the data sets in another one (`mmbench.data`).
 
-A model registers itself with the decorator; every module of this package is imported when the registry is first read, and
-so is every entry point of the group `mmbench.models` in installed packages. Adding a model touches no other file.
-A file that is neither is loaded with `load_model_file`.
+A model registers itself with the decorator `register`. The registry is filled when it is first read: it
+imports the modules of the package `models`, those of packages that were added with `include`, and what
+installed packages name in the entry-point group `mmbench.models`. So adding a model touches no other file.
+`models.names` finds models by the words of a command line, `models.model_file` loads them from a file.
 """
 
-import hashlib
 import importlib
 import pkgutil
 import re
-import sys
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import entry_points
-from importlib.util import decode_source
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from models.errors import InputError, suggest
 from models.settings import check_class
 
-__all__ = ["MODELS", "Limit", "ModelEntry", "ModelFile", "Registry", "load_model_file", "register"]
+__all__ = ["MODELS", "Limit", "ModelEntry", "Registry", "SourceFile", "register"]
 
 
 class Named(Protocol):
@@ -38,24 +35,37 @@ EntryT = TypeVar("EntryT", bound=Named)
 
 
 class Registry(Generic[EntryT]):
-    """Entries by name, filled on first use from one package and one entry-point group.
+    """Entries by name, filled on first use. Iterating gives all of them, sorted by name.
 
     Args:
         kind: what is registered, in words ("model"), for messages.
-        package: the package whose modules register the built-in entries when they are imported.
+        package: the package whose modules register the suite's own entries when they are imported.
         group: the entry-point group through which other packages register theirs.
     """
 
     def __init__(self, kind: str, package: str, group: str):
-        self.kind, self.package, self.group = kind, package, group
+        self.kind, self.group = kind, group
         self._entries: dict[str, EntryT] = {}
-        self._loaded = False
+        self._packages = [package]
+        self._unread = [package]
+        self._points_read = False
+
+    def include(self, package: str) -> None:
+        """Import the modules of `package` too, which register entries, when the registry is next read."""
+        if package not in self._packages:
+            self._packages.append(package)
+            self._unread.append(package)
 
     def add(self, entry: EntryT) -> None:
-        """Register `entry`; a name that is taken, or that could not be a folder's, is an error."""
+        """Register `entry`.
+
+        Raises:
+            InputError: for a name that is taken, or that could not be a folder's.
+        """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", entry.name):
             raise InputError(
-                f"The {self.kind} name {entry.name!r} is not usable: expected letters, digits, dots, dashes and underscores."
+                f"The {self.kind} name {entry.name!r} is not usable: "
+                "expected letters, digits, dots, dashes and underscores."
             )
         if entry.name in self._entries:
             raise InputError(
@@ -70,62 +80,44 @@ class Registry(Generic[EntryT]):
             raise InputError(f"Unknown {self.kind} {name!r}: {suggest(name, self._entries)}")
         return self._entries[name]
 
+    def __contains__(self, name: str) -> bool:
+        self._load()
+        return name in self._entries
+
     def __iter__(self) -> Iterator[EntryT]:
         self._load()
         return iter(sorted(self._entries.values(), key=lambda entry: entry.name))
 
+    @contextmanager
+    def marking(self, mark: Callable[[EntryT], EntryT]) -> Iterator[None]:
+        """Replace every entry that is added meanwhile by `mark(entry)`; after an error none is left."""
+        before = dict(self._entries)
+        try:
+            yield
+        except BaseException:
+            self._entries = before
+            raise
+        for name in self._entries.keys() - before.keys():
+            self._entries[name] = mark(self._entries[name])
+
     def _load(self) -> None:
-        if self._loaded:
-            return
-        self._loaded = True
-        package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(package.__path__, f"{self.package}."):
-            self._try(partial(importlib.import_module, module.name), f"module {module.name}")
-        for point in entry_points(group=self.group):
-            self._try(point.load, f"plugin {point.name!r} ({point.value})")
+        """Import whatever registers entries and was not imported yet."""
+        while self._unread:
+            package = self._unread.pop(0)
+            for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+                self._try(partial(importlib.import_module, module.name), f"module {module.name}")
+        if not self._points_read:
+            self._points_read = True
+            for point in entry_points(group=self.group):
+                self._try(point.load, f"plugin {point.name!r} ({point.value})")
 
     def _try(self, load: Callable[[], object], name: str) -> None:
+        """Call `load`, which runs somebody else's code; whatever it raises becomes a warning."""
         try:
             load()
-        except (
-            Exception,
-            SystemExit,
-        ) as error:  # somebody else's code: whatever it raises, the suite goes on without it
-            warnings.warn(
-                f"The {self.kind} {name} was left out: {type(error).__name__}: {error}", stacklevel=2
-            )
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """A file that registers models, as it was read: what it holds later changes nothing, in this process or in another one.
-
-    Attributes:
-        path: where it was read.
-        text: what was read.
-    """
-
-    path: Path
-    text: str = field(repr=False)
-
-    @property
-    def code(self) -> str:
-        """16 hex digits that identify the text."""
-        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
-
-    def execute(self) -> None:
-        """Execute the text as a module of its own and mark the models that it registers as this file's; none are left if it fails."""
-        module = ModuleType(f"model_file_{self.code}")  # no name that another module may have
-        module.__file__ = str(self.path)
-        sys.modules[module.__name__] = module  # where dataclasses and pickle look up what the text defines
-        before = dict(MODELS._entries)
-        try:
-            exec(compile(self.text, module.__file__, "exec", dont_inherit=True), vars(module))
-        except BaseException:
-            MODELS._entries = before
-            raise
-        for name in MODELS._entries.keys() - before.keys():
-            MODELS._entries[name] = replace(MODELS._entries[name], file=self)
+        except (Exception, SystemExit) as error:
+            message = f"The {self.kind} {name} was left out: {type(error).__name__}: {error}"
+            warnings.warn(message, stacklevel=2)
 
 
 class Limit(NamedTuple):
@@ -135,21 +127,36 @@ class Limit(NamedTuple):
     reason: str
 
 
+class SourceFile(Protocol):
+    """A file that registers models; see `models.model_file`."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def code(self) -> str: ...
+
+    def entry(self, name: str) -> "ModelEntry": ...
+
+
 @dataclass(frozen=True)
 class ModelEntry:
     """A registered model.
 
     Attributes:
-        name: on the command line and in tables.
+        name: on the command line, in tables and in names of folders.
         model: the class, called as `model(modalities, settings)`.
         settings: its frozen dataclass of settings.
         source: the paper.
         title: the name as the paper writes it.
-        presets: settings that a preset changes, by preset name.
-        file: that registered it, None for a model of an installed package.
+        collection: the library that the model is adapted from; "" for a model of the suite or of a plugin.
+            The name of a model of the collection "lib" begins with "lib-"; `lib:all` stands for all models of
+            the collection.
+        file: the file that registered it, None for a model of an installed package.
         limit: of modalities, None where it takes any number.
         incomplete: whether its losses take batches that lack modalities.
-        packages: distributions that it imports only when it is made.
+        packages: what it imports only when it is made: distribution -> the version that it needs, "" for any.
+        unsupported: why it is known but can never be run, in a clause; "" for the others.
     """
 
     name: str
@@ -157,11 +164,12 @@ class ModelEntry:
     settings: type
     source: str
     title: str
-    presets: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    file: ModelFile | None = None
+    collection: str = ""
+    file: SourceFile | None = None
     limit: Limit | None = None
     incomplete: bool = False
-    packages: tuple[str, ...] = ()
+    packages: Mapping[str, str] = field(default_factory=dict)
+    unsupported: str = ""
 
     def takes(self, modalities: int) -> bool:
         """Whether it can be built for so many."""
@@ -173,15 +181,23 @@ class ModelEntry:
             return None
         return f"takes {self.limit.modalities} modalities, {dataset} has {modalities} ({self.limit.reason})"
 
+    def unavailable(self) -> str | None:
+        """Why it cannot be run here, and what to do about it, in a clause; None where it can."""
+        if self.unsupported:
+            return self.unsupported
+        for package, wanted in self.packages.items():
+            remedy = f"install it with pip install {package}{'==' * bool(wanted)}{wanted}"
+            try:
+                found = version(package)
+            except PackageNotFoundError:
+                return f"the package {package} is not installed; {remedy}"
+            if wanted and found != wanted:
+                return f"the package {package} is there in version {found}, expected {wanted}; {remedy}"
+        return None
+
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """Another process has no module of the file: it gets the text, to execute before it meets anything that the text defines."""
-        return (_from_file, (self.file, self.name)) if self.file else super().__reduce__()
-
-
-def _from_file(file: ModelFile, name: str) -> ModelEntry:
-    if name not in MODELS._entries:
-        file.execute()
-    return MODELS._entries[name]
+        """Another process has no module of the file: it gets the file, which brings the model along."""
+        return (self.file.entry, (self.name,)) if self.file else super().__reduce__()
 
 
 MODELS: Registry[ModelEntry] = Registry("model", package="models", group="mmbench.models")
@@ -190,13 +206,7 @@ ModelT = TypeVar("ModelT", bound=type)
 
 
 def register(
-    name: str,
-    *,
-    settings: type,
-    source: str,
-    title: str | None = None,
-    presets: Mapping[str, Mapping[str, object]] | None = None,
-    incomplete: bool = False,
+    name: str, *, settings: type, source: str, title: str | None = None, incomplete: bool = False
 ) -> Callable[[ModelT], ModelT]:
     """Class decorator that registers a model under `name`; see ModelEntry for the arguments.
 
@@ -206,62 +216,7 @@ def register(
     check_class(settings, name)
 
     def decorate(model: ModelT) -> ModelT:
-        MODELS.add(
-            ModelEntry(name, model, settings, source, title or name, presets or {}, incomplete=incomplete)
-        )
+        MODELS.add(ModelEntry(name, model, settings, source, title or name, incomplete=incomplete))
         return model
 
     return decorate
-
-
-def load_model_file(path: Path) -> list[ModelEntry]:
-    """The models that the Python file `path` registers. It is executed once; the same text again gives the same models.
-
-    Raises:
-        InputError: for a file that cannot be read, that fails, or that registers no model.
-    """
-    if path.suffix != ".py":
-        raise InputError(f"The model file {path} is no Python file: expected a name that ends in .py.")
-    try:
-        file = ModelFile(path, decode_source(path.read_bytes()))
-    except (OSError, ValueError, SyntaxError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(
-            f"The model file {path} cannot be read ({reason}): expected a Python file that registers a model."
-        ) from None
-    if not (found := _registered_by(file)):
-        try:
-            file.execute()
-        except (Exception, SystemExit) as error:  # the author's code may raise anything
-            raise InputError(f"The model file {path} fails{_where(error, path)}") from error
-    if not (found := _registered_by(file)):
-        decorator = '@register("my-model", settings=MySettings, source="where it was published")'
-        raise InputError(
-            f"The model file {path} registers no model: put {decorator} above its class, with `from models.registry import register`."
-        )
-    return found
-
-
-def _registered_by(file: ModelFile) -> list[ModelEntry]:
-    """The models of `file`. Those of packages are loaded by then: their names are taken."""
-    return [entry for entry in MODELS if entry.file and entry.file.code == file.code]
-
-
-def _where(error: BaseException, path: Path) -> str:
-    """The line of the file that an error comes from, and what it says: the tail of a sentence."""
-    lines = [
-        line
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if frame.f_code.co_filename == str(path)
-    ]
-    message = str(error)
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        lines, message = [error.lineno or 1], error.msg
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        missed = path.with_name(error.name.partition(".")[0])
-        if (
-            missed.exists() or missed.with_suffix(".py").exists()
-        ):  # beside the file, where a change to it would go unnoticed
-            message += ". A model file stands alone: move what it needs into it, or make a package of them, as examples/plugin is one."
-    what = message if isinstance(error, InputError) else f"{type(error).__name__}: {message}"
-    return f" in line {lines[-1]}: {what}" if lines else f": {what}"

@@ -3,7 +3,7 @@
 >>> @dataclass(frozen=True)
 ... class MySettings:
 ...     beta: float = setting(1.0, "weight of the KL term", low=0.0)
->>> resolve(MySettings, {"beta": "2.5"}, owner="my-model")  # strings, as they come from a command line, are parsed
+>>> resolve(MySettings, {"beta": "2.5"}, owner="my-model")  # strings of a command line are parsed
 MySettings(beta=2.5)
 """
 
@@ -32,8 +32,9 @@ def setting(
 ) -> Any:
     """A dataclass field with its documentation and the values that it admits (bounds inclusive).
 
-    `search` is what `mmbench tune` chooses from: of a number the least and the largest value, both positive, between which it draws
-    log-uniformly; of anything else the values themselves. Settings without it keep their defaults there.
+    `search` is what `mmbench tune` chooses from: of a number the least and the largest value, both positive,
+    between which it draws log-uniformly; of anything else the values themselves. Settings without it keep
+    their defaults there.
     """
     return field(
         default=default,
@@ -55,7 +56,8 @@ class _Rule:
             return "one of " + ", ".join(self.choices)
         words = _WORDS[self.type.__name__]
         low, high = (
-            str(b) if isinstance(b, int) else f"{b:g}" if b is not None else "" for b in (self.low, self.high)
+            "" if bound is None else str(bound) if isinstance(bound, int) else f"{bound:g}"
+            for bound in (self.low, self.high)
         )
         if low and high:
             return f"{words} from {low} to {high}"
@@ -71,9 +73,8 @@ class _Rule:
             if not isinstance(value, bool):
                 raise ValueError
             return value
-        if isinstance(value, bool) or (
-            self.type is int and isinstance(value, float) and not value.is_integer()
-        ):
+        fractional = isinstance(value, float) and not value.is_integer()
+        if isinstance(value, bool) or (self.type is int and fractional):
             raise ValueError
         parsed = self.type(value)
         if self.choices and parsed not in self.choices:
@@ -86,20 +87,21 @@ class _Rule:
 
 
 def _rules(cls: type) -> dict[str, _Rule]:
+    """What each setting of `cls` admits."""
     types = get_type_hints(cls)
-    return {
-        f.name: _Rule(
-            types[f.name], f.metadata.get("low"), f.metadata.get("high"), f.metadata.get("choices", ())
-        )
-        for f in fields(cls)
-    }
+    found = {}
+    for f in fields(cls):
+        bounds = f.metadata.get("low"), f.metadata.get("high")
+        found[f.name] = _Rule(types[f.name], *bounds, f.metadata.get("choices", ()))
+    return found
 
 
 def check_class(cls: type, owner: str) -> None:
-    """InputError unless `cls` is a settings class: a dataclass of int, float, bool and str fields, every one with a default."""
+    """InputError unless `cls` is a dataclass of int, float, bool and str fields, all with defaults."""
     if not (isinstance(cls, type) and is_dataclass(cls)):
         raise InputError(
-            f"The settings of {owner} are {cls!r}: expected a class with the decorator @dataclass(frozen=True)."
+            f"The settings of {owner} are {cls!r}: "
+            "expected a class with the decorator @dataclass(frozen=True)."
         )
     try:
         types = get_type_hints(cls)

@@ -572,7 +572,7 @@ def test_a_plugin_that_fails_is_named_and_left_out(invoke, monkeypatch):
 
     broken = EntryPoint("broken", "no_such_package_anywhere:model", "mmbench.models")
     monkeypatch.setattr(models.registry, "entry_points", lambda group: [broken])
-    monkeypatch.setattr(models.registry.MODELS, "_loaded", False)
+    monkeypatch.setattr(models.registry.MODELS, "_points_read", False)
     with pytest.warns(UserWarning, match="plugin 'broken'"):
         result = invoke("models")
     assert result.code == 0

@@ -2,21 +2,23 @@
 
 import json
 
-from mmbench.adapters.multivae import UNSUPPORTED
+from models.registry import MODELS
 
 
 def test_models_and_datasets_are_listed_as_text_and_json(invoke):
     text, rows = invoke("models").text, json.loads(invoke("models", "--json").text)
     assert {"cnf-mvae", "cada-vae", "mmvae", "mopoe"} <= {row["name"] for row in rows}
     assert len(text.splitlines()) == len(rows)
-    assert {row["name"]: row["unsupported"] for row in rows if row["unsupported"]} == UNSUPPORTED
-    runnable = {row["name"]: row for row in rows if not row["unsupported"]}
-    assert all(row["source"] and row["settings"] for row in runnable.values())
-    assert runnable["multivae-telbo"]["limit"]["modalities"] == 2
-    assert runnable["mmvae"]["presets"]["paper"] == {"samples": 30}
-    assert [
-        line.startswith("mmvae ") for line in text.splitlines() if "; paper: samples=30; cpu: " in line
-    ] == [True]
+    found = {row["name"]: row for row in rows}
+    assert list(found) == [entry.name for entry in sorted(MODELS, key=lambda e: (e.collection, e.name))]
+    assert all(row["source"] and row["settings"] for row in rows)
+    for name in ("multivae-cvae", "multivae-mhvae"):
+        assert found[name]["unavailable"] == MODELS.get(name).unsupported
+        assert f"{name:18} cannot be run: {MODELS.get(name).unsupported}" in text.splitlines()
+    assert found["multivae-telbo"]["limit"]["modalities"] == 2
+    assert found["mmvae"]["tuned"]["mnist-svhn"]["paper"] == {"samples": 30}
+    (line,) = [line for line in text.splitlines() if line.startswith("mmvae ")]
+    assert line.endswith("; cpu on mnist-svhn: likelihood_scale=0.8479; paper on mnist-svhn: samples=30]")
     assert {"digits", "mnist-svhn"} <= {row["name"] for row in json.loads(invoke("datasets", "--json").text)}
     assert len(invoke("datasets").text.splitlines()) >= 2
 

@@ -1,4 +1,4 @@
-"""JMVAE: a joint encoder beside one per modality (Suzuki, Nakayama and Matsuo 2016, "Joint Multimodal Learning with Deep Generative Models")."""
+"""JMVAE (Suzuki et al. 2016, "Joint Multimodal Learning with Deep Generative Models")."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ from torch import nn
 
 from models.base import Loss
 from models.parts.gaussian import DiagonalGaussian, GaussianMVAE, product_of_experts
+from models.parts.likelihoods import likelihood_setting
 from models.parts.networks import HIDDEN, make_encoder
 from models.registry import register
 from models.settings import setting
@@ -16,15 +17,13 @@ from models.settings import setting
 class JMVAESettings:
     latent_size: int = setting(40, "dimensions of the latent", low=1)
     alpha: float = setting(0.1, "weight of the divergences to the unimodal posteriors", low=0)
-    likelihood: str = setting(
-        "laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli")
-    )
+    likelihood: str = likelihood_setting()
     likelihood_scale: float = setting(0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3)
 
 
 @register("jmvae", settings=JMVAESettings, source="Suzuki et al. 2016, arXiv 1611.01891", title="JMVAE")
 class JMVAE(GaussianMVAE):
-    """With q the joint posterior given all modalities, and the unimodal posteriors q_m trained to stand in for it (JMVAE-kl):
+    """A joint encoder q of all modalities; an encoder q_m of each, trained to stand in for it (JMVAE-kl).
 
     loss = E_{z ~ q} sum_m w_m (-log p(x_m given z)) + KL(q || N(0, I)) + alpha sum_m KL(q || q_m)
 
@@ -45,10 +44,8 @@ class JMVAE(GaussianMVAE):
         }
         apart = torch.stack([q.kl_to(unimodal).mean() for unimodal in self.posteriors(batch).values()]).sum()
         kl = q.kl().mean()
-        return Loss(
-            self.weighted(costs) + kl + self.settings.alpha * apart,
-            {"kl": kl.detach(), "apart": apart.detach()},
-        )
+        total = self.weighted(costs) + kl + self.settings.alpha * apart
+        return Loss(total, {"kl": kl.detach(), "apart": apart.detach()})
 
     def posterior(self, inputs):
         if len(inputs) < len(self.modalities):

@@ -21,45 +21,47 @@ _json_option = option("--json", "as_json", group=WHAT, is_flag=True, help="As JS
 @click.command(cls=Command)
 @_json_option
 def models(as_json: bool) -> None:
-    """List the registered models with their sources and settings, then those of MultiVae: what can be run, and why others cannot.
+    """List the registered models with their sources and settings, and say why some cannot be run here.
 
-    Those need the extra mmbench[multivae]; multivae:all in --models means all of them.
+    `all` in --models means those of the suite and of plugins; multivae:all means those adapted from MultiVae, which
+    need the extra mmbench[multivae].
     """
-    from mmbench.adapters.multivae import ENTRIES, UNSUPPORTED
+    from mmbench.plan.tuned_settings import tuned_presets
     from models.registry import MODELS
     from models.settings import describe
 
-    entries = [*MODELS, *ENTRIES.values()]
+    entries = sorted(MODELS, key=lambda entry: (entry.collection, entry.name))
     settings = {entry.name: describe(entry.settings) for entry in entries}
     if as_json:
-        keys = ("name", "title", "source", "incomplete")
+        keys = ("name", "title", "source", "collection", "incomplete")
         rows = [
-            {key: getattr(e, key) for key in keys}
+            {key: getattr(entry, key) for key in keys}
             | {
-                "limit": e.limit and e.limit._asdict(),
-                "settings": settings[e.name],
-                "presets": dict(e.presets),
-                "unsupported": None,
+                "limit": entry.limit and entry.limit._asdict(),
+                "settings": settings[entry.name],
+                "tuned": tuned_presets(entry),
+                "unavailable": entry.unavailable(),
             }
-            for e in entries
+            for entry in entries
         ]
-        rows += [{"name": name, "unsupported": reason} for name, reason in UNSUPPORTED.items()]
         click.echo(json.dumps(rows, indent=1))
         return
-    width = max(len(entry.name) for entry in entries)
+    width = max(len(name) for name in settings)
     for entry in entries:
+        if reason := entry.unavailable():
+            click.echo(f"{entry.name:{width}} cannot be run: {reason}")
+            continue
         remarks = (
             f"; at most {entry.limit.modalities} modalities: {entry.limit.reason}" if entry.limit else ""
         )
         remarks += "; takes --observe" if entry.incomplete else ""
         shown = [" ".join("{name}={default}".format(**row) for row in settings[entry.name])]
         shown += [
-            f"{preset}: {' '.join(f'{key}={value}' for key, value in chosen.items())}"
-            for preset, chosen in entry.presets.items()
+            f"{preset} on {dataset}: {' '.join(f'{key}={value}' for key, value in chosen.items())}"
+            for dataset, presets in tuned_presets(entry).items()
+            for preset, chosen in presets.items()
         ]
         click.echo(f"{entry.name:{width}} {entry.source}{remarks}  [{'; '.join(shown)}]")
-    for name, reason in UNSUPPORTED.items():
-        click.echo(f"{name:{width}} cannot be run: {reason}")
 
 
 @click.command(cls=Command)
@@ -91,8 +93,8 @@ def datasets(as_json: bool) -> None:
 @model_file_option
 def check(name: str | None, model_files: tuple[Path, ...]) -> None:
     """Check that a registered model, or without NAME every one of the files, keeps the contract, in words that its author understands."""
-    from mmbench.adapters import find_model
-    from models.registry import load_model_file
+    from models.model_file import load_model_file
+    from models.names import find_model
 
     entries = [entry for file in dict.fromkeys(model_files) for entry in load_model_file(file)]
     if name is None and not entries:

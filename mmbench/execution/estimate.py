@@ -16,8 +16,8 @@ from mmbench.plan.config import RunConfig
 from mmbench.plan.job import Job
 from mmbench.plan.planned import PlannedRun
 from mmbench.plan.presets import PRESETS
+from mmbench.plan.tuned_settings import tuned_settings
 from mmbench.training.trainer import Trainer, Watch
-from models.registry import ModelEntry
 from models.settings import search_space
 
 __all__ = ["estimate", "seconds_per_step"]
@@ -66,7 +66,7 @@ def estimate(
 def _elsewhere(job: Job, name: str, costs: dict[str, float], jobs: int) -> str:
     """How long the preset called `name` would take, as far as its settings cost as much as those at hand."""
     preset, current = PRESETS[name], job.configs[0].preset
-    same = [c for c in job.configs if _costs(c.entry, name) == _costs(c.entry, current)]
+    same = [c for c in job.configs if _costs(c, name) == _costs(c, current)]
     others = ", ".join(c.entry.name for c in job.configs if c not in same)
     steps = int(str(preset.training["steps"])) * len(preset.seeds)
     took = sum(costs.get(c.entry.name, 0.0) for c in same) * steps / jobs
@@ -74,7 +74,8 @@ def _elsewhere(job: Job, name: str, costs: dict[str, float], jobs: int) -> str:
     return f"--preset {name}: about {duration(took)}{without}"
 
 
-def _costs(entry: ModelEntry, preset: str) -> dict[str, object]:
+def _costs(config: RunConfig, preset: str) -> dict[str, object]:
     """What a preset changes of a model and a step's time depends on: not what a search chooses."""
-    searched = search_space(entry.settings)
-    return {name: value for name, value in entry.presets.get(preset, {}).items() if name not in searched}
+    searched = search_space(config.entry.settings)
+    chosen = tuned_settings(config.entry, config.dataset, preset)
+    return {name: value for name, value in chosen.items() if name not in searched}

@@ -27,7 +27,7 @@ from mmbench.storage.run_folder import RunFolder
 from mmbench.training.checkpoints import load_weights
 from models.base import MultimodalModel
 from models.errors import InputError
-from models.registry import load_model_file
+from models.model_file import load_model_file
 
 __all__ = ["EvaluateRun", "Restored", "evaluate_runs", "restore_runs", "trained_model"]
 

@@ -10,12 +10,13 @@ import torch
 
 from metrics.groups import FURTHER, METRICS
 from metrics.references.inception import find_weights
-from mmbench.adapters import find_models, is_collective
 from mmbench.plan.config import check_observed
 from mmbench.plan.presets import Preset
 from mmbench.storage.records import PRECISIONS, SEEDS
 from models.errors import InputError, suggest
-from models.registry import ModelEntry, load_model_file
+from models.model_file import load_model_file
+from models.names import find_models, is_collective
+from models.registry import ModelEntry
 
 __all__ = [
     "check_count",

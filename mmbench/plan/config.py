@@ -6,12 +6,12 @@ from typing import Any
 
 from metrics.protocol import Protocol
 from metrics.references.judges import judge_identity
-from mmbench.adapters import find_model
 from mmbench.data.base import DataSettings, MultimodalData
 from mmbench.plan.presets import Training
 from mmbench.storage.files import content_hash
 from mmbench.storage.records import OBSERVED
 from models.errors import InputError, suggest
+from models.names import find_model
 from models.registry import MODELS, ModelEntry
 from models.settings import resolve
 

@@ -17,7 +17,8 @@ from mmbench.plan.presets import get_preset
 from mmbench.storage.records import read_config
 from mmbench.storage.run_folder import RunFolder
 from models.errors import InputError
-from models.registry import ModelEntry, load_model_file
+from models.model_file import load_model_file
+from models.registry import ModelEntry
 
 __all__ = ["Execution", "Job", "JobOptions", "Origin", "check_job"]
 

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from metrics.protocol import Protocol
-from mmbench.adapters import full_key, multivae
 from mmbench.data.base import DataSettings
 from mmbench.plan.config import RunConfig
 from mmbench.plan.presets import Training, get_preset
+from mmbench.plan.tuned_settings import tuned_settings
 from models.errors import InputError, suggest
+from models.names import full_key
 from models.registry import MODELS, ModelEntry
 from models.settings import describe, resolve
 
@@ -52,7 +53,7 @@ class Overrides:
         for key, value in self.values.items():
             if key not in self.used:
                 prefix, dot, _ = key.partition(".")
-                if dot and (prefix in {entry.name for entry in MODELS} or multivae.is_name(prefix)):
+                if dot and prefix in MODELS:
                     raise InputError(
                         f"--set {key}={value} is for {prefix}, which --models does not name: add {prefix}, or leave the setting out."
                     )
@@ -78,7 +79,7 @@ def make_configs(
     protocol = overrides.apply(Protocol, preset.protocol, "the evaluation protocol")
     data = overrides.apply(DataSettings, {}, "the data")
     settings = [
-        overrides.apply(entry.settings, entry.presets.get(preset.name, {}), entry.name, entry.name)
+        overrides.apply(entry.settings, tuned_settings(entry, dataset, preset.name), entry.name, entry.name)
         for entry in entries
     ]
     overrides.check_all_used([Training, Protocol, DataSettings, *(entry.settings for entry in entries)])

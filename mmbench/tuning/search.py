@@ -13,6 +13,7 @@ from mmbench.execution.train import GivenUpError
 from mmbench.plan.config import RunConfig
 from mmbench.plan.job import Job
 from mmbench.plan.planned import PlannedRun, plan_run
+from mmbench.plan.tuned_settings import tuned_settings
 from mmbench.storage.files import DamagedError
 from mmbench.storage.history import read_history
 from mmbench.storage.records import LOOK
@@ -225,15 +226,16 @@ class Search:
     def _draw(self, number: int) -> dict[str, Any]:
         """The searched settings of trial `number`.
 
-        Those of trial 0 are the model's defaults, whatever the preset has, but for what --set says; the others come from a
-        tree-structured Parzen estimator (Bergstra et al. 2011).
+        Those of trial 0 are the model's defaults, even where others were chosen for the data set, but for what
+        --set says; the others come from a tree-structured Parzen estimator (Bergstra et al. 2011).
         """
         from optuna.samplers import TPESampler
 
         if number == 0:
+            entry = self.config.entry
             defaults, chosen = (
-                self.config.entry.settings(),
-                self.config.entry.presets.get(self.config.preset, {}),
+                entry.settings(),
+                tuned_settings(entry, self.config.dataset, self.config.preset),
             )
             replaced = [
                 name

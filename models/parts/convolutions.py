@@ -1,8 +1,9 @@
-"""The convolutions of the networks: kernel 4, stride 2, padding 1, halving the sides of an image or, transposed, doubling them.
+"""The convolutions of the networks, which halve the sides of an image or, transposed, double them.
 
-Parameters, results and gradients are those of `nn.Conv2d` and `nn.ConvTranspose2d`. On a CPU, where torch leaves most to
-gain, the three products that both layers and their gradients consist of are computed in the form that measured fastest;
-everywhere else the layers are torch's own. Gradients of gradients are not defined on a CPU.
+They have kernel 4, stride 2 and padding 1. Parameters, results and gradients are those of `nn.Conv2d` and
+`nn.ConvTranspose2d`. On a CPU, where torch leaves most to gain, the three products that both layers and their
+gradients consist of are computed in the form that measured fastest; everywhere else the layers are torch's
+own. Gradients of gradients are not defined on a CPU.
 """
 
 from typing import Any
@@ -38,17 +39,17 @@ class Double(nn.ConvTranspose2d):
 
 
 def _inputs(layer: Halve | Double, x: Tensor) -> tuple[Tensor, ...]:
-    """Image, weights and biases, cast as autocast casts those of torch's convolutions: a function of one's own is not on its list."""
+    """Image, weights and biases, cast as autocast casts those of torch's own convolutions."""
     assert layer.bias is not None
     tensors = (x, layer.weight, layer.bias)
-    return (
-        tuple(t.to(torch.get_autocast_dtype("cpu")) for t in tensors)
-        if torch.is_autocast_enabled("cpu")
-        else tensors
-    )
+    if not torch.is_autocast_enabled("cpu"):
+        return tensors
+    return tuple(t.to(torch.get_autocast_dtype("cpu")) for t in tensors)
 
 
 class _HalveOnCPU(torch.autograd.Function):
+    """The convolution and its gradients."""
+
     @staticmethod
     def forward(ctx: Any, fine: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(fine, weight)
@@ -58,14 +59,13 @@ class _HalveOnCPU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         fine, weight = ctx.saved_tensors
-        return (
-            _doubled(grad, weight) if ctx.needs_input_grad[0] else None,
-            _weight_gradient(fine, grad, weight),
-            grad.sum((0, 2, 3)),
-        )
+        to_fine = _doubled(grad, weight) if ctx.needs_input_grad[0] else None
+        return to_fine, _weight_gradient(fine, grad, weight), grad.sum((0, 2, 3))
 
 
 class _DoubleOnCPU(torch.autograd.Function):
+    """The transposed convolution and its gradients."""
+
     @staticmethod
     def forward(ctx: Any, coarse: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(coarse, weight)
@@ -75,14 +75,12 @@ class _DoubleOnCPU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         coarse, weight = ctx.saved_tensors
-        return (
-            _halved(grad, weight) if ctx.needs_input_grad[0] else None,
-            _weight_gradient(grad, coarse, weight),
-            grad.sum((0, 2, 3)),
-        )
+        to_coarse = _halved(grad, weight) if ctx.needs_input_grad[0] else None
+        return to_coarse, _weight_gradient(grad, coarse, weight), grad.sum((0, 2, 3))
 
 
-# The three products. Images lie in memory channels last, weights are (coarse channels O, fine channels C, 4, 4).
+# The three products. Images lie in memory channels last, weights are (O coarse channels, C fine channels, 4,
+# 4).
 
 
 def _halved(fine: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -95,17 +93,17 @@ def _doubled(coarse: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     channels = weight.shape[1]
     if coarse.dtype != torch.bfloat16 and channels > FEW:
         return functional.conv_transpose2d(channels_last(coarse), weight, bias, stride=2, padding=1)
-    # Padded by one pixel, pixel 2i + r of a row (and 2j + s of a column) sees two coarse pixels, i and i - 1, through elements r and
-    # r + 2 of the kernel: a transposed convolution with a kernel of 2, stride 1 and channels (r, s, C).
+    # Padded by one pixel, pixel 2i + r of a row (and 2j + s of a column) sees two coarse pixels, i and i - 1,
+    # through elements r and r + 2 of the kernel: a transposed convolution with a kernel of 2, stride 1 and
+    # channels (r, s, C).
     kernel = weight.permute(0, 2, 3, 1).unflatten(1, (2, 2)).unflatten(3, (2, 2))  # O, 2, r, 2, s, C
     kernel = kernel.transpose(2, 3).flatten(3).permute(0, 3, 1, 2)
     bias = None if bias is None else bias.repeat(4)
     low = functional.conv_transpose2d(channels_last(coarse), kernel, bias)
     subpixels = low.permute(0, 2, 3, 1).unflatten(3, (2, 2, channels))  # B, H + 1, W + 1, r, s, C
     items, _, height, width = coarse.shape
-    fine = torch.empty(
-        items, channels, 2 * height, 2 * width, dtype=coarse.dtype, memory_format=torch.channels_last
-    )
+    shape = (items, channels, 2 * height, 2 * width)
+    fine = torch.empty(shape, dtype=coarse.dtype, memory_format=torch.channels_last)
     pixels = fine.permute(0, 2, 3, 1).view(items, height, 2, width, 2, channels)
     for r in (0, 1):  # without the padding, r = 1 comes first
         for s in (0, 1):
@@ -114,7 +112,7 @@ def _doubled(coarse: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
 
 
 def _weight_gradient(fine: Tensor, coarse: Tensor, weight: Tensor) -> Tensor:
-    """(O, C, 4, 4): the sum over items and coarse pixels of coarse times the 4 x 4 patch of fine that belongs to it."""
+    """(O, C, 4, 4): the sum over items and coarse pixels of coarse times its 4 x 4 patch of fine."""
     fine, coarse = channels_last(fine), channels_last(coarse)
     many, few = weight.shape[:2]
     if coarse.dtype != torch.bfloat16 or few <= 32:
@@ -124,10 +122,8 @@ def _weight_gradient(fine: Tensor, coarse: Tensor, weight: Tensor) -> Tensor:
     items, _, height, width = coarse.shape
     padded = functional.pad(fine.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))  # B, 2H + 2, 2W + 2, C
     item, row, column, _ = padded.stride()
-    patches = padded.as_strided(
-        (items, height, width, 4, 4 * few), (item, 2 * row, 2 * column, row, 1)
-    ).reshape(-1, 16 * few)
-    product = coarse.permute(1, 0, 2, 3).reshape(many, -1) @ patches
+    patches = padded.as_strided((items, height, width, 4, 4 * few), (item, 2 * row, 2 * column, row, 1))
+    product = coarse.permute(1, 0, 2, 3).reshape(many, -1) @ patches.reshape(-1, 16 * few)
     return product.view(many, 4, 4, few).permute(0, 3, 1, 2)
 
 

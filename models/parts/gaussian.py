@@ -1,4 +1,4 @@
-"""What models with Gaussian posteriors share: diagonal Gaussians, their products, and base classes with encoders and decoders."""
+"""What models with Gaussian posteriors share: diagonal Gaussians, their products, and base classes."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -34,25 +34,28 @@ class DiagonalGaussian(NamedTuple):
         return self.mean + torch.exp(0.5 * self.logvar) * noise
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """The log-density of z (*leading, L), in nats; the leading dimensions broadcast against those of the Gaussian."""
-        return -0.5 * (
-            (z - self.mean).square() * torch.exp(-self.logvar) + self.logvar + math.log(2 * math.pi)
-        ).sum(-1)
+        """(*leading,): the log-density of z (*leading, L), in nats; leading dimensions broadcast."""
+        distance = (z - self.mean).square() * torch.exp(-self.logvar)
+        return -0.5 * (distance + self.logvar + math.log(2 * math.pi)).sum(-1)
 
     def kl(self) -> Tensor:
         """(*leading,): KL to N(0, I), 1/2 sum(mu^2 + sigma^2 - 1 - log sigma^2), in nats."""
         return 0.5 * (self.mean.square() + self.logvar.exp() - 1 - self.logvar).sum(-1)
 
     def kl_to(self, other: "DiagonalGaussian") -> Tensor:
-        """(*leading,): KL(self || other), 1/2 sum((sigma^2 + (mu - mu')^2) / sigma'^2 - 1 - log sigma^2 / sigma'^2), in nats."""
+        """(*leading,): KL(self || other) in nats.
+
+        1/2 sum((sigma^2 + (mu - mu')^2) / sigma'^2 - 1 - log sigma^2 / sigma'^2), with ' for the other one.
+        """
         gap = self.logvar - other.logvar
-        return 0.5 * (gap.exp() + (self.mean - other.mean).square() * torch.exp(-other.logvar) - 1 - gap).sum(
-            -1
-        )
+        distance = (self.mean - other.mean).square() * torch.exp(-other.logvar)
+        return 0.5 * (gap.exp() + distance - 1 - gap).sum(-1)
 
 
 def product_of_experts(posteriors: Sequence[DiagonalGaussian], prior_expert: bool) -> DiagonalGaussian:
-    """The normalised product of diagonal Gaussians: precisions add, means average by precision (Wu and Goodman 2018, section 2.2).
+    """The normalised product of diagonal Gaussians: precisions add, means average by precision.
+
+    Wu and Goodman 2018, section 2.2.
 
     Args:
         posteriors: the experts, all of one shape.
@@ -65,7 +68,7 @@ def product_of_experts(posteriors: Sequence[DiagonalGaussian], prior_expert: boo
 
 
 def weights_setting() -> Any:
-    """The setting `modality_weights`: of models whose authors give a modality of few dimensions a larger weight."""
+    """The setting `modality_weights`, of models whose authors weigh modalities by their dimensions."""
     choices = ("published", "equal")
     return setting(
         "published",
@@ -78,7 +81,7 @@ def weights_setting() -> Any:
 def importance_weights(
     log_joint: Callable[[Tensor], Tensor], proposal: Any, samples: int, generator: torch.Generator
 ) -> Tensor:
-    """(K, B): log_joint(z) - log q(z), in nats, of K draws z (K, B, L) from the mixture q(z) = (1/C) sum_c q_c(z).
+    """(K, B): log_joint(z) - log q(z), in nats, of K draws z from the mixture q(z) = (1/C) sum_c q_c(z).
 
     Args:
         log_joint: (K, B, L) to log p(x, z) (K, B).
@@ -90,16 +93,16 @@ def importance_weights(
     which = torch.randint(count, (samples, items), generator=generator, device=proposal.mean.device)
     chosen = (parameter[which, torch.arange(items, device=which.device)] for parameter in proposal)
     latent = type(proposal)(*chosen).rsample(generator)
-    density = type(proposal)(*(parameter.unsqueeze(1) for parameter in proposal)).log_prob(latent).logsumexp(
-        0
-    ) - math.log(count)
-    return log_joint(latent) - density
+    components = type(proposal)(*(parameter.unsqueeze(1) for parameter in proposal)).log_prob(latent)
+    return log_joint(latent) - (components.logsumexp(0) - math.log(count))
 
 
 class GaussianVAEs(MultimodalModel):
-    """An encoder to a diagonal Gaussian and a decoder per modality; whether they share a latent is for the subclass to say.
+    """An encoder to a diagonal Gaussian and a decoder per modality; a subclass says whether they share a
+    latent.
 
-    Its settings have `latent_size`; `likelihood` and `likelihood_scale` unless it overrides `likelihood`; they may have `modality_weights`.
+    Its settings have `latent_size`, and `likelihood` and `likelihood_scale` unless it overrides the method
+    `likelihood`; they may have `modality_weights`.
     """
 
     def __init__(self, modalities: Sequence[Modality], settings: Any):
@@ -120,15 +123,17 @@ class GaussianVAEs(MultimodalModel):
         }
 
     def weighted(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """The sum of one term per modality, each times its modality's weight where weights are not to be equal."""
-        equal = getattr(self.settings, "modality_weights", "published") == "equal"
-        return torch.stack(
-            [term if equal else self.modalities[name].weight * term for name, term in terms.items()]
-        ).sum(0)
+        """The sum of one term per modality, each times its modality's weight unless all are to be equal."""
+        if getattr(self.settings, "modality_weights", "published") == "equal":
+            return torch.stack(list(terms.values())).sum(0)
+        return torch.stack([self.modalities[name].weight * term for name, term in terms.items()]).sum(0)
 
 
 class GaussianMVAE(GaussianVAEs, SharedLatentModel):
-    """One latent with prior N(0, I) for all modalities. A subclass writes `loss` and `infer`, and `proposal` for importance weights."""
+    """One latent with prior N(0, I) for all modalities.
+
+    A subclass writes `loss` and `infer`, and `proposal` if it is to have importance weights.
+    """
 
     def decode(self, name: str, latent: Tensor) -> Tensor:
         return self.decoders[name](latent)
@@ -137,7 +142,13 @@ class GaussianMVAE(GaussianVAEs, SharedLatentModel):
         return torch.randn(n, self.settings.latent_size, generator=generator, device=generator.device)
 
     def proposal(self, inputs: Batch) -> Any:
-        """A DiagonalGaussian or its like, whose parameters are (C, B, L): C equally probable components of a posterior given all modalities."""
+        """C equally probable components of a posterior given all modalities.
+
+        A DiagonalGaussian or its like, whose parameters are (C, B, L).
+
+        Raises:
+            NotDefinedError: in a model without such a density.
+        """
         raise NotDefinedError(f"{type(self).__name__} has no posterior density.")
 
     def log_prior(self, latent: Tensor) -> Tensor:

@@ -1,25 +1,38 @@
 """Observation likelihoods log p(x given its mean), summed over the dimensions of one modality, in nats."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.base import Modality
+from models.settings import setting
 
-__all__ = ["Likelihood", "make_likelihood"]
+__all__ = ["Likelihood", "likelihood_setting", "make_likelihood", "scale_setting"]
 
 FAMILIES = ("gaussian", "laplace", "bernoulli", "categorical")
 _TINY = 1e-6  # keeps the logarithm of a probability finite
+
+
+def likelihood_setting() -> Any:
+    """The setting `likelihood`: the family of images in the models that leave the choice open."""
+    return setting("laplace", "observation family of images", choices=("gaussian", "laplace", "bernoulli"))
+
+
+def scale_setting() -> Any:
+    """The setting `likelihood_scale`, of a Gaussian or Laplace family."""
+    help = "scale of a Gaussian or Laplace likelihood"
+    return setting(0.75, help, low=1e-3, search=(0.1, 1.0))
 
 
 class Likelihood(nn.Module):
     """log p(x given mean) of one modality; called as `likelihood(x, mean)`.
 
     Args:
-        family: gaussian (standard deviation `scale`), laplace (scale parameter `scale`), bernoulli or categorical
-            (`mean` holds probabilities; the last two take no scale).
+        family: gaussian (standard deviation `scale`), laplace (scale parameter `scale`), bernoulli or
+            categorical (`mean` holds probabilities; the last two take no scale).
         event_dims: number of dimensions of one item.
         scale: positive; its initial value where it is trained.
         trained: learn the scale, as a logarithm.
@@ -39,25 +52,21 @@ class Likelihood(nn.Module):
     def forward(self, x: Tensor, mean: Tensor) -> Tensor:
         """(*leading,) from x (B, *shape) and mean (*leading, *shape), where leading ends in B."""
         event = tuple(range(-self.event_dims, 0))
-        if self.family in (
-            "gaussian",
-            "laplace",
-        ):  # sum first, then scale: one pass over the images less for each factor and constant
+        if self.family in ("gaussian", "laplace"):
+            # sum first, then scale: one pass over the images less for each factor and constant
             count = math.prod(x.shape[-self.event_dims :])
             if self.family == "gaussian":
                 # sum_d -(x_d - mean_d)^2 / (2 s^2) - log s - log(2 pi) / 2
                 distance = (mean - x).square().sum(event)
-                return -0.5 * torch.exp(-2 * self.log_scale) * distance - count * (
-                    self.log_scale + 0.5 * math.log(2 * math.pi)
-                )
+                constant = count * (self.log_scale + 0.5 * math.log(2 * math.pi))
+                return -0.5 * torch.exp(-2 * self.log_scale) * distance - constant
             # sum_d -|x_d - mean_d| / b - log(2 b)
             distance = (mean - x).abs().sum(event)
             return -torch.exp(-self.log_scale) * distance - count * (self.log_scale + math.log(2))
         if self.family == "bernoulli":
             clamped = mean.clamp(_TINY, 1 - _TINY)
-            return -functional.binary_cross_entropy(clamped, x.expand_as(clamped), reduction="none").sum(
-                event
-            )
+            cost = functional.binary_cross_entropy(clamped, x.expand_as(clamped), reduction="none")
+            return -cost.sum(event)
         # categorical, x one-hot over the last axis
         return (x * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum(event)
 
@@ -66,7 +75,15 @@ class Likelihood(nn.Module):
 
 
 def make_likelihood(modality: Modality, family: str, scale: float = 1.0, trained: bool = False) -> Likelihood:
-    """The modality's own family where its data leave no choice, otherwise the one that the model asks for."""
+    """The likelihood of a modality.
+
+    Args:
+        modality: whose own family goes before `family`, where its data leave no choice.
+        family, scale, trained: as of Likelihood.
+
+    Raises:
+        ValueError: for an unknown family.
+    """
     family = modality.likelihood or family
     if family not in FAMILIES:
         raise ValueError(f"unknown likelihood {family!r}: expected one of {', '.join(FAMILIES)}")

@@ -1,8 +1,9 @@
-"""Encoders and decoders, the same for every model of a comparison (Shi et al. 2019, as laid out for MNIST-SVHN).
+"""Encoders and decoders, the same for every model of a comparison: those of Shi et al. 2019 for MNIST-SVHN.
 
-Images whose sides divide by 8 get the convolutional pair, everything else the fully connected one. Under autocast the
-layers compute in bfloat16; what leaves a network, or enters its final sigmoid, is float32 again. Weights and images of
-convolutions lie in memory channels last, which is what they are computed in (measured: 5 to 15 % of a training step).
+Images whose sides divide by 8 get the convolutional pair, everything else the fully connected one. Under
+autocast the layers compute in bfloat16; what leaves a network, or enters its final sigmoid, is float32 again.
+Weights and images of convolutions lie in memory channels last, which is what they are computed in (measured:
+5 to 15 % of a training step).
 """
 
 import math
@@ -21,7 +22,7 @@ CHANNELS = (32, 64, 128)  # of the convolutional pair, each layer halving (doubl
 
 
 class Float32(nn.Module):
-    """Back from autocast's bfloat16, whose 8 bits are too few for log-variances, likelihoods and what is near 0 or 1."""
+    """Back from autocast's bfloat16, too coarse for log-variances, likelihoods and means near 0 or 1."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.float() if x.dtype == torch.bfloat16 else x
@@ -44,6 +45,7 @@ class Unflatten(nn.Unflatten):
 
 
 def is_convolutional(shape: tuple[int, ...]) -> bool:
+    """Whether items of this shape get the convolutional pair."""
     return len(shape) == 3 and shape[1] % 8 == 0 and shape[2] % 8 == 0
 
 
@@ -67,7 +69,10 @@ def make_encoder(modality: Modality, outputs: int) -> nn.Module:
 
 
 def make_decoder(modality: Modality, latent: int) -> nn.Module:
-    """A network from (B, latent) to means (B, *shape): in [0, 1], and summing to 1 over the last axis of a categorical modality."""
+    """A network from (B, latent) to means (B, *shape) in [0, 1].
+
+    Over the last axis of a categorical modality they add up to 1.
+    """
     shape = modality.shape
     mean = nn.Softmax(dim=-1) if modality.likelihood == "categorical" else nn.Sigmoid()
     if not is_convolutional(shape):

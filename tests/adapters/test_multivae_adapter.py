@@ -1,32 +1,37 @@
-"""MultiVae's models under our contract: names, the losses of ours on the same weights and noise, and runs from beginning to end."""
+"""MultiVae's models under our contract.
 
+Names, the losses of ours on the same weights and noise, and runs from beginning to end.
+"""
+
+import json
 import pickle
 import subprocess
 import sys
 from functools import cache
+from importlib.metadata import PackageNotFoundError
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from multivae_models import like, make, spread
+from multivae_models import NAMES, like, make, spread
 from multivae_twin import THREE, TWO, gradients, random_batch
 from options import SMALL
 
-from mmbench.adapters import find_model, find_models, multivae
 from mmbench.data import load_data
 from mmbench.plan.job import JobOptions, check_job
 from mmbench.plan.overrides import make_configs
 from mmbench.storage.files import read_json
 from models import conformance
 from models.conformance import CHECKS, check_model
+from models.conformance.tools import make_example
 from models.errors import InputError
 from models.mmvae import MMVAE, MMVAESettings
 from models.mopoe import MoPoE, MoPoESettings
 from models.mvae import MVAE, MVAESettings
+from models.names import find_model, find_models
 from models.registry import MODELS
 
-NAMES = list(multivae.ENTRIES)
 EPOCHS = [
     (0.0, 1, 0.0),
     (0.2, 21, 0.0),
@@ -49,7 +54,7 @@ def assert_same_loss(native, adapted, items, progress):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6 * float(other.abs().max()))
 
 
-# --- the losses of our own models: of draws in a row, blocks of 16 numbers make those of one larger draw -------------------
+# --- the losses of our own models: of draws in a row, blocks of 16 numbers make those of one larger draw ----
 
 
 @pytest.mark.parametrize("weights", ["published", "equal"])
@@ -71,7 +76,7 @@ def test_mvae_has_the_loss_of_ours(modalities, progress):
 )
 @pytest.mark.parametrize("modalities", [TWO, THREE], ids=["two", "three"])
 def test_mmvae_has_the_loss_of_ours(modalities, posterior, theirs):
-    """Its value is the bound that ours has; with doubly reparameterised gradients MultiVae gives another value with these gradients."""
+    """MultiVae's plain objective has the value of ours, its doubly reparameterised one the gradients."""
     native = spread(MMVAE(modalities, MMVAESettings(latent_size=8, samples=5, posterior=posterior)))
     options = {"K": 5, "prior_and_posterior_dist": theirs, "learn_prior": False}
     batch = random_batch(modalities, 6)
@@ -105,7 +110,7 @@ def test_a_seed_makes_the_weights_of_ours(name):
 
 @pytest.mark.parametrize("name", ["mopoe", "mvae", "mmvae"])
 def test_inference_is_that_of_ours(name):
-    """Of any subset but MoPoE's full set, whose mean is that of the product here and of all means in MultiVae."""
+    """Of any subset but MoPoE's full set: its mean is the product's here, that of all means in MultiVae."""
     native = spread(
         {"mopoe": MoPoE, "mvae": MVAE, "mmvae": MMVAE}[name](THREE, MODELS.get(name).settings(latent_size=5))
     )
@@ -121,7 +126,7 @@ def test_inference_is_that_of_ours(name):
                 )
 
 
-# --- the contract ----------------------------------------------------------------------------------------------------------
+# --- the contract -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -142,7 +147,7 @@ def test_two_keep_the_contract(name):
 def test_the_loss_is_a_mean_over_the_batch(name):
     """A batch eight times as long, of the same items: sums over it would be eight times as large."""
     model = make(name, conformance.TWO)
-    _, batch = conformance._make(multivae.ENTRIES[name], conformance.TWO)
+    _, batch = make_example(MODELS.get(name), conformance.TWO)
     longer = {modality: x.repeat(8, *[1] * (x.ndim - 1)) for modality, x in batch.items()}
     for stage in model.stages():
         torch.testing.assert_close(
@@ -162,7 +167,7 @@ def test_progress_in_epochs(progress, epoch, ratio, monkeypatch):
 @pytest.mark.parametrize("name", ["multivae-telbo", "multivae-jnf"])
 def test_stages_train_what_they_should(name):
     model = make(name, conformance.TWO)
-    _, batch = conformance._make(multivae.ENTRIES[name], conformance.TWO)
+    _, batch = make_example(MODELS.get(name), conformance.TWO)
     joint, single = model.stages()
     assert (joint.share, single.share) == (0.5, 0.5)
     assert len(joint.parameters) + len(single.parameters) == len(list(model.parameters()))
@@ -193,7 +198,10 @@ def test_random_numbers_come_from_the_generator_alone(name):
 
 @pytest.mark.parametrize("name", ["multivae-mmvae", "multivae-cmvae", "multivae-mmvaeplus"])
 def test_every_item_is_drawn_from_one_expert(name):
-    """Whose posteriors lie around 50, 100 and 150: shared latents from either of two that are given, private ones each from its own."""
+    """The experts' posteriors lie around 50, 100 and 150.
+
+    A shared latent comes from one of the two that are given, a private one from its own modality's.
+    """
     model = make(name, THREE).double()
     batch = random_batch(THREE, 64)
     with torch.no_grad():
@@ -236,7 +244,7 @@ def test_cmvae_averages_its_experts():
 
 
 def test_messages_of_nexus():
-    """Without dropout what MultiVae makes of them item by item; with it, means over proper subsets of every size."""
+    """Without dropout they are MultiVae's, made item by item; with it, means over proper subsets."""
     model = make("multivae-nexus", THREE)
     messages = {
         name: torch.full((600, 10), float(value)) for name, value in zip("abc", (1, 10, 100), strict=True)
@@ -263,7 +271,7 @@ def test_log_variances_are_bounded():
     )
 
 
-# --- names -----------------------------------------------------------------------------------------------------------------
+# --- names --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -286,12 +294,13 @@ def test_names(word, name):
     [
         (
             "multivae:MVTCEA",
-            r"Unknown model 'multivae:MVTCEA' of MultiVae: did you mean 'mvtcae'\? Known: cmvae, ",
+            r"Unknown model 'multivae:MVTCEA' of multivae: did you mean 'mvtcae'\? Known: cmvae, ",
         ),
-        ("multivae:", "Unknown model 'multivae:' of MultiVae: Known: cmvae, "),
+        ("multivae:", "Unknown model 'multivae:' of multivae: Known: cmvae, "),
         ("multivae:cvae", "The model multivae:cvae cannot be run: it models one modality given the others"),
         ("multivae-mhvae", "The model multivae-mhvae cannot be run: its latents are feature maps"),
         ("multivae", "Unknown model 'multivae': "),
+        ("other:MVAE", "Unknown model 'other:MVAE': "),
     ],
 )
 def test_a_name_that_is_none_of_them(word, message):
@@ -307,7 +316,7 @@ def test_which_models_are_run():
         ]
 
     assert picked("multivae:all") == NAMES
-    assert picked("all,multivae:all") == [*(entry.name for entry in MODELS), *NAMES]
+    assert picked("all,multivae:all") == [*(entry.name for entry in find_models("all")), *NAMES]
     assert picked("mopoe, multivae:MoPoE") == ["mopoe", "multivae-mopoe"]
     for twice in ("multivae:MVAE,multivae-mvae", "multivae:all,multivae:MVAE", "all,mopoe"):
         with pytest.raises(InputError, match=f"--models {twice} names a model twice"):
@@ -324,62 +333,76 @@ def test_settings_of_one_model():
         assert betas == [3.0, None, 1.0]
     with pytest.raises(InputError, match="is for multivae-mopoe, which --models does not name"):
         make_configs(entries, "digits", "smoke", ["multivae:MoPoE.beta=3"])
-    with pytest.raises(InputError, match="Unknown model 'multivae:MVAF' of MultiVae: did you mean 'mvae'"):
+    with pytest.raises(InputError, match="Unknown model 'multivae:MVAF' of multivae: did you mean 'mvae'"):
         make_configs(entries, "digits", "smoke", ["multivae:MVAF.beta=3"])
 
 
 @pytest.mark.parametrize("name", ["multivae-telbo", "multivae-jnf"])
 def test_more_modalities_than_a_model_takes(name):
-    (config,) = make_configs([multivae.ENTRIES[name]], "digits-text", "smoke", [])
+    (config,) = make_configs([MODELS.get(name)], "digits-text", "smoke", [])
     with pytest.raises(
         InputError,
-        match=rf"^The model {name} takes 2 modalities, digits-text has 3 \(given some of more it has no .*\): leave it",
+        match=rf"^The model {name} takes 2 modalities, digits-text has 3 "
+        r"\(given some of more it has no .*\): leave it",
     ):
         config.decisive(SimpleNamespace(modalities=THREE, provenance={}))
     assert config.decisive(SimpleNamespace(modalities=TWO, provenance={}))["model"] == name
-    assert {what.partition(", ")[2] for what, _ in check_model(multivae.ENTRIES[name])} == {"2 modalities"}
+    assert {what.partition(", ")[2] for what, _ in check_model(MODELS.get(name))} == {"2 modalities"}
 
 
-# --- the package -----------------------------------------------------------------------------------------------------------
+# --- the package --------------------------------------------------------------------------------------------
+
+
+def not_installed(name):
+    raise PackageNotFoundError(name)
 
 
 def test_without_the_package(invoke, monkeypatch, tmp_path):
-    monkeypatch.setattr(multivae, "find_spec", lambda name: None)
+    monkeypatch.setattr("models.registry.version", not_installed)
     for models in ("multivae:MVTCAE", "multivae:all", "mopoe,multivae-mvae"):
         result = invoke("run", "--models", models, "--dataset", "digits", "--results", tmp_path / "results")
         assert result.code == 2
         assert (
-            "the package multivae, which is not there: install the extra with pip install 'mmbench[multivae]'."
-            in result.text
-        )
+            "cannot be run: the package multivae is not installed; "
+            "install it with pip install multivae==1.0.3."
+        ) in result.text
     assert invoke("check", "multivae:MVAE").code == 2
+    rows = {row["name"]: row["unavailable"] for row in json.loads(invoke("models", "--json").text)}
+    assert all("is not installed" in rows[name] for name in NAMES)
+    assert rows["mopoe"] is None
     assert not (tmp_path / "results").exists()
 
 
 def test_another_version_of_the_package(monkeypatch):
-    pytest.importorskip("multivae", reason="needs MultiVae: pip install multivae==1.0.3")
-    monkeypatch.setattr(multivae, "version", lambda name: "1.0.4")
+    monkeypatch.setattr("models.registry.version", lambda name: "1.0.4")
     with pytest.raises(
-        InputError, match=r"The package multivae is there in version 1\.0\.4, expected 1\.0\.3"
+        InputError,
+        match=r"the package multivae is there in version 1\.0\.4, expected 1\.0\.3; install it with",
     ):
         find_model("multivae:MVAE")
 
 
 def test_a_list_of_models_imports_nothing_of_it():
-    code = "import sys; from mmbench.cli import main; main(['models'], standalone_mode=False); print({'multivae', 'pythae'} & set(sys.modules))"
+    code = """
+import sys
+from mmbench.cli import main
+main(["models"], standalone_mode=False)
+print({"multivae", "pythae"} & set(sys.modules))
+"""
     lines = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     ).stdout.splitlines()
     assert lines[-1] == "set()"
     names = [line.split()[0] for line in lines[:-1]]
-    assert names == [*(entry.name for entry in MODELS if entry.file is None), *NAMES, *multivae.UNSUPPORTED]
+    known = sorted(MODELS, key=lambda entry: (entry.collection, entry.name))
+    assert names == [entry.name for entry in known if entry.file is None]
     (jnf,) = [line for line in lines if line.startswith("multivae-jnf ")]
     assert "at most 2 modalities: given some of more" in jnf
 
 
 def test_another_process_gets_the_model():
     model = make("multivae-mvtcae", TWO)
-    entry = pickle.loads(pickle.dumps(multivae.ENTRIES["multivae-mvtcae"]))
+    entry = pickle.loads(pickle.dumps(MODELS.get("multivae-mvtcae")))
     assert repr(entry.model(TWO, entry.settings())) == repr(model)
 
 

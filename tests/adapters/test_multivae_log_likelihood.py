@@ -1,4 +1,4 @@
-"""The importance weights of MultiVae's models: those of ours on the same networks, and integrals over the latent."""
+"""The importance weights of MultiVae's models, against those of ours and integrals over the latent."""
 
 import math
 
@@ -36,7 +36,7 @@ SIDE = torch.linspace(-15, 15, 376)  # 0.08 apart
 )
 @torch.no_grad()
 def test_log_weights_are_those_of_ours(native, settings, name, options):
-    """Of the same draws: both take them from the generator in one order. THREE has weights, which neither heeds."""
+    """Both take their draws from the generator in one order; neither heeds the weights of THREE."""
     model = spread(native(THREE, settings(latent_size=5)))
     batch = random_batch(THREE, 4)
     mine, other = (
@@ -47,11 +47,11 @@ def test_log_weights_are_those_of_ours(native, settings, name, options):
     torch.testing.assert_close(other, mine, rtol=1e-6, atol=0)
 
 
-# --- integrals -------------------------------------------------------------------------------------------------------------
+# --- integrals ----------------------------------------------------------------------------------------------
 
 
 def make_density(name, modalities, **settings):
-    """The adapted model `name` with decoders that are far from constant and wide posteriors, so that weights vary little."""
+    """The adapted model `name` with decoders far from constant and wide posteriors: weights vary little."""
     model = make(name, modalities, latent_size=2, **settings)
     with torch.no_grad():
         for m in modalities:
@@ -64,7 +64,7 @@ def make_density(name, modalities, **settings):
 
 
 def integrated(model, batch, prior):
-    """(B,): log p(x) as a sum over a grid of latents, whose log-density `prior` has for each of the two dimensions."""
+    """(B,): log p(x) as a sum over a grid of latents; `prior` is the distribution of either dimension."""
     grid = torch.cartesian_prod(SIDE, SIDE)
     terms = prior.log_prob(grid).sum(-1).double().unsqueeze(1)
     for name, x in batch.items():

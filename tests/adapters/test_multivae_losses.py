@@ -1,12 +1,12 @@
-"""The losses of the adapted models are those of MultiVae's own classes, made as its users make them, in float32."""
+"""The losses of the adapted models are those of MultiVae's own classes, made as its users make them."""
 
 import numpy as np
 import pytest
 import torch
-from multivae_models import make
+from multivae_models import NAMES, make
 from multivae_twin import THREE, TWO, random_batch
 
-from mmbench.adapters import multivae
+from models.registry import MODELS
 
 PRIVATE = {"private_size": 3}
 WARMUP = ({"warmup": 0.2}, {"warmup": 20})  # a share of 100 epochs
@@ -54,7 +54,7 @@ SUMS = {"multivae-cmvae", "multivae-crmvae", "multivae-mmvae", "multivae-mmvaepl
 
 
 def make_adapted(name, modalities, **settings):
-    """In training mode, with posteriors far from the prior and from each other: their KL terms are no small part of the loss."""
+    """A model in training mode, its posteriors so far from the prior that KL terms are not small."""
     adapted = make(name, modalities, latent_size=5, **settings).train()
     with torch.no_grad():
         for encoder in adapted.peer.encoders.values():
@@ -84,7 +84,7 @@ def make_reference(adapted, modalities, **options):
 
 
 def without_noise(aggregate):
-    """Of Nexus: its dropout takes other numbers from the generator than ours, of which it makes nothing at a rate of 0."""
+    """Take the numbers that Nexus draws for its dropout, which at a rate of 0 change nothing."""
 
     def call(*arguments):
         with torch.random.fork_rng():
@@ -98,10 +98,10 @@ def without_noise(aggregate):
     [(0.055, 6, 0.5, 0), (0.6, 61, 0.0, -1)],
     ids=["warm-up", "after"],
 )
-@pytest.mark.parametrize("name", list(multivae.ENTRIES))
+@pytest.mark.parametrize("name", NAMES)
 def test_losses_are_those_of_multivae(name, progress, epoch, ratio, stage, monkeypatch):
-    """In epoch 6, during warm-up or in the first of two stages, and in epoch 61, thereafter or in the second."""
-    modalities = THREE if multivae.ENTRIES[name].takes(3) else TWO
+    """In epoch 6, during warm-up or in the first of two stages, and in epoch 61, after that."""
+    modalities = THREE if MODELS.get(name).takes(3) else TWO
     ours, theirs = OTHER.get(name, ({}, {}))
     adapted = make_adapted(name, modalities, **SAME[name], **ours)
     reference = make_reference(adapted, modalities, **SAME[name], **theirs).train()

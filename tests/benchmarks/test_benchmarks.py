@@ -1,4 +1,4 @@
-"""The benchmark script: both sides do the same work, its arithmetic is right, and rows measured in several sittings become one table."""
+"""The benchmark script: both sides do the same work, its arithmetic is right, sittings become one table."""
 
 import sys
 from importlib.metadata import version
@@ -13,7 +13,7 @@ from mmbench.data.batches import Batches
 from models.base import Modality
 
 pytest.importorskip(
-    "multivae", reason="needs MultiVae, the peer of the benchmarks: pip install -e '.[bench]'"
+    "multivae", reason="needs MultiVae, the peer of the benchmarks: pip install -e '.[multivae]'"
 )
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # the scripts are no part of the installation
@@ -71,7 +71,7 @@ def flops(loss):
     return counter.get_total_flops()
 
 
-# --- the same work ---------------------------------------------------------------------------------------------------
+# --- the same work ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("contest", training.CONTESTS, ids=lambda contest: contest.title)
@@ -90,7 +90,8 @@ def test_both_sides_train_the_same_model(contest):
         contest.settings.get("samples", 1) == 1
     ):  # with more, MultiVae reports a surrogate of the same gradient
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=0)
-    # of the same network, not of whatever a quicker way to compute it takes: the share of the peak is of useful work
+    # of the same network, not of whatever a quicker way to compute it takes: the share of the peak is of
+    # useful work
     assert ours.step_flops(model, batch) == pytest.approx(
         flops(lambda: twin(peer.paired(batch, torch.zeros(16))).loss), rel=0.02
     )
@@ -111,7 +112,7 @@ def test_both_sides_see_the_same_pairs(bench):
 
 
 def test_both_trainers_take_the_steps_that_are_timed(bench):
-    """Counted by calls of the first encoder in training mode, which each makes once per step (MultiVae once more, to check the model)."""
+    """Counted by calls of the first encoder in training mode; MultiVae makes one more, to check the model."""
     contest, calls = training.CONTESTS[0], {"ours": 0, "theirs": 0}
     model, twin = both(contest)
     batches = Batches(bench.data.train, bench.data.modalities, 16, seed=0)
@@ -163,7 +164,7 @@ def test_both_frechet_distances_are_equal(bench):
         evaluating._check_equal("distances", 1.0, 1.001)
 
 
-# --- arithmetic ------------------------------------------------------------------------------------------------------
+# --- arithmetic ---------------------------------------------------------------------------------------------
 
 
 def test_sides_take_turns():
@@ -220,7 +221,7 @@ def test_peak_is_that_of_a_product(monkeypatch):
 
 
 def test_four_runs_are_scaled_with_their_start_counted_once(bench, monkeypatch):
-    """One step is measured where the preset has 1,400: ours 10 s of starting and training, theirs 10 s of training per run."""
+    """One step of 1,400 is measured: ours 10 s of starting and training, theirs 10 s of training per run."""
     monkeypatch.setattr(training, "_jobs", lambda *_: (10.0, [1.0, 3.0, 1.0, 3.0]))
     monkeypatch.setattr(peer, "train", lambda *_: 10.0)
     (row,) = training.four_runs(Bench(TINY, repeats=3, threads=2))
@@ -234,7 +235,7 @@ def test_makespan_gives_each_run_to_the_first_free_worker():
     assert training.makespan([3.0, 1.0, 1.0, 1.0], 2) == 3.0
 
 
-# --- tables ----------------------------------------------------------------------------------------------------------
+# --- tables -------------------------------------------------------------------------------------------------
 
 
 def run(out, *arguments):

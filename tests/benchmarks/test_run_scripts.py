@@ -1,4 +1,4 @@
-"""The scripts of benchmarks/ that work on finished runs: the cross-check against MultiVae's models, averages of classes, and what many runs cost."""
+"""The scripts on finished runs: the cross-check with MultiVae, averages of classes, what many runs cost."""
 
 import json
 import shutil
@@ -17,7 +17,6 @@ from written_runs import edit, write_run
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the scripts are no part of the installation
 
 from benchmarks import class_averages, cross_check, many_runs
-from mmbench.adapters.multivae import ENTRIES
 from mmbench.report.numbers.results import find_runs
 from models.errors import InputError
 from models.registry import MODELS
@@ -103,7 +102,7 @@ def test_the_cross_check_refuses_what_is_no_pair(changes, message, runs, tmp_pat
 )
 def test_settings_of_the_cross_check_are_equal_under_either_name(name, ours, theirs):
     """Those of the command in the script's head; with MultiVae's defaults they are not."""
-    entries = MODELS.get(name), ENTRIES[f"multivae-{name}"]
+    entries = MODELS.get(name), MODELS.get(f"multivae-{name}")
 
     def run(entry, **chosen):
         return SimpleNamespace(title=entry.title, config={"settings": asdict(entry.settings(**chosen))})

@@ -18,7 +18,6 @@ from filelock import FileLock
 from options import SMALL
 from run_files import results_of, seed_folder
 
-from mmbench.adapters import find_model
 from mmbench.console import Console
 from mmbench.execution.executor import pick_executor
 from mmbench.execution.remote import Session
@@ -28,6 +27,7 @@ from mmbench.plan.planned import PlannedRun
 from mmbench.storage.run_folder import RunFolder
 from mmbench.training.checkpoints import previous_path
 from models.errors import InputError
+from models.names import find_model
 
 TESTS = Path(__file__).parent
 MEMORY = 80 * 2**20  # bytes of each node's object store

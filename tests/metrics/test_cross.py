@@ -14,7 +14,7 @@ from mmbench.data.base import Split
 from mmbench.execution.evaluating import _sample_set, anchor_tuples
 from models import conformance
 from models.base import Modality, MultimodalModel
-from models.registry import MODELS
+from models.names import find_models
 
 SUBSETS = [subset for size in (1, 2) for subset in combinations("abc", size)]
 
@@ -118,7 +118,7 @@ class Anew(MultimodalModel):
 
 
 @pytest.mark.parametrize("modalities", [conformance.TWO, conformance.THREE], ids=["two", "three"])
-@pytest.mark.parametrize("entry", list(MODELS), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", find_models("all"), ids=lambda entry: entry.name)
 def test_one_pass_finds_what_every_primitive_called_anew_does(entry, modalities):
     torch.manual_seed(0)
     model = entry.model(modalities, entry.settings())

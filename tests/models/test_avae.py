@@ -1,4 +1,4 @@
-"""AVAE: the divergence against torch.distributions, both losses item by item, what each stage trains, resuming, drawing, translating."""
+"""AVAE: its divergence, both losses item by item, what each stage trains, resuming, drawing, translating."""
 
 from itertools import permutations
 from pathlib import Path
@@ -193,7 +193,7 @@ def test_joint_draws_associate_with_a_draw_from_the_first_prior() -> None:
 
 
 def test_translation_of_means() -> None:
-    """Observed modalities keep their own latent; two sources are weighed by the precisions of what they say, here 1/4 and 1."""
+    """Observed modalities keep their latents; two sources are weighed by their precisions, here 1/4 and 1."""
     model, batch = transparent(), mixed_batch(3)
     own = {name: q.mean for name, q in model.posteriors(batch).items()}
     one = model.translate({"a": batch["a"]}, ["a", "b", "c"])
@@ -206,7 +206,7 @@ def test_translation_of_means() -> None:
 
 
 def test_translation_samples_source_and_association(monkeypatch: pytest.MonkeyPatch) -> None:
-    """z_c = w_a (2 z_a - 1) + w_b (2 z_b + 3) + noise of variance 1 / 1.25, where z_a and z_b are draws themselves."""
+    """z_c = w_a (2 z_a - 1) + w_b (2 z_b + 3) + noise of variance 1 / 1.25, with draws z_a and z_b."""
     model, batch = transparent(), mixed_batch(1)
     posteriors = model.posteriors({name: batch[name] for name in ("a", "b")})
     q = {name: normal(DiagonalGaussian(p.mean[0], p.logvar[0])) for name, p in posteriors.items()}

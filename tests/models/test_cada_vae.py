@@ -114,7 +114,7 @@ def test_warm_up_that_ends_before_it_starts_is_refused() -> None:
 
 
 def test_wasserstein_is_the_closed_form_for_gaussians() -> None:
-    """W2^2 = |mu_a - mu_b|^2 + Tr(A + B - 2 (A^1/2 B A^1/2)^1/2) with covariances A, B (Dowson and Landau 1982)."""
+    """W2^2 = |mu_a - mu_b|^2 + Tr(A + B - 2 (A^1/2 B A^1/2)^1/2), covariances A, B (Dowson, Landau 1982)."""
     torch.manual_seed(0)
     a, b = (
         DiagonalGaussian(torch.randn(7, 4, dtype=torch.float64), torch.randn(7, 4, dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""CNF-MVAE against independent truth: a linear-Gaussian model with a known marginal, autograd's Jacobian, explicit loops."""
+"""CNF-MVAE against a linear-Gaussian model with a known marginal, autograd's Jacobian and explicit loops."""
 
 import math
 
@@ -41,11 +41,11 @@ class Linear(nn.Module):
 
 @pytest.fixture
 def linear_gaussian():
-    """A model of one linear-Gaussian modality "a" whose encoder is the exact posterior, data for it, and log p(x) of each item.
+    """A model of one linear-Gaussian modality with the exact posterior, data, and log p(x) of each item.
 
-    Dec(z) = W z + b with W^T W = c I, f(z) = a z + t: then x ~ N(b - W t / a, s2^2 I + W W^T / a^2), and the posterior is
-    N(e, s1^2 I) with s1^2 = 1 / (a^2 + c / s2^2), e = s1^2 (W^T (x - b) / s2^2 - a t). With a = 1 a wrong sign of the
-    log-determinant would pass.
+    Dec(z) = W z + b with W^T W = c I, f(z) = a z + t: then x ~ N(b - W t / a, s2^2 I + W W^T / a^2), and the
+    posterior is N(e, s1^2 I) with s1^2 = 1 / (a^2 + c / s2^2), e = s1^2 (W^T (x - b) / s2^2 - a t).
+    With a = 1 a wrong sign of the log-determinant would pass.
     """
     torch.manual_seed(0)
     dims, size, a, c, s2 = 6, 3, 1.7, 2.3, 0.6
@@ -175,7 +175,10 @@ def test_contrast_on_the_mean_sees_no_noise():
 
 
 def test_a_trained_scale_ends_at_the_root_mean_square_error():
-    """D log s2 + |error|^2 / (2 s2^2) is least at s2^2 = |error|^2 / D: without the first term s2 would grow for ever."""
+    """D log s2 + |error|^2 / (2 s2^2) is least at s2^2 = |error|^2 / D.
+
+    Without the first term s2 would grow for ever.
+    """
     torch.manual_seed(6)
     model = CNFMVAE(TWO, CNFMVAESettings(train_likelihood_scale=True)).double()
     likelihood = model.likelihoods["a"]

@@ -9,13 +9,14 @@ import torch
 
 from models.base import Loss, NotDefinedError, SharedLatentModel, Stage
 from models.conformance import CHECKS, THREE, TWO, ConformanceError, check_model
-from models.registry import MODELS, ModelEntry
+from models.names import find_models
+from models.registry import ModelEntry
 from models.settings import setting
 
 
 @pytest.mark.parametrize("modalities", [TWO, THREE], ids=["two", "three"])
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("entry", list(MODELS), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", find_models("all"), ids=lambda entry: entry.name)
 def test_model_keeps_the_contract(entry, check, modalities):
     if check == "incomplete" and not entry.incomplete:
         pytest.skip(f"{entry.name} is trained on complete pairs alone")
@@ -260,7 +261,8 @@ class UnregisteredWithoutPrior(Unregistered):
         (
             Missing,
             "construction",
-            r"^Building it for 2 modalities \(a of shape \(1, 12, 12\), b of shape \(3, 8, 8\)\) raised TypeError: .*prior",
+            r"^Building it for 2 modalities \(a of shape \(1, 12, 12\), b of shape \(3, 8, 8\)\) raised "
+            r"TypeError: .*prior",
         ),
         (Bare, "construction", "^Bare is not a MultimodalModel: subclass models.base.MultimodalModel"),
         (
@@ -293,7 +295,8 @@ class UnregisteredWithoutPrior(Unregistered):
         (
             Number,
             "loss",
-            "^The loss of stage train on 1 item at progress 0.0: total is of type float: expected a torch.Tensor",
+            "^The loss of stage train on 1 item at progress 0.0: total is of type float: "
+            "expected a torch.Tensor",
         ),
         (PerItem, "loss", r"total has shape \(1,\): expected a scalar, the mean over the batch"),
         (GlobalNoise, "generate", "global generator"),
@@ -306,7 +309,8 @@ class UnregisteredWithoutPrior(Unregistered):
         (
             Counting,
             "translate",
-            "^translate from a alone with sample=False is not deterministic: two calls on the same inputs differ",
+            "^translate from a alone with sample=False is not deterministic: "
+            "two calls on the same inputs differ",
         ),
         (NoisyMean, "translate", "^translate from a alone with sample=False is not deterministic"),
         (NoisyMean, "embed", "^embed of a alone is not deterministic"),
@@ -314,7 +318,8 @@ class UnregisteredWithoutPrior(Unregistered):
         (
             NeedsAll,
             "embed",
-            "^embed of a alone raised KeyError: 'b' .* The inputs hold only what is observed, here a alone: any non-empty subset of a and b",
+            "^embed of a alone raised KeyError: 'b' .* The inputs hold only what is observed, here a alone: "
+            "any non-empty subset of a and b",
         ),
         (
             ItemsFirst,
@@ -390,7 +395,8 @@ def test_a_model_of_incomplete_batches_passes_and_others_are_not_asked():
     [
         (
             Tiny,
-            "^The loss of stage train on 7 items of a alone at progress 0.0 raised KeyError: 'b' .* a batch may lack modalities",
+            "^The loss of stage train on 7 items of a alone at progress 0.0 raised KeyError: 'b' "
+            ".* a batch may lack modalities",
         ),
         (
             ExtraTerm,
@@ -402,7 +408,8 @@ def test_a_model_of_incomplete_batches_passes_and_others_are_not_asked():
         ),
         (
             IgnoresOne,
-            "^The loss of stage train on a batch of a alone trains no parameter of a: let it go over all modalities",
+            "^The loss of stage train on a batch of a alone trains no parameter of a: "
+            "let it go over all modalities",
         ),
         (Undefined, "total is (inf|nan)"),
     ],
@@ -415,8 +422,12 @@ def test_a_model_that_cannot_do_without_a_modality_is_told_so(model, words):
 def test_an_exception_is_reported_with_call_inputs_and_line():
     problems = dict(check_model(entry_of(NeedsAll)))
     source, first = inspect.getsourcelines(NeedsAll)
-    where = rf"in (infer|<dictcomp>): {re.escape(source[2].strip())}"  # comprehensions are part of their function from Python 3.12 on
-    expected = rf"translate from a alone to a and b raised KeyError: 'b' \(test_conformance.py, line {first + 2}, {where}\)\. The inputs hold only"
+    # comprehensions are part of their function from Python 3.12 on
+    where = rf"in (infer|<dictcomp>): {re.escape(source[2].strip())}"
+    expected = (
+        rf"translate from a alone to a and b raised KeyError: 'b' \(test_conformance.py, line {first + 2}, "
+        rf"{where}\)\. The inputs hold only"
+    )
     assert re.match(expected, problems["translate, 2 modalities"])
     assert problems["loss, 2 modalities"] is None
     assert problems["generate, 2 modalities"] is None

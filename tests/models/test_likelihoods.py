@@ -77,7 +77,10 @@ def test_certain_and_wrong_probabilities_stay_finite(family: str) -> None:
 
 
 def test_trained_scale_has_the_gradient_of_the_density() -> None:
-    """d log N / d log s = |x - mean|^2 / s^2 - D, d log Laplace / d log b = |x - mean|_1 / b - D; both are 0 at the maximum-likelihood scale."""
+    """d log N / d log s = |x - mean|^2 / s^2 - D, d log Laplace / d log b = |x - mean|_1 / b - D.
+
+    Both are 0 at the maximum-likelihood scale.
+    """
     x, mean = tensors((4,))
     numel = math.prod(IMAGE.shape)
     for family, error in (("gaussian", (x - mean).square()), ("laplace", (x - mean).abs())):

@@ -13,12 +13,14 @@ from models.base import Modality
 from models.mmvae import MMVAE, DiagonalLaplace, MMVAESettings
 from models.parts.gaussian import DiagonalGaussian
 
-LATENT = 8  # with 6 items, K * B * L divides by 16: torch draws blocks of 16, so M draws of (K, B, L) are one of (M, K, B, L)
+# with 6 items, K * B * L divides by 16: torch draws blocks of 16, so M draws of (K, B, L) are one of
+# (M, K, B, L)
+LATENT = 8
 TINY = (Modality("a", (1, 2, 2), weight=2.0), Modality("b", (2, 2), likelihood="categorical", symbols="ab"))
 
 
 def make_model(modalities: tuple[Modality, ...], latent_size: int = LATENT, **settings: Any) -> MMVAE:
-    """In float64, with encoders whose posteriors are far from the prior and from each other, and a learned prior that has learned something."""
+    """A model in float64 with posteriors far from the prior and each other, and a prior that has learned."""
     torch.manual_seed(0)
     model = MMVAE(modalities, MMVAESettings(latent_size=latent_size, **settings)).double()
     with torch.no_grad():
@@ -37,7 +39,8 @@ def make_model(modalities: tuple[Modality, ...], latent_size: int = LATENT, **se
 def test_loss_and_gradients_are_those_of_multivae(
     modalities: tuple[Modality, ...], posterior: str, reference: str, samples: int
 ) -> None:
-    """Differences: MultiVae sums over the batch, we average; and its DReG loss has the value sum_k v_k log w_k, while ours is the bound itself.
+    """Differences: MultiVae sums over the batch, we average; and its DReG loss has the value sum_k v_k log
+    w_k, while ours is the bound itself.
 
     Hence our value is that of its plain bound, our gradient that of its DReG loss, both divided by B.
     """
@@ -104,9 +107,11 @@ def log_weight(
 def estimators_by_hand(
     model: MMVAE, batch: dict[str, Tensor], noise: Tensor
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """From `noise` (M, K, B, L), one latent at a time: the looser bound, its DReG gradient by the parameters, its plain gradient.
+    """The looser bound from `noise` (M, K, B, L), one latent at a time; its DReG gradient; its plain
+    gradient.
 
-    DReG: sum_k v_k dlog w_k/dtheta + sum_k v_k^2 (dlog w_k/dz) (dz/dphi). Plain: the derivative of the bound, through q as well.
+    DReG: sum_k v_k dlog w_k/dtheta + sum_k v_k^2 (dlog w_k/dz) (dz/dphi). Plain: the derivative of the bound,
+    through q as well.
     """
     parameters, posterior = list(model.parameters()), model.settings.posterior
     experts, samples, items = noise.shape[:3]
@@ -144,7 +149,7 @@ def difference(mine: list[Tensor], other: list[Tensor]) -> float:
 @pytest.mark.parametrize("samples", [1, 3])
 @pytest.mark.parametrize("posterior", ["gaussian", "laplace"])
 def test_gradient_is_the_doubly_reparameterised_one(posterior: str, samples: int) -> None:
-    """Written out by hand. For the encoders it is another estimate than plain IWAE's; for the decoders and the prior the two are the same."""
+    """Written out by hand; it differs from plain IWAE's for the encoders, not for decoders and prior."""
     model = make_model(TINY, latent_size=2, posterior=posterior, samples=samples)
     names = [name for name, _ in model.named_parameters()]
     batch = random_batch(TINY, 3)

@@ -19,7 +19,9 @@ from mmbench.plan.overrides import make_configs
 from mmbench.storage.files import read_json
 from models.conformance import TWO, check_model
 from models.errors import InputError
-from models.registry import MODELS, load_model_file
+from models.model_file import load_model_file
+from models.names import find_models
+from models.registry import MODELS
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "plugin"
 CODE = (
@@ -94,11 +96,13 @@ BAD = {
     ),
     "no model": (
         "import torch\n",
-        'registers no model: put @register("my-model", settings=MySettings, source="where it was published") above its class,',
+        'registers no model: put @register("my-model", settings=MySettings, '
+        'source="where it was published") above its class,',
     ),
     "no text": (
         b"\xff\xfe\x00",
-        "cannot be read (invalid or missing encoding declaration): expected a Python file that registers a model.",
+        "cannot be read (invalid or missing encoding declaration): "
+        "expected a Python file that registers a model.",
     ),
 }
 
@@ -156,7 +160,7 @@ def test_which_models_are_run(write):
     assert picked(None, path) == picked("mine", path) == picked(None, path, path) == ["mine"]
     assert picked("mopoe", path) == picked("mopoe,mine", path) == ["mopoe", "mine"]
     assert picked(None, other, path) == ["other", "mine"]
-    assert picked("all", path, other) == [entry.name for entry in MODELS]
+    assert picked("all", path, other) == [entry.name for entry in find_models("all")]
     with pytest.raises(
         InputError,
         match=r"No model to run: name some with --models .*, or a file of yours with --model-file\.",
@@ -232,8 +236,8 @@ def test_a_run_of_a_file_from_beginning_to_end(write, invoke, tmp_path, monkeypa
     edited = invoke(*RUN, "--model-file", path)
     assert edited.code == 2
     assert (
-        f"differs in code ({config['code']} there, {MODELS.get('mine').file.code} asked for). Keep both with --label NAME"
-        in edited.text
+        f"differs in code ({config['code']} there, {MODELS.get('mine').file.code} asked for). Keep both "
+        "with --label NAME" in edited.text
     )
     evaluated = invoke("evaluate", folder, "--model-file", path)
     assert evaluated.code == 2

@@ -30,7 +30,7 @@ def random_gaussian(*shape: int) -> DiagonalGaussian:
     ("modalities", "items"), [(TWO, 3), (TWO, 8), (TWO, 11), (THREE, 7), (THREE, 16), (THREE, 20)]
 )
 def test_loss_is_that_of_multivae(modalities: tuple[Modality, ...], items: int) -> None:
-    """Value and gradients. The only difference: MultiVae adds 1e-8 to every expert's variance before it multiplies, one-element products included."""
+    """Value and gradients, but for the 1e-8 that MultiVae adds to every expert's variance."""
     model = make_model(modalities)
     twin = make_twin("MoPoE", model, beta=2.5)
     batch = random_batch(modalities, items)
@@ -51,7 +51,7 @@ def test_loss_is_that_of_multivae(modalities: tuple[Modality, ...], items: int) 
 
 @pytest.mark.parametrize("modalities", [TWO, THREE], ids=["two", "three"])
 def test_slices_are_those_of_multivae(modalities: tuple[Modality, ...]) -> None:
-    """They differ in batches smaller than the number of subsets: there MultiVae gives all items to the last subset, we item i to subset i."""
+    """But in batches smaller than the number of subsets, where MultiVae gives all items to the last one."""
     twin = make_twin("MoPoE", make_model(modalities))
     count = 2 ** len(modalities) - 1
     for items in range(1, 5 * count):

@@ -1,4 +1,4 @@
-"""MVAE against MultiVae 1.0.3, against its objective item by item, and against exact marginals of a linear-Gaussian model."""
+"""MVAE against MultiVae 1.0.3, its objective item by item, and marginals of a linear-Gaussian model."""
 
 from itertools import combinations
 
@@ -11,7 +11,9 @@ from torch.distributions import Laplace, MultivariateNormal, Normal, kl_divergen
 from models.base import Modality
 from models.mvae import MVAE, MVAESettings
 
-LATENT = 8  # with 4 items, B * L divides by 16: torch draws blocks of 16, so 1 + M draws of (B, L) are one of (1 + M, B, L)
+# with 4 items, B * L divides by 16: torch draws blocks of 16, so 1 + M draws of (B, L) are one of
+# (1 + M, B, L)
+LATENT = 8
 MIXED = (
     Modality("a", (1, 2, 2), weight=2.0),
     Modality("b", (3, 8, 8)),
@@ -34,7 +36,10 @@ def make_model(modalities: tuple[Modality, ...]) -> MVAE:
 def test_loss_and_gradients_are_those_of_multivae(
     modalities: tuple[Modality, ...], epoch: int, ratio: float
 ) -> None:
-    """MultiVae warms up over 10 of 25 epochs, as we over 0.4 of training; in its tenth it jumps from 0.9 to 1, where ours still rises."""
+    """MultiVae warms up over 10 of 25 epochs, as we over 0.4 of training.
+
+    In its tenth it jumps from 0.9 to 1, where ours still rises.
+    """
     model = make_model(modalities)
     twin = make_twin("MVAE", model, warmup=10, k=0)
     batch = random_batch(modalities, 4)
@@ -50,7 +55,7 @@ def test_loss_and_gradients_are_those_of_multivae(
 
 
 def product(experts: list[Normal]) -> Normal:
-    """The product of the experts and the prior's, from completed squares: exponents -(z - mu)^2 / (2 sigma^2) add up."""
+    """The product of experts and prior by completing squares: exponents -(z - mu)^2 / 2 sigma^2 add up."""
     quadratic = 1 + sum(1 / e.variance for e in experts)
     linear = sum(e.mean / e.variance for e in experts)
     return Normal(linear / quadratic, quadratic**-0.5)
@@ -115,7 +120,7 @@ def test_infer_multiplies_any_subset_by_the_prior() -> None:
 
 
 class LinearExpert(nn.Module):
-    """What x = W z + noise of standard deviation s says of z, as a Gaussian: diagonal, because the columns of W are orthogonal."""
+    """What x = W z + noise of scale s says of z: a diagonal Gaussian, as the columns of W are orthogonal."""
 
     def __init__(self, weight: Tensor, scale: float):
         super().__init__()
@@ -128,7 +133,7 @@ class LinearExpert(nn.Module):
 
 
 def test_loss_of_exact_experts_is_the_exact_log_likelihood() -> None:
-    """With experts p(x_m given z) / const. every product with the prior is the posterior of its subset, and the bounds are tight."""
+    """With experts p(x_m given z) / const, products are the posteriors of their subsets: bounds are tight."""
     torch.manual_seed(0)
     scale, items = 0.5, 100_000
     modalities = (Modality("a", (3,)), Modality("b", (4,)))

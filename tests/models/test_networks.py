@@ -65,7 +65,10 @@ def test_convolutions_equal_torchs(
 def test_convolutions_under_autocast_round_as_torchs(
     kind: type[Halve] | type[Double], before: int, after: int
 ) -> None:
-    """Within bfloat16's precision (8 bits) of what float64 gives; torch's own layers are held to the same bound."""
+    """Within bfloat16's precision (8 bits) of what float64 gives.
+
+    Torch's own layers are held to the same bound.
+    """
     layer, x = pair(kind, before, after, torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         ours, theirs = layer(x), plain(layer, x)

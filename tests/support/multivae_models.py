@@ -3,14 +3,17 @@
 import pytest
 import torch
 
-from mmbench.adapters import multivae
+from mmbench.adapters.multivae import COLLECTION
 from models.parts.gaussian import GaussianMVAE
+from models.registry import MODELS
+
+NAMES = [entry.name for entry in MODELS if entry.collection == COLLECTION and not entry.unsupported]
 
 
 def make(name, modalities, **settings):
     """The adapted model `name` in evaluation mode, always with the same weights."""
     pytest.importorskip("multivae", reason="needs MultiVae: pip install multivae==1.0.3")
-    entry = multivae.ENTRIES[name]
+    entry = MODELS.get(name)
     torch.manual_seed(0)
     return entry.model(modalities, entry.settings(**settings)).eval()
 

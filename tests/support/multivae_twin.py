@@ -1,4 +1,4 @@
-"""MultiVae's models around the networks of ours: the same weights, an independent implementation of the objective."""
+"""MultiVae's models around the networks of ours: the same weights, another implementation of the loss."""
 
 from typing import Any
 
@@ -20,7 +20,10 @@ def random_batch(modalities: tuple[Modality, ...], items: int) -> dict[str, Tens
 
 
 def make_twin(kind: str, model: GaussianMVAE, **config: object) -> Any:
-    """MultiVae's model `kind` with the encoders, decoders, likelihood and weights of `model`; skips the test where MultiVae is not installed."""
+    """MultiVae's model `kind` with the encoders, decoders, likelihood and weights of `model`.
+
+    Skips the test where MultiVae is not installed.
+    """
     multivae = pytest.importorskip(
         "multivae.models", reason="needs MultiVae, the reference implementation: pip install multivae==1.0.3"
     )

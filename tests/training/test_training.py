@@ -15,6 +15,7 @@ from mmbench.training.trainer import DivergedError
 from models.base import Loss, Modality, MultimodalModel, Stage
 from models.conformance import TWO
 from models.errors import InputError
+from models.names import find_models
 from models.registry import MODELS
 from models.settings import setting
 
@@ -24,7 +25,7 @@ def batches():
     return make_batches()
 
 
-@pytest.mark.parametrize("entry", list(MODELS), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", find_models("all"), ids=lambda entry: entry.name)
 def test_bfloat16_changes_the_loss_by_its_rounding_alone(entry, batches, tmp_path):
     """What leaves a network is float32: terms agree to bfloat16's 3 digits, weights stay in float32, and training moves them alike."""
     runs = {}
@@ -44,7 +45,7 @@ def test_bfloat16_changes_the_loss_by_its_rounding_alone(entry, batches, tmp_pat
     )  # 20 steps apart
 
 
-@pytest.mark.parametrize("entry", list(MODELS), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", find_models("all"), ids=lambda entry: entry.name)
 @pytest.mark.parametrize("interruptions", [(13,), (1, 2, 25)], ids=["once", "thrice"])
 def test_resume_is_exact(entry, interruptions, batches, tmp_path):
     """Weights, optimiser and history are those of an unbroken run, to the bit, wherever it was stopped."""

@@ -1,0 +1,109 @@
+"""Models from a Python file: `load_model_file`, behind the option `--model-file`.
+
+The file is executed as it was read. What it holds later changes nothing, in this process or in another one
+that gets a model of it.
+"""
+
+import hashlib
+import sys
+import traceback
+from dataclasses import dataclass, field, replace
+from importlib.util import decode_source
+from pathlib import Path
+from types import ModuleType
+
+from models.errors import InputError
+from models.registry import MODELS, ModelEntry
+
+__all__ = ["ModelFile", "load_model_file"]
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A file that registers models, as it was read.
+
+    Attributes:
+        path: where it was read.
+        text: what was read.
+    """
+
+    path: Path
+    text: str = field(repr=False)
+
+    @property
+    def code(self) -> str:
+        """16 hex digits that identify the text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
+    def execute(self) -> None:
+        """Execute the text as a module of its own, and mark the models that it registers as this file's.
+
+        If it fails, none of them stays registered.
+        """
+        module = ModuleType(f"model_file_{self.code}")  # no name that another module may have
+        module.__file__ = str(self.path)
+        sys.modules[module.__name__] = module  # where dataclasses and pickle look up what the text defines
+        with MODELS.marking(lambda entry: replace(entry, file=self)):
+            exec(compile(self.text, module.__file__, "exec", dont_inherit=True), vars(module))
+
+    def entry(self, name: str) -> ModelEntry:
+        """The file's model `name`. A process that gets the model from another one executes the text first."""
+        if name not in MODELS:
+            self.execute()
+        return MODELS.get(name)
+
+
+def load_model_file(path: Path) -> list[ModelEntry]:
+    """The models that the Python file `path` registers.
+
+    It is executed once; the same text again gives the same models.
+
+    Raises:
+        InputError: for a file that cannot be read, that fails, or that registers no model.
+    """
+    if path.suffix != ".py":
+        raise InputError(f"The model file {path} is no Python file: expected a name that ends in .py.")
+    try:
+        file = ModelFile(path, decode_source(path.read_bytes()))
+    except (OSError, ValueError, SyntaxError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(
+            f"The model file {path} cannot be read ({reason}): expected a Python file that registers a model."
+        ) from None
+    if not (found := _registered_by(file)):
+        try:
+            file.execute()
+        except (Exception, SystemExit) as error:  # the author's code may raise anything
+            raise InputError(f"The model file {path} fails{_where(error, path)}") from error
+        found = _registered_by(file)
+    if not found:
+        decorator = '@register("my-model", settings=MySettings, source="where it was published")'
+        raise InputError(
+            f"The model file {path} registers no model: put {decorator} above its class, "
+            "with `from models.registry import register`."
+        )
+    return found
+
+
+def _registered_by(file: ModelFile) -> list[ModelEntry]:
+    """The models of `file`. Reading the registry loads those of packages first: their names are taken."""
+    return [entry for entry in MODELS if entry.file and entry.file.code == file.code]
+
+
+def _where(error: BaseException, path: Path) -> str:
+    """The line of the file that an error comes from, and what it says: the tail of a sentence."""
+    frames = traceback.walk_tb(error.__traceback__)
+    lines = [line for frame, line in frames if frame.f_code.co_filename == str(path)]
+    message = str(error)
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        lines, message = [error.lineno or 1], error.msg
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        missed = path.with_name(error.name.partition(".")[0])
+        # a module beside the file would be found by luck, and a change to it would go unnoticed
+        if missed.exists() or missed.with_suffix(".py").exists():
+            message += (
+                ". A model file stands alone: move what it needs into it, "
+                "or make a package of them, as examples/plugin is one."
+            )
+    what = message if isinstance(error, InputError) else f"{type(error).__name__}: {message}"
+    return f" in line {lines[-1]}: {what}" if lines else f": {what}"
