@@ -57,11 +57,12 @@ def heads(panel):
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures that are drawn while a test runs, as matplotlib has them."""
-    found = []
+    found, pixel = [], io.BytesIO()
+    Image.new("RGB", (1, 1)).save(pixel, "PNG")
 
     def keep(figure, colours=0):
         found.append(figure)
-        return b""
+        return pixel.getvalue()
 
     monkeypatch.setattr(figures, "to_png", keep)
     monkeypatch.setattr(curves, "to_png", keep)
