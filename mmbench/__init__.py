@@ -33,7 +33,8 @@ def _check_siblings() -> None:
         found = Path(spec.origin).resolve() if spec and spec.origin else None
         if found != home / name / "__init__.py":
             raise ImportError(
-                f"mmbench needs its own package {name!r} ({home / name}), but {found or 'no regular package'} answers to that name: "
+                f"mmbench needs its own package {name!r} ({home / name}), but "
+                f"{found or 'no regular package'} answers to that name: "
                 "rename it, or start Python where it is not on the path."
             )
 
@@ -50,7 +51,7 @@ _include_adapters()
 
 
 def __getattr__(name: str) -> Any:
-    """The functions of `mmbench.api`, which is imported when one of them is needed: torch and pandas take seconds."""
+    """The functions of `mmbench.api`, imported when one of them is needed: torch and pandas take seconds."""
     if name in __all__:
         from mmbench import api
 

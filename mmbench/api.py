@@ -1,7 +1,7 @@
 """The suite in a notebook: load data, make a model, train, evaluate, draw samples, load results.
 
-What a command does with many runs, these functions do with one model in memory, and leave nothing on disk unless
-they are told where.
+What a command does with many runs, these functions do with one model in memory, and leave nothing on disk
+unless they are told where.
 """
 
 from collections.abc import Collection

@@ -89,7 +89,8 @@ __all__ = ["evaluate", "run", "tune"]
 def run(**words: Any) -> None:
     """Train models, evaluate them and write tables and figures.
 
-    Runs that are done are skipped, interrupted ones continue from their checkpoint, failed ones are tried again.
+    Runs that are done are skipped, interrupted ones continue from their checkpoint, failed ones are tried
+    again.
     """
     from mmbench.console import Console
     from mmbench.execution.run_job import run_job

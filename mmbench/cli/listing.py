@@ -23,8 +23,8 @@ _json_option = option("--json", "as_json", group=WHAT, is_flag=True, help="As JS
 def models(as_json: bool) -> None:
     """List the registered models with their sources and settings, and say why some cannot be run here.
 
-    `all` in --models means those of the suite and of plugins; multivae:all means those adapted from MultiVae, which
-    need the extra mmbench[multivae].
+    `all` in --models means those of the suite and of plugins; multivae:all means those adapted from MultiVae,
+    which need the extra mmbench[multivae].
     """
     from mmbench.plan.tuned_settings import tuned_presets
     from models.registry import MODELS
@@ -84,7 +84,8 @@ def datasets(as_json: bool) -> None:
     shown = " ".join("{name}={default}".format(**row) for row in settings)
     for entry in DATASETS:
         click.echo(
-            f"{entry.name:12} {entry.description}  [{entry.source}; default preset {entry.default_preset}; {shown}]"
+            f"{entry.name:12} {entry.description}  [{entry.source}; default preset {entry.default_preset}; "
+            f"{shown}]"
         )
 
 
@@ -92,7 +93,10 @@ def datasets(as_json: bool) -> None:
 @click.argument("name", required=False)
 @model_file_option
 def check(name: str | None, model_files: tuple[Path, ...]) -> None:
-    """Check that a registered model, or without NAME every one of the files, keeps the contract, in words that its author understands."""
+    """Check that a registered model keeps the contract, in words that its author understands.
+
+    Without NAME every model of the files is checked.
+    """
     from models.model_file import load_model_file
     from models.names import find_model
 
@@ -117,7 +121,8 @@ def _keeps_contract(entry: "ModelEntry") -> bool:
         problems += problem is not None
     if problems:
         click.echo(
-            f"{entry.name} breaks the contract in {problems} places: models/base.py documents what each method must return."
+            f"{entry.name} breaks the contract in {problems} places: models/base.py documents what each "
+            "method must return."
         )
     else:
         click.echo(f"{entry.name} keeps the contract.")

@@ -1,10 +1,13 @@
-"""What all runs on one data set share: judges, statistics of the real images, floors. Made once, and cached under what decides them."""
+"""What all runs on one data set share: judges, statistics of the real images, floors.
+
+Made once, and cached under what decides them.
+"""
 
 import io
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -38,13 +41,14 @@ def make_references(
     console: Console | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> References:
-    """Judges and feature spaces for the metrics that are wanted, from the cache or made now; they can be pickled.
+    """Judges and feature spaces for the metrics that are wanted, from the cache or made now.
 
     Args:
         data: the judges learn from its train images; statistics of real images are those of its test images.
         protocol: settings of judges and draws.
         metrics: groups of metrics; only those in JUDGED need judges, only "fid" the Inception network.
-        inception_weights: file with the Inception weights, None to look where pytorch-fid keeps them, and to download them there.
+        inception_weights: file with the Inception weights, None to look where pytorch-fid keeps them, and to
+            download them there.
         device: where judges and extractors stay.
         console: shows what takes time.
         check: called between two batches; raises to stop.
@@ -59,7 +63,10 @@ def make_references(
             if judges.can_judge(m):
                 networks[m.name], scores[m.name] = _judge(data, m, protocol, device, console, check)
         if others := _others(data, networks):
-            reason = f"There is no judge for {others}: judges take images with even sides of 8 pixels or more, and categorical text."
+            reason = (
+                f"There is no judge for {others}: judges take images with even sides of 8 pixels or more, "
+                "and categorical text."
+            )
             missing |= {"coherence": reason, "fd_clf": reason}
     if networks and not set(FEATURES).isdisjoint(metrics):
         extractors: dict[str, Extractor] = {
@@ -100,7 +107,7 @@ def _cached(
     console: Console,
     check: Callable[[], None],
 ) -> T:
-    """What `path` holds, once `make` has written it if it is not there; a damaged file is named and made again.
+    """What `path` holds, once `make` has written it if it is not there; a damaged file is made again.
 
     One process makes it, the others wait. What was made is read back: what is used is what later calls find.
     """
@@ -127,7 +134,10 @@ def _judge(
     console: Console,
     check: Callable[[], None],
 ) -> tuple[Judge, float]:
-    """The judge of `modality` on `device` and its accuracy on real test images, cached under the images and the recipe."""
+    """The judge of `modality` on `device` and its accuracy on real test items.
+
+    The cache keeps it under a hash of the items and of the recipe.
+    """
     name = modality.name
     key = content_hash([data.provenance["modalities"][name], judges.judge_identity(modality.shape, protocol)])
 
@@ -180,7 +190,10 @@ def _feature_space(
     console: Console,
     check: Callable[[], None],
 ) -> FeatureSpace:
-    """Statistics of the real images, cached under the images, the hashes of the extractors' `weights` and the number of draws."""
+    """Statistics of the real images.
+
+    The cache keeps them under a hash of the images, the extractors' `weights` and the number of draws.
+    """
     key = content_hash(
         [data.provenance["modalities"], dict(weights), protocol.draws, protocol.evaluation_seed]
     )
@@ -200,7 +213,8 @@ def _feature_space(
 
             made = build_feature_space(name, extractors, train, test, protocol, progress)
         buffer = io.BytesIO()
-        np.savez(buffer, key=key, **made.arrays())  # type: ignore[arg-type]  # numpy's stub takes `allow_pickle` for one of the arrays
+        arrays: Any = made.arrays()  # numpy's stub takes `allow_pickle` for one of them
+        np.savez(buffer, key=key, **arrays)
         write_atomically(path, lambda file: file.write(buffer.getvalue()))
 
     def load(path: Path) -> FeatureSpace:

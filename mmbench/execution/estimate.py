@@ -45,7 +45,7 @@ def seconds_per_step(config: RunConfig, data: MultimodalData, device: torch.devi
 def estimate(
     job: Job, todo: Sequence[PlannedRun], data: MultimodalData, executor: Executor, stop: Stop
 ) -> str:
-    """In a sentence: how long training will take at the rates measured now, and how long other presets would."""
+    """How long training will take at the rates measured now, and how long other presets would."""
     costs: dict[str, float] = {}
     begun = {run.config.entry.name: run.threads for run in todo}
     for config in job.configs:

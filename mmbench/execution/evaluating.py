@@ -31,7 +31,11 @@ def evaluate_run(
     console: Console,
     stop: Stop,
 ) -> Evaluation:
-    """One pass over a trained model on the test images; StoppedError between two of its batches after a signal."""
+    """One pass over a trained model on the test items.
+
+    Raises:
+        StoppedError: between two of its batches, after a signal.
+    """
     with ExitStack() as shown:
         tasks: dict[str, Task] = {}
 
@@ -58,7 +62,11 @@ def evaluate_run(
 
 
 def anchor_tuples(split: Split, seed: int) -> dict[str, Tensor]:
-    """Modality name -> (N, M): for every one of its N items a tuple of its class in which it stands, one item of each modality."""
+    """For each of the N items of every modality, M items of its class, one of each modality.
+
+    Returns:
+        Modality name -> (N, M); item i stands in tuple i.
+    """
     tuples = make_pairs(list(split.labels.values()), 1, seed)  # anchor after anchor, modality after modality
     return dict(
         zip(split.items, tuples.split([len(labels) for labels in split.labels.values()]), strict=True)
@@ -68,7 +76,7 @@ def anchor_tuples(split: Split, seed: int) -> dict[str, Tensor]:
 def write_evaluation(folder: RunFolder, hash: str, seed: int, evaluation: Evaluation) -> None:
     """Samples first, then metrics.json: a run with metrics has everything.
 
-    Metrics, references and diagnostics of this run that the folder holds already and that were not computed now are kept.
+    Metrics, references and diagnostics that the folder holds already and that were not computed now are kept.
     """
     try:
         old = folder.metrics

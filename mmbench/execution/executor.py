@@ -19,13 +19,13 @@ __all__ = ["DONE", "FAILED", "RAISED", "STOPPED", "Executor", "Lost", "Work", "d
 RunT = TypeVar("RunT")
 
 DONE, FAILED, STOPPED, RAISED = "done", "failed", "stopped", "raised"
-"""How a run ends elsewhere: done; failed or stopped, as its folder says; or with an exception that nobody caught."""
+"""How a run ends in another process: done, failed or stopped, or with an exception that nobody caught."""
 
 Work = Callable[[RunT, Console, Stop], bool]
 """Makes one run; False if it failed. Picklable: the tensors that it holds reach a worker in shared memory."""
 
 Lost = Callable[..., None]
-"""Called with a run whose process or node was lost and could not write its own failure, how, and a traceback if any."""
+"""Called with a run whose process died before it could record its failure, how it died, and a traceback."""
 
 
 class Executor(Protocol):
@@ -84,7 +84,8 @@ def pick_executor(execution: Execution, runs: int, size: int, say: Callable[[str
     jobs = execution.jobs or default_jobs(runs, execution.device)
     if jobs > 1 and not _shared_memory_holds(size):
         say(
-            f"Shared memory (/dev/shm) has too little room for the data of {jobs} processes: one run at a time."
+            f"Shared memory (/dev/shm) has too little room for the data of {jobs} processes: one run at a "
+            "time."
         )
         jobs = 1
     return Local(jobs, execution.device)
@@ -96,6 +97,6 @@ def default_jobs(runs: int, device: torch.device) -> int:
 
 
 def _shared_memory_holds(size: int) -> bool:
-    """Whether `size` bytes fit into the machine's shared memory with room to spare; containers often have little."""
+    """Whether `size` bytes fit into shared memory with room to spare; containers often have little."""
     folder = Path("/dev/shm")
     return not folder.exists() or shutil.disk_usage(folder).free > 2 * size

@@ -79,8 +79,8 @@ def evaluate_runs(paths: Sequence[Path], options: JobOptions, console: Console) 
         How it went, and the preset folders whose reports are to be written again.
 
     Raises:
-        InputError: before any file is written, for a folder without a finished run and its checkpoint, or data or
-            code other than the run's.
+        InputError: before any file is written, for a folder without a finished run and its checkpoint, or
+            data or code other than the run's.
     """
     device = pick_device(options.device)
     for file in options.model_files:
@@ -124,10 +124,11 @@ def trained_model(run: PlannedRun, data: MultimodalData) -> MultimodalModel:
 
 
 def restore_runs(paths: Sequence[Path], data_dir: Path | None) -> list[Restored]:
-    """The runs in `paths`: their configuration, data and checkpoints are checked, and that they can be written to.
+    """The runs in `paths`, once configuration, data, checkpoint and permissions of each were checked.
 
     Raises:
-        InputError: for a folder without a finished run and its checkpoint, or data or code other than the run's.
+        InputError: for a folder without a finished run and its checkpoint, or data or code other than the
+            run's.
     """
     folders = [RunFolder(Path(os.path.realpath(path))) for path in dict.fromkeys(paths)]
     configs = [_stored_config(folder) for folder in folders]

@@ -1,7 +1,7 @@
 """Every run starts from the same state of the process, whatever code of a model has run before it.
 
-What a model leaves changed (torch's default dtype, warning filters, the environment, ...) is put back after its run, and
-said: a run in a process of its own would not have seen it.
+What a model leaves changed (torch's default dtype, warning filters, the environment, ...) is put back after
+its run, and named: in a process of its own no other run would have seen it.
 """
 
 import os

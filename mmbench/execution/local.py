@@ -1,4 +1,4 @@
-"""Runs on this machine: one after another in this process, or several at once, each in a process of its own."""
+"""Runs on this machine: one after another in this process, or several at once in processes of their own."""
 
 import os
 import signal
@@ -60,7 +60,8 @@ def execute(
         work: makes one.
         jobs: 1 makes them in this process; more start a process for each run, with its share of the threads.
         console: shows all of them.
-        stop: once it holds a signal, nothing new starts, what runs is told to stop, and StoppedError is raised.
+        stop: once it holds a signal, nothing new starts, what runs is told to stop, and StoppedError is
+            raised.
         lost: called with a run whose process could not start or died, and how.
     """
     if jobs == 1:
@@ -76,10 +77,10 @@ class _Worker(Generic[RunT]):
         pipe: that the process reports through.
         relay: shows what it reports.
         told: whether it was told to stop.
-        closed: whether the pipe has ended. The process takes a while to end after that, in which the pipe would
-            wake the parent again and again.
-        how: the run ended, as the process said at the end: DONE, FAILED or STOPPED; None where it said nothing,
-            whatever its exit code.
+        closed: whether the pipe has ended. The process takes a while to end after that, in which the pipe
+            would wake the parent again and again.
+        how: the run ended, as the process said at the end: DONE, FAILED or STOPPED; None where it said
+            nothing, whatever its exit code.
     """
 
     run: RunT
@@ -162,7 +163,7 @@ class _Workers(Generic[RunT]):
             worker.closed = True
 
     def _end(self, worker: _Worker[RunT]) -> None:
-        """The process of a worker has ended: its run is done, stopped or failed if it said so, and lost otherwise."""
+        """A worker has ended: its run is done, stopped or failed if it said so, and lost otherwise."""
         self._relay(worker)
         self.working.remove(worker)
         worker.process.join()
@@ -186,7 +187,10 @@ class _Workers(Generic[RunT]):
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Processes that start inside are deaf to Ctrl-C: it reaches the parent alone, which tells its workers, and which hears it afterwards."""
+    """Processes that start inside of the block do not hear Ctrl-C.
+
+    It reaches the parent alone, once the block has ended, and the parent tells its workers.
+    """
     if hasattr(signal, "pthread_sigmask"):
         resource_tracker.ensure_running()  # the first process would start it otherwise, which unblocks Ctrl-C
         usual = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

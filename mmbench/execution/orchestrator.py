@@ -1,4 +1,4 @@
-"""The one orchestrator: references first, then runs, on whatever executor; until all are made or a signal stops them.
+"""The one orchestrator: it makes the references and then the runs, until all are made or a signal stops it.
 
 `mmbench run`, `mmbench tune` and `mmbench evaluate` differ in the runs and in what is done with each.
 """

@@ -1,8 +1,8 @@
-"""Runs on a Ray cluster: an actor per run, on whatever node has room for it, whose files come back as they are written.
+"""Runs on a Ray cluster: an actor per run, on a node that has room; its files come back as it writes them.
 
-Nodes share nothing but the network. The data and the judges go into Ray's object store once; a worker makes its run in a scratch
-folder (see remote.py), and this process, which holds the run's lock, puts what it writes into the results folder. A run whose worker is
-lost goes on elsewhere from what has arrived.
+Nodes share nothing but the network. The data and the judges go into Ray's object store once; a worker makes
+its run in a scratch folder (see remote.py), and this process, which holds the run's lock, puts what it writes
+into the results folder. A run whose worker is lost goes on elsewhere from what has arrived.
 """
 
 import json
@@ -58,7 +58,8 @@ class RayExecutor:
         if not (jobs or self._room()):
             gpus = f" and {cluster.gpus:g} GPUs" if cluster.gpus else ""
             raise InputError(
-                f"No node of the Ray cluster has {cluster.cpus} processors{gpus} for a run: change --cpus-per-run or --gpus-per-run, "
+                f"No node of the Ray cluster has {cluster.cpus} processors{gpus} for a run: change "
+                "--cpus-per-run or --gpus-per-run, "
                 "or say with --jobs how many runs to ask for at once where the cluster grows on demand."
             )
 
@@ -77,7 +78,11 @@ class RayExecutor:
     def execute(
         self, runs: Iterable[PlannedRun], work: Work[PlannedRun], console: Console, stop: Stop, lost: Lost
     ) -> list[PlannedRun]:
-        """As Executor. InputError, once what runs has been stopped, for a node that lacks what the runs need."""
+        """See Executor.
+
+        Raises:
+            InputError: for a node that lacks what the runs need, once the runs under way have been stopped.
+        """
         return _Workers(self, work, console, stop, lost).execute(runs)
 
     def _room(self) -> int:
@@ -100,7 +105,8 @@ def _connect(address: str) -> None:
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
         raise InputError(
-            f"There is no Ray cluster at {address} ({reason}): start one with `ray start --head`, or give its address with --ray-address."
+            f"There is no Ray cluster at {address} ({reason}): start one with `ray start --head`, or give "
+            "its address with --ray-address."
         ) from None
 
 
@@ -133,7 +139,7 @@ class _HeldError(Exception):
 
 
 class _Workers:
-    """Starts an actor per run, writes and shows what they report, and looks after them until the last has ended."""
+    """Starts an actor per run, writes and shows what it reports, and looks after it until it has ended."""
 
     def __init__(
         self, executor: RayExecutor, work: Work[PlannedRun], console: Console, stop: Stop, lost: Lost
@@ -275,7 +281,10 @@ class _Workers:
 
     def _begin(self, worker: _Worker, node: str, problem: str | None) -> None:
         if problem is not None:
-            self.refused = f"The Ray node {node} cannot make {worker.run.name}: {problem} Put there what is here, then give the same command again."
+            self.refused = (
+                f"The Ray node {node} cannot make {worker.run.name}: {problem} Put there what is here, "
+                "then give the same command again."
+            )
             self._leave(worker)
             return
         worker.begun, worker.told = True, False
@@ -283,7 +292,7 @@ class _Workers:
 
     def _write(self, run: PlannedRun, name: str, content: bytes) -> None:
         path, checkpoint = run.folder.path / name, run.folder.checkpoint
-        # as locally, a run does not fail for a note of its progress: its next checkpoint tells whether the disk is full
+        # no reason to fail, as on this machine: the next checkpoint tells whether the disk is full
         note = path == run.folder.status_file and json.loads(content).get("state") == "running"
         with suppress(WriteError) if note else nullcontext():
             write_atomically(
@@ -299,7 +308,8 @@ class _Workers:
             self.stopped = True
         elif attempt < RETRIES:
             self.console.say(
-                f"{worker.run.name}: its worker was lost; it goes on elsewhere (retry {attempt + 1} of {RETRIES})."
+                f"{worker.run.name}: its worker was lost; it goes on elsewhere (retry {attempt + 1} of "
+                f"{RETRIES})."
             )
             self.again.append((worker.run, attempt + 1))
         else:

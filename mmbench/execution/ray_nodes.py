@@ -1,4 +1,4 @@
-"""What the nodes of a Ray cluster get: the actors' class, the versions that they must have, and what all runs share."""
+"""What the nodes of a Ray cluster get: the class of the actors, what all runs share, and version checks."""
 
 import warnings
 from collections.abc import Mapping
@@ -18,7 +18,10 @@ __all__ = ["host_class", "needed_versions", "share"]
 
 
 def needed_versions(run: PlannedRun) -> dict[str, str]:
-    """Packages that must be the same on a worker: this suite, those that decide its numbers, and those of the model where it has others."""
+    """The packages that must be the same on a worker, with their versions here.
+
+    They are this suite, the packages that decide its numbers, and those that the model is from.
+    """
     entry = run.config.entry
     names = {"mmbench", *PACKAGES, *entry.packages}
     if entry.file is None:
@@ -33,7 +36,7 @@ def _distributions() -> Mapping[str, list[str]]:
 
 
 def share(work: Any) -> Any:
-    """`work` in the object store, its tensors as arrays, which the processes of a node read there without a copy of their own."""
+    """`work` in the object store, where the processes of a node read its tensors without copying them."""
     register_serializer(torch.Tensor, serializer=_as_array, deserializer=_as_tensor)
     try:
         return ray.put(work)
@@ -54,7 +57,10 @@ def _as_tensor(array: np.ndarray) -> torch.Tensor:
 
 
 def host_class() -> type:
-    """The class of the actors. Made in a function, it reaches a node by value: it can say what is missing there, this suite included."""
+    """The class of the actors.
+
+    Made in a function, it reaches a node by value: it can say what is missing there, this suite included.
+    """
 
     class Host:
         """Makes one run."""
@@ -62,7 +68,7 @@ def host_class() -> type:
         def begin(self, wanted: dict, code: str, run: bytes, files: dict, work: list, threads: int) -> tuple:
             """The name of the node, and why it cannot make the run, None if it can: then it has begun.
 
-            What it raises is of the moment, a full disk or a node that does not answer: the run may have better luck elsewhere.
+            What it raises passes, such as a full disk: the run may have better luck on another node.
             """
             import pickle
             import platform
@@ -85,7 +91,8 @@ def host_class() -> type:
                 if code_hash() != code:
                     return (
                         node,
-                        "its mmbench has other code than that of this machine, though the version is the same.",
+                        "its mmbench has other code than that of this machine, though the version is the "
+                        "same.",
                     )
                 own = pickle.loads(run)
             except Exception as error:  # a model's module may raise anything

@@ -1,4 +1,4 @@
-"""What a run in another process shows: its console sends messages, and a relay shows them on the console of the process that started it."""
+"""What a run in another process shows: its console sends messages, which a relay here puts on the screen."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""A run away from its results folder: made in a scratch folder of another machine, which its files are fetched from."""
+"""A run on another machine: made in a scratch folder, from where its files go to the results folder."""
 
 import queue
 import signal
@@ -64,8 +64,11 @@ class Session:
         self.stop.signal = signal.SIGTERM
 
     def news(self) -> list[tuple[Any, ...]]:
-        """What happened since the last call, after a wait: messages for a relay, ("file", name, content) for each file that was written, and
-        at the end ("end", how, traceback), after which there is nothing more."""
+        """What happened since the last call, after a wait.
+
+        Messages for a relay, ("file", name, content) for each file that was written, and at the end
+        ("end", how, traceback), after which there is nothing more.
+        """
         self.thread.join(UPDATE_SECONDS)
         ended = not self.thread.is_alive()  # asked first: whatever it has written is there by now
         found: list[tuple[Any, ...]] = []
@@ -89,7 +92,7 @@ class Session:
             self.ending = RAISED, traceback.format_exc()
 
     def _marks(self) -> dict[str, tuple[int, int, int]]:
-        """What changes with every file that takes the place of another: when it was written, its size and its number on the disk.
+        """File name -> when it was written, its size and its number on the disk: what a new file changes.
 
         The checkpoint before the newest does not travel: it is there already.
         """
@@ -102,7 +105,10 @@ class Session:
         return marks
 
     def _written(self) -> Iterator[tuple[str, str, bytes]]:
-        """Files that are new or other than at the last call, in the order in which they were written: what names others comes after them."""
+        """Files that are new or have changed since the last call, in the order in which they were written.
+
+        So what names other files comes after them.
+        """
         marks = self._marks()
         for name in sorted(marks, key=lambda name: marks[name]):
             if marks[name] != self.known.get(name):

@@ -75,7 +75,8 @@ def prepare(job: Job, console: Console) -> tuple[Job, MultimodalData]:
     """The job without models that its data do not suit, and the data.
 
     Raises:
-        InputError: for a results folder or a cache that cannot be written to, and for data that cannot be used.
+        InputError: for a results folder or a cache that cannot be written to, and for data that cannot be
+            used.
     """
     first = job.configs[0]
     prepare_results(job.results, first.dataset, first.preset)

@@ -22,7 +22,7 @@ class StoppedError(Exception):
 
 
 class Stop:
-    """A context in which the first signal asks for a stop and the second raises KeyboardInterrupt with its number.
+    """A context in which a first signal asks for a stop, and a second raises KeyboardInterrupt(its number).
 
     Args:
         patient: a second signal changes nothing; for worker processes, which a signal may reach twice.

@@ -1,4 +1,4 @@
-"""One run: a model trained and evaluated in its folder, to the end or to a failure that concerns no other run."""
+"""One run: a model trained and evaluated in its folder, to the end or to a failure that is its own."""
 
 import time
 import traceback
@@ -60,7 +60,11 @@ class TrainRun:
     references: References
 
     def __call__(self, run: PlannedRun, console: Console, stop: Stop) -> bool:
-        """Train and evaluate `run`; False if it failed, with the reason in its folder. StoppedError goes through."""
+        """Train and evaluate `run`; False if it failed, with the reason in its folder.
+
+        Raises:
+            StoppedError: after a signal, once the checkpoint is written.
+        """
         stop.check()
         waiting = partial(console.say, f"{run.name}: waiting for another command that is at work on it.")
         try:
@@ -130,7 +134,7 @@ class TrainRun:
         )
 
     def looked(self, run: PlannedRun, step: int, metrics: dict[str, float]) -> None:
-        """Called with what a look after `step` found, once the history has it; if it raises, the run fails."""
+        """Called with what a look after `step` found; if it raises, the run fails."""
 
     def _train(
         self,
@@ -236,7 +240,7 @@ def is_done(run: PlannedRun, console: Console) -> bool:
 
 
 def make_batches(config: RunConfig, data: MultimodalData, seed: int, device: torch.device | str) -> Batches:
-    """The batches of training. Where `config.observed` hides items, all models and seeds see the same ones."""
+    """The batches of training; where `config.observed` hides items, they are the same for all models."""
     names, train = list(data.train.items), data.train
     if config.observed:
         shares = {names.index(name): share for name, share in config.observed.items()}

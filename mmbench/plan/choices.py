@@ -1,4 +1,4 @@
-"""Options of the command line, one function for each: from its words to a value that can be used, or a clear error."""
+"""Options of the command line, a function for each: its words become a usable value, or a clear error."""
 
 import math
 import re
@@ -144,7 +144,8 @@ def pick_device(name: str) -> torch.device:
     counts = {"cpu": 0, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if kind not in counts or (colon and not (kind == "cuda" and index.isdecimal())):
         raise InputError(
-            f"Unknown device {name!r}: {suggest(name, ['auto', *counts])} One of several GPUs is named as cuda:0."
+            f"Unknown device {name!r}: {suggest(name, ['auto', *counts])} One of several GPUs is named as "
+            "cuda:0."
         )
     if kind != "cpu" and int(index or 0) >= counts[kind]:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Which cluster makes the runs of a job, and what each of them gets there, from the words of a command line."""
+"""The cluster that makes the runs of a job, and what each run gets there, from the options of a command."""
 
 from dataclasses import dataclass
 
@@ -29,13 +29,18 @@ class Cluster:
         kind = "cuda" if self.gpus else "cpu"
         if name not in ("auto", kind):
             raise InputError(
-                f"--device {name} is not what runs get on the cluster: leave it out, and choose with --gpus-per-run."
+                f"--device {name} is not what runs get on the cluster: leave it out, and choose with "
+                "--gpus-per-run."
             )
         return torch.device(kind)
 
 
 def pick_cluster(executor: str, address: str | None, cpus: int | None, gpus: float | None) -> Cluster | None:
-    """The cluster that options of `mmbench run` describe, None where runs are made on this machine; InputError for the first one not usable."""
+    """The cluster that options of `mmbench run` describe, None where runs are made on this machine.
+
+    Raises:
+        InputError: for the first option that is not usable.
+    """
     if executor not in EXECUTORS:
         raise InputError(f"Unknown executor {executor!r}: {suggest(executor, EXECUTORS)}")
     options = {"--ray-address": address, "--cpus-per-run": cpus, "--gpus-per-run": gpus}

@@ -44,8 +44,8 @@ class RunConfig:
         """What the hash covers, as JSON; the provenance of `data` says which files were read.
 
         Raises:
-            InputError: for data of more modalities than the model takes, and for `observed` modalities that the
-                model cannot miss or that the data do not have.
+            InputError: for data of more modalities than the model takes, and for `observed` modalities that
+                the model cannot miss or that the data do not have.
         """
         if misfit := self.entry.misfit(self.dataset, len(data.modalities)):
             raise InputError(f"The model {self.entry.name} {misfit}: leave it out of --models.")
@@ -61,7 +61,7 @@ class RunConfig:
                 **({OBSERVED: dict(self.observed)} if self.observed else {}),
             },
             "protocol": asdict(self.protocol),
-            # the recipe and the kinds of judges; shapes do not matter, so one of images and one of text stand in
+            # recipe and kinds of the judges, whatever their shapes: one of images and one of text stand in
             "judge": content_hash([judge_identity(shape, self.protocol) for shape in shapes]),
             "precision": self.precision,
             **({"code": self.entry.file.code} if self.entry.file else {}),
@@ -80,7 +80,11 @@ class RunConfig:
 
 
 def restore_config(stored: Mapping[str, Any]) -> RunConfig:
-    """The configuration in a run's config.json; InputError for a model or settings that are no longer there."""
+    """The configuration in a run's config.json.
+
+    Raises:
+        InputError: for a model or settings that are no longer there.
+    """
     if "code" in stored and not any(entry.name == stored["model"] and entry.file for entry in MODELS):
         raise InputError(f"The model {stored['model']} came from a file of yours: name it with --model-file.")
     entry = find_model(stored["model"])
@@ -105,6 +109,7 @@ def check_observed(shares: Any, what: str) -> dict[str, float]:
     )
     if not good:
         raise InputError(
-            f"{what} is not usable: expected modalities and the shares of their items to train on, between 0 and 1, as in svhn=0.5."
+            f"{what} is not usable: expected modalities and the shares of their items to train on, between "
+            "0 and 1, as in svhn=0.5."
         )
     return dict(shares)

@@ -71,7 +71,7 @@ class Execution:
 
     @property
     def home(self) -> torch.device:
-        """The device of this process, which trains the judges: a cluster may have GPUs where this machine has none."""
+        """The device of this process, which trains the judges: it may lack the GPUs that a cluster has."""
         return self.device if self.device.type != "cuda" or torch.cuda.is_available() else torch.device("cpu")
 
 
@@ -126,7 +126,7 @@ class Job:
         return RunFolder.of(self.results, config.dataset, config.preset, config.entry.name, self.label, seed)
 
     def without_misfits(self, modalities: int) -> "Job":
-        """The job for data of so many modalities: without droppable models that take fewer, if any are left."""
+        """The job for so many modalities: without droppable models that take fewer, if any are left."""
         kept = tuple(
             config
             for config in self.configs

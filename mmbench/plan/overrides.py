@@ -17,7 +17,7 @@ __all__ = ["Overrides", "make_configs"]
 
 
 class Overrides:
-    """`--set key=value` pairs: a bare key goes wherever a setting has that name, `MODEL.key` to one model alone.
+    """`--set key=value` pairs: a bare key is for every setting of that name, `MODEL.key` for one model's.
 
     Raises:
         InputError: for a pair without an equals sign.
@@ -37,7 +37,7 @@ class Overrides:
     def apply(
         self, cls: type[Any], defaults: Mapping[str, object], owner: str, prefix: str | None = None
     ) -> Any:
-        """An instance of `cls` with `defaults`, then the overrides that name one of its fields (as `key` or `prefix.key`)."""
+        """An instance of `cls`: its `defaults`, then the overrides called `field` or `prefix.field`."""
         names = {str(row["name"]) for row in describe(cls)}
         chosen = {key: value for key, value in self.values.items() if key in names}
         if prefix:
@@ -55,7 +55,8 @@ class Overrides:
                 prefix, dot, _ = key.partition(".")
                 if dot and prefix in MODELS:
                     raise InputError(
-                        f"--set {key}={value} is for {prefix}, which --models does not name: add {prefix}, or leave the setting out."
+                        f"--set {key}={value} is for {prefix}, which --models does not name: add {prefix}, "
+                        "or leave the setting out."
                     )
                 raise InputError(f"Unknown setting {key!r} in --set: {suggest(key, known)}")
 

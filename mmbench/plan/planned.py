@@ -1,4 +1,4 @@
-"""Runs that are planned: what each of them is, where it goes and what its configuration hashes to, computed once."""
+"""Planned runs: what each of them is, where it goes and what its configuration hashes to, computed once."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace

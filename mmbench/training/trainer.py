@@ -1,4 +1,7 @@
-"""Training: stages of a model over batches, checkpointed, resumable to the bit, with no host synchronisation in the step."""
+"""Training: the stages of a model over batches. It is checkpointed and resumes to the bit.
+
+No step waits for the device: losses are read once per row of the history.
+"""
 
 import math
 import time
@@ -28,7 +31,8 @@ class DivergedError(RuntimeError):
 
 
 class _Recorder:
-    """Keeps the loss terms of a few steps on the device, so that the host waits for them once per row of history and not per step.
+    """Keeps the loss terms of a few steps on the device, so that the host waits for them once per row of
+    history and not per step.
 
     Attributes:
         names: of the terms of each step; batches without a modality lack some.
@@ -47,7 +51,7 @@ class _Recorder:
         )
 
     def flush(self, step: int) -> dict[str, float]:
-        """Means over the recorded steps, of which `step` is the last; DivergedError names the first step and term that is not finite.
+        """Means over the recorded steps, of which `step` is the last.
 
         Of a term that only some of the steps have, the mean is over those.
         """
@@ -68,7 +72,8 @@ class _Recorder:
 def _denormals_flushed() -> Iterator[None]:
     """Numbers too small for normalised floats (below 1.2e-38 in float32) count as zero meanwhile.
 
-    Processors take many times as long for them, and importance weights breed them: MMVAE with K = 10 trains twice as fast without.
+    Processors take many times as long for them, and importance weights breed them: MMVAE with K = 10 trains
+    twice as fast without.
     """
     torch.set_flush_denormal(True)
     try:
@@ -103,12 +108,12 @@ class Trainer:
     Args:
         model: on its device, freshly made; where a checkpoint is found, its weights take the place of the
             initial ones.
-        batches: batch number `step` is a function of the step alone, so that a resumed run sees what an unbroken
-            one sees.
+        batches: batch number `step` is a function of the step alone, so that a resumed run sees what an
+            unbroken one sees.
         config: the budget.
         checkpoints: where the state is written every two minutes and at the end; None keeps none.
-        precision: "fp32", or "bf16" for autocast to bfloat16 in the loss; weights, gradients and the optimiser
-            stay in float32.
+        precision: "fp32", or "bf16" for autocast to bfloat16 in the loss; weights, gradients and the
+            optimiser stay in float32.
         watch: what is told and asked meanwhile.
     """
 
@@ -134,7 +139,7 @@ class Trainer:
         self.looks = self._look_steps(self.watch.looks)
 
     def run(self) -> bool:
-        """Train to the end of the budget, from the checkpoint where there is one. True when finished, False when stopped."""
+        """Train to the end of the budget, from the checkpoint if there is one; False when stopped before."""
         keep_freed_memory()
         with _denormals_flushed():
             return self._run_stages()
@@ -172,7 +177,7 @@ class Trainer:
         )
 
     def _run_stage(self, index: int, stage: Stage, first: int, last: int) -> bool:
-        """Steps `self.step` to `last` of a stage that began at step `first`; False when stopped before its end."""
+        """Steps `self.step` to `last` of a stage that began at `first`; False when stopped before its end."""
         assert self.optimizer is not None
         saved_at = time.monotonic()
         while self.step < last:

@@ -1,4 +1,4 @@
-"""The search for one model's settings: its trials as they lie on disk, the next one to try, and whether one is to be given up.
+"""The search for one model's settings: its trials on disk, the next one to try, and which to give up.
 
 What was tried is read from the trials' own folders whenever something is decided: there is no other memory.
 """
@@ -39,7 +39,10 @@ def was_pruned(status: Mapping[str, Any]) -> bool:
 
 
 def objective(metrics: Mapping[str, float | None]) -> float | None:
-    """The mean of joint coherence, cross coherence of every ordered pair of modalities (latents sampled) and every linear probe, in [0, 1].
+    """What a search maximises, in [0, 1].
+
+    It is the mean of joint coherence, the cross coherence of every ordered pair of modalities (latents
+    sampled) and every linear probe.
 
     Of a model without a prior the mean of the rest; None where nothing is left.
     """
@@ -163,7 +166,7 @@ class Search:
         return run
 
     def read(self, trials: int) -> list[Trial]:
-        """Those of the first `trials` that have begun; not those whose files are damaged, which are to be made again."""
+        """Those of the first `trials` that have begun, without damaged ones, which are to be made again."""
         found = []
         for number in range(trials):
             folder = self._folder(number)
@@ -175,7 +178,7 @@ class Search:
         return found
 
     def check(self, number: int, step: int, metrics: Mapping[str, float | None]) -> None:
-        """GivenUpError if trial `number`, which has these `metrics` of validation images after `step`, is to be given up.
+        """Raise GivenUpError if trial `number`, with these `metrics` after `step`, is to be given up.
 
         At half of its steps at the earliest: one that starts slowly can end well.
         """
@@ -189,7 +192,8 @@ class Search:
         pruner = MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=self.config.training.steps // 2)
         if pruner.prune(others, create_trial(state=TrialState.RUNNING, intermediate_values={step: value})):
             raise GivenUpError(
-                f"at step {step} its objective is {100 * value:.1f} %, below the median of the finished trials before it"
+                f"at step {step} its objective is {100 * value:.1f} %, below the median of the finished "
+                "trials before it"
             )
 
     def _folder(self, number: int) -> RunFolder:
@@ -226,8 +230,8 @@ class Search:
     def _draw(self, number: int) -> dict[str, Any]:
         """The searched settings of trial `number`.
 
-        Those of trial 0 are the model's defaults, even where others were chosen for the data set, but for what
-        --set says; the others come from a tree-structured Parzen estimator (Bergstra et al. 2011).
+        Those of trial 0 are the model's defaults, even where others were chosen for the data set, but for
+        what --set says; the others come from a tree-structured Parzen estimator (Bergstra et al. 2011).
         """
         from optuna.samplers import TPESampler
 

@@ -1,6 +1,9 @@
-"""Tuning: the same search for every model, judged on validation images alone. A trial is a run like any other, with a label.
+"""Tuning: the same search for every model, judged on validation images alone.
 
-results/<dataset>/<preset>/<model>+trial-<k>/seed-<s>/ holds trial k, results/<dataset>/<preset>/trials.csv all of them in a table.
+A trial is a run like any other, with a label.
+
+results/<dataset>/<preset>/<model>+trial-<k>/seed-<s>/ holds trial k, results/<dataset>/<preset>/trials.csv
+all of them in a table.
 """
 
 import io
@@ -35,9 +38,9 @@ LOOKS = 4  # at validation images while a trial is trained, the last of them at 
 def tune(job: Job, trials: int, console: Console) -> Outcome:
     """Make `trials` trials of every model of `job`, with its first seed, and write trials.csv.
 
-    The first trial has the defaults; the settings of each further one are drawn from what the model declares as
-    their `search`. A trial that at a look, at half of its steps or later, is worse than the median of those before
-    it is given up.
+    The first trial has the defaults; the settings of each further one are drawn from what the model declares
+    as their `search`. A trial that at a look, at half of its steps or later, is worse than the median of
+    those before it is given up.
 
     Raises:
         InputError: for a model that declares no search, without optuna, and as `run_job`.
@@ -81,14 +84,15 @@ def _check(job: Job, trials: int) -> None:
     for config in job.configs:
         if not search_space(config.entry.settings):
             raise InputError(
-                f"The model {config.entry.name} has no setting with a `search`: leave it out, or declare one (models/settings.py)."
+                f"The model {config.entry.name} has no setting with a `search`: leave it out, or declare "
+                "one (models/settings.py)."
             )
 
 
 def _plan(
     searches: Sequence[Search], trials: int, threads: int, console: Console, stop: Stop
 ) -> Iterator[PlannedRun]:
-    """What is left to do, a trial of every model and then the next; each is drawn when there is room for it."""
+    """What is left to do, trial by trial of every model; each is drawn when there is room for it."""
     environment = {**describe_environment(searches[0].job.execution.home), "threads": threads}
     for number in range(trials):
         for search in searches:
@@ -110,7 +114,7 @@ class _MakeTrial(TrainRun):
 
 
 def _write_table(searches: Sequence[Search], trials: int, console: Console) -> None:
-    """trials.csv: a row per trial, with the seconds of training and evaluation, its metrics of validation images and its settings."""
+    """trials.csv: a row per trial with its seconds, its metrics on validation images and its settings."""
     rows: list[dict[str, Any]] = []
     for search in searches:
         for trial in search.read(trials):
@@ -150,4 +154,6 @@ def _verdict(search: Search, trials: int) -> str:
         else f"--set {search.name}.{name}={value}"
         for name, value in best.params.items()
     ]
-    return f"{search.name}: trial {best.number} of {len(done)} finished ones is the best, {100 * scores[best.number]:.1f} %: {' '.join(words)}"
+    score = f"{100 * scores[best.number]:.1f} %"
+    head = f"{search.name}: trial {best.number} of {len(done)} finished ones is the best, {score}"
+    return f"{head}: {' '.join(words)}"
