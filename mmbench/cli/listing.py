@@ -23,8 +23,8 @@ _json_option = option("--json", "as_json", group=WHAT, is_flag=True, help="As JS
 def models(as_json: bool) -> None:
     """List the registered models with their sources and settings, and say why some cannot be run here.
 
-    `all` in --models means those of the suite and of plugins; multivae:all means those adapted from MultiVae, which
-    need the extra mmbench[multivae].
+    `all` in --models means those of the suite and of plugins; multivae:all means those adapted from MultiVae,
+    which need the extra mmbench[multivae].
     """
     from mmbench.plan.tuned_settings import tuned_presets
     from models.registry import MODELS

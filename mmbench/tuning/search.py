@@ -232,7 +232,10 @@ class Search:
 
         if number == 0:
             entry = self.config.entry
-            defaults, chosen = entry.settings(), tuned_settings(entry, self.config.dataset, self.config.preset)
+            defaults, chosen = (
+                entry.settings(),
+                tuned_settings(entry, self.config.dataset, self.config.preset),
+            )
             replaced = [
                 name
                 for name, value in chosen.items()
