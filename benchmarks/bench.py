@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import torch
+
 from mmbench.data import MultimodalData, load_data
-from mmbench.plan.job import Job
+from mmbench.plan.choices import pick_precision
 from models.settings import setting
 
 __all__ = ["Bench", "Work", "alternate", "seconds"]
@@ -64,7 +66,7 @@ class Bench:
     @cached_property
     def auto(self) -> str:
         """What `--precision auto` means on this machine."""
-        return Job.from_options("mopoe", "digits", device="cpu", precision="auto").configs[0].precision
+        return pick_precision("auto", torch.device("cpu"))
 
 
 def seconds(function: Callable[[], object]) -> float:

@@ -30,7 +30,8 @@ from metrics.images import as_float
 from metrics.references import judges
 from mmbench.data.base import MultimodalData
 from mmbench.execution.cached_references import make_references
-from mmbench.execution.evaluating import FinishedRun, finished_runs
+from mmbench.execution.finished import restore_runs, trained_model
+from mmbench.plan.planned import PlannedRun
 from mmbench.report.numbers.results import find_runs
 from models.errors import InputError
 
@@ -79,12 +80,15 @@ def real_rows(
 
 @torch.inference_mode()
 def model_rows(
-    run: FinishedRun, networks: Mapping[str, nn.Module], medians: Mapping[str, Tensor]
+    run: PlannedRun,
+    data: MultimodalData,
+    networks: Mapping[str, nn.Module],
+    medians: Mapping[str, Tensor],
 ) -> Iterator[dict[str, object]]:
     """What a run makes of the latent mean of every test image, for every ordered pair of modalities."""
-    model = run.model().eval()
+    model = trained_model(run, data).eval()
     for source, target in permutations(medians, 2):
-        conditions, labels = run.data.test.labelled[source]
+        conditions, labels = data.test.labelled[source]
         outputs = torch.cat(
             [model.translate({source: as_float(part)}, [target])[target] for part in conditions.split(BATCH)]
         )
@@ -108,36 +112,30 @@ def main(folder: Path, data_dir: Path | None) -> None:
     FOLDER is a <dataset>/<preset> of results whose runs have their checkpoints.
     """
     try:
-        runs = finished_runs(
-            [
-                run.folder
-                for run in find_runs(folder)
-                if run.state == "done" and (run.folder / "checkpoint.pt").exists()
-            ],
-            data_dir,
-        )
-        if not runs:
+        done = [run.folder for run in find_runs(folder) if run.state == "done"]
+        groups = restore_runs([path for path in done if (path / "checkpoint.pt").exists()], data_dir)
+        if not groups:
             raise InputError(
-                f"{folder} holds no finished run with its checkpoint. Checkpoints are not published: make "
-                "the runs first."
+                f"{folder} holds no finished run with its checkpoint. "
+                "Checkpoints are not published: make the runs first."
             )
-        if len({run.shared for run in runs}) > 1:
+        if len(groups) > 1:
             raise InputError(
                 f"The runs in {folder} have different data or judges: name one <dataset>/<preset> of results."
             )
-        data, protocol = runs[0].data, runs[0].config.protocol
+        data, runs = groups[0].data, groups[0].runs
+        protocol = runs[0].config.protocol
         networks = make_references(data, protocol, ["coherence"]).judges
         images = [m.name for m in data.modalities if not m.symbols]  # texts have no averages
         medians = {name: class_averages(*data.train.labelled[name], "median") for name in images}
         rows = [
             *real_rows(data, networks, medians),
-            *(row for run in runs for row in model_rows(run, networks, medians)),
+            *(row for run in runs for row in model_rows(run, data, networks, medians)),
         ]
     except InputError as error:
         raise click.UsageError(str(error)) from None
-    table = pd.DataFrame(
-        rows, columns=["of", "seed", "source", "target", "accuracy", "commonest", "spread", "correlation"]
-    ).astype({"seed": "Int64"})
+    columns = ["of", "seed", "source", "target", "accuracy", "commonest", "spread", "correlation"]
+    table = pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"})
     table.to_csv(folder / "class-averages.csv", index=False, float_format="%.6g", lineterminator="\n")
     click.echo(table.to_string(index=False, na_rep=""))
 

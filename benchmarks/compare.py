@@ -100,12 +100,13 @@ def _measure(
     overrides: tuple[str, ...],
     out: Path,
 ) -> None:
+    """Measure the groups one after another; what is measured is written after each."""
     import torch
 
     from benchmarks import evaluating, processes, training
     from benchmarks.bench import Bench, Work
     from benchmarks.table import markdown, merge, read_csv, sitting, write_csv
-    from mmbench.plan.config import Overrides
+    from mmbench.plan.overrides import Overrides
 
     parsed = Overrides(overrides)
     work = parsed.apply(Work, {}, "the benchmark")
@@ -123,19 +124,10 @@ def _measure(
         "memory": processes.memory,
         "start": processes.start,
     }
-    words = [
-        "python",
-        "benchmarks/compare.py",
-        "--rows",
-        ",".join(groups),
-        "--repeats",
-        str(repeats),
-        "--threads",
-        str(threads),
-    ]
-    words += (["--data-dir", "DATA"] if data_dir else []) + [
-        word for pair in overrides for word in ("--set", pair)
-    ]
+    words = ["python", "benchmarks/compare.py", "--rows", ",".join(groups)]
+    words += ["--repeats", str(repeats), "--threads", str(threads)]
+    words += ["--data-dir", "DATA"] if data_dir else []
+    words += [word for pair in overrides for word in ("--set", pair)]
     where = sitting(join(words), threads)
     out.mkdir(parents=True, exist_ok=True)
     for group in groups:
@@ -143,22 +135,22 @@ def _measure(
             _grow(bench, out, where)
             continue
         found = [row.record(group, where) for row in measures[group](bench)]
-        for row in found:
-            click.echo(
-                f"{row['row']}: {row['ours']} {row['unit']}, theirs {row['theirs']}; {row['compared']} "
-                f"{row['median']} "
-                f"({row['low']} to {row['high']}), must reach {row['must']}: {row['reached']}"
-            )
-        # after every group, so that what is measured is kept
         table = merge(read_csv(out / "compare.csv"), found, GROUPS)
         write_csv(out / "compare.csv", table)
         text = markdown(table)
         (out / "compare.md").write_text(text, encoding="utf-8")
         if out.resolve() == HERE.resolve() / "results":
             _show(HERE / "README.md", text)
+        for row in found:
+            click.echo(
+                f"{row['row']}: {row['ours']} {row['unit']}, theirs {row['theirs']}; "
+                f"{row['compared']} {row['median']} ({row['low']} to {row['high']}), "
+                f"must reach {row['must']}: {row['reached']}"
+            )
 
 
 def _grow(bench: "Bench", out: Path, where: dict[str, str]) -> None:
+    """Measure and write the growth curves, and say which are steeper than linear."""
     from benchmarks.growth import growth, worse_than_linear, write_growth
 
     curves = []

@@ -13,7 +13,7 @@ import torch
 from benchmarks import ours
 from benchmarks.bench import Bench
 from benchmarks.table import write_csv
-from mmbench.execution.making import computing_threads
+from mmbench.execution.threads import computing_threads
 from mmbench.storage.files import write_atomically
 from models.base import Modality, MultimodalModel
 from models.names import find_models
@@ -145,31 +145,24 @@ def write_growth(curves: Sequence[Curve], out: Path, sitting: Mapping[str, str])
 
 
 def _plot(curves: Sequence[Curve], path: Path) -> None:
+    """A panel per axis with the curves of all models that have it, on logarithmic scales."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     names = list(dict.fromkeys(curve.axis for curve in curves))
-    colours = dict(
-        zip(dict.fromkeys(curve.model for curve in curves), pyplot.get_cmap("tab10").colors, strict=False)
-    )  # type: ignore[attr-defined]
-    figure, axes = pyplot.subplots(
-        1, len(names), figsize=(3.6 * len(names), 3.6), squeeze=False, layout="constrained"
-    )
+    models = dict.fromkeys(curve.model for curve in curves)
+    palette = pyplot.get_cmap("tab10")
+    colours = {model: palette(index) for index, model in enumerate(models)}
+    size = (3.6 * len(names), 3.6)
+    figure, axes = pyplot.subplots(1, len(names), figsize=size, squeeze=False, layout="constrained")
     for panel, name in zip(axes[0], names, strict=True):
         for curve in (c for c in curves if c.axis == name):
             style = "--" if curve.flag else "-"
             label = f"{curve.model} {curve.slope:.2f}"
-            panel.plot(
-                curve.values,
-                curve.milliseconds,
-                style,
-                marker="o",
-                markersize=3,
-                color=colours[curve.model],
-                label=label,
-            )
+            look = {"marker": "o", "markersize": 3, "color": colours[curve.model], "label": label}
+            panel.plot(curve.values, curve.milliseconds, style, **look)
         values = next(c.values for c in curves if c.axis == name)
         panel.set(xscale="log", yscale="log", xlabel=name, ylabel="ms per step", title=f"{name} (slope)")
         panel.set_xticks(values, [str(v) for v in values])

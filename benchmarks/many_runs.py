@@ -25,9 +25,9 @@ import numpy as np
 
 from metrics.groups import METRICS, metric_group
 from mmbench.data import load_data
-from mmbench.execution.orchestrator import announce, plan
-from mmbench.execution.signals import Stop
-from mmbench.plan.job import Job
+from mmbench.plan.environment import describe_environment
+from mmbench.plan.job import JobOptions, check_job
+from mmbench.plan.planned import announce, plan_runs
 from mmbench.storage.files import FORMAT, content_hash, file_hash
 
 PUBLISHED = Path(__file__).parents[1] / "results" / "published" / "digits" / "quick"
@@ -48,6 +48,7 @@ def make_runs(root: Path, runs: int, models: int) -> Path:
 
 
 def _make_run(folder: Path, source: Path, model: int, seed: int, rng: np.random.Generator) -> None:
+    """A run like that in `source`, with metrics up to a tenth smaller."""
     (folder / "samples").mkdir(parents=True)
     files = {
         path.relative_to(source).as_posix(): path
@@ -79,20 +80,20 @@ def _make_run(folder: Path, source: Path, model: int, seed: int, rng: np.random.
 def measure_plan(results: Path, runs: int) -> dict[str, float]:
     """CPU seconds and MiB that it takes to plan `runs` runs of four models and write their configurations."""
     seeds = ",".join(map(str, range(-(-runs // len(SOURCES)))))
-    job = Job.from_options(
+    options = JobOptions(
         ",".join(SOURCES), "digits", "quick", seeds, results=results, precision="fp32", device="cpu"
     )
+    job = check_job(options)
     data = load_data("digits", None, job.configs[0].data)
     began = time.process_time()
-    planned = plan(job, data)
-    with Stop() as stop:
-        announce(planned, job, data, 1, stop)
+    planned = plan_runs(job, data)
+    announce(planned, {**describe_environment(job.execution.home), "threads": 1})
     seconds = time.process_time() - began
     tracemalloc.start()  # which slows everything down: seconds are of the first time
-    planned = plan(job, data)
+    planned = plan_runs(job, data)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    return {"processor seconds": seconds, "MiB": held / 2**20}
+    return {"CPU seconds": seconds, "MiB": held / 2**20}
 
 
 def measure_report(root: Path) -> dict[str, float]:
@@ -104,18 +105,18 @@ from mmbench.cli import main
 main(["report", "--results", sys.argv[1]], standalone_mode=False)
 print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
 """
-    before, began = _processor_seconds(), time.monotonic()
+    before, began = _cpu_seconds(), time.monotonic()
     done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=True)
     return {
         "seconds": time.monotonic() - began,
-        "processor seconds": _processor_seconds() - before,
+        "CPU seconds": _cpu_seconds() - before,
         "GiB": int(done.stdout.split()[-1]) * 1024 / GIB,
         "report.html MB": sum(path.stat().st_size for path in root.rglob("report.html")) / 1e6,
         "results.json MB": sum(path.stat().st_size for path in root.rglob("results.json")) / 1e6,
     }
 
 
-def _processor_seconds() -> float:
+def _cpu_seconds() -> float:
     """CPU time of the finished child processes."""
     used: Any = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

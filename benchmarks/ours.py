@@ -17,7 +17,8 @@ from mmbench.console import Console
 from mmbench.data.base import MultimodalData
 from mmbench.data.batches import Batches
 from mmbench.execution.signals import Stop
-from mmbench.plan.config import Training
+from mmbench.plan.presets import Training
+from mmbench.training.checkpoints import Checkpoints
 from mmbench.training.trainer import Trainer
 from models.base import Batch, Modality, MultimodalModel
 from models.registry import MODELS
@@ -41,9 +42,8 @@ def train(model: MultimodalModel, batches: Batches, steps: int, precision: str) 
     """
     budget = Training(steps=steps, batch_size=batches.batch_size, learning_rate=LEARNING_RATE)
     with TemporaryDirectory() as folder:
-        return seconds(
-            Trainer(model, batches, budget, Path(folder) / "checkpoint.pt", precision=precision).run
-        )
+        kept = Checkpoints(Path(folder) / "checkpoint.pt", "", 0)
+        return seconds(Trainer(model, batches, budget, kept, precision).run)
 
 
 def step_flops(model: MultimodalModel, batch: Batch) -> float:

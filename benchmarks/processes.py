@@ -56,39 +56,20 @@ def memory(bench: Bench) -> list[Row]:
     splits = (bench.data.train, bench.data.validation, bench.data.test)
     images = sum(items.nbytes for split in splits for items in split.items.values()) / GIB
     steps = bench.work.steps
-    sizes = [
-        "--set",
-        f"steps={steps}",
-        "--set",
-        f"batch_size={bench.work.batch}",
-        "--set",
-        f"latent_size={bench.work.latent}",
-    ]
-    sizes += [
-        "--set",
-        f"judge_steps={steps}",
-        "--set",
-        f"draws={2 * bench.work.draws}",
-        "--set",
-        f"joint_draws={bench.work.draws}",
-    ]
+    sizes = {
+        "steps": steps,
+        "batch_size": bench.work.batch,
+        "latent_size": bench.work.latent,
+        "judge_steps": steps,
+        "draws": 2 * bench.work.draws,
+        "joint_draws": bench.work.draws,
+    }
+    words = ["run", "--models", "mopoe", "--dataset", "mnist-svhn", "--preset", "quick", "--jobs", "1"]
+    words += [word for name, value in sizes.items() for word in ("--set", f"{name}={value}")]
 
     def peak() -> float:
         with TemporaryDirectory() as folder:
-            where = ["--results", folder, "--data-dir", str(bench.data_dir)]
-            arguments = [
-                "run",
-                "--models",
-                "mopoe",
-                "--dataset",
-                "mnist-svhn",
-                "--preset",
-                "quick",
-                "--jobs",
-                "1",
-                *where,
-                *sizes,
-            ]
+            arguments = [*words, "--results", folder, "--data-dir", str(bench.data_dir)]
             return run_peak(arguments, Path(folder) / "cache", bench.threads) / GIB
 
     found = [peak() for _ in range(min(2, bench.repeats))]

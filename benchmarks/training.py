@@ -16,7 +16,7 @@ from mmbench.console import Console
 from mmbench.data.batches import Batches
 from mmbench.execution.local import execute
 from mmbench.execution.signals import Stop
-from mmbench.plan.config import PRESETS
+from mmbench.plan.presets import PRESETS
 from models.base import MultimodalModel
 from models.names import find_models
 
@@ -46,6 +46,7 @@ class Contest:
 
 
 def _mmvae(samples: int) -> Contest:
+    """MMVAE with so many importance samples, MultiVae's with our family, prior and gradient."""
     config = {"K": samples, "prior_and_posterior_dist": "normal", "learn_prior": False, "loss": "dreg_looser"}
     return Contest(
         f"MMVAE, K={samples}",
@@ -82,18 +83,8 @@ def one_run(bench: Bench) -> list[Row]:
                 f"{steps} steps of {bench.work.batch} pairs through either trainer, data included; ours "
                 f"{precision}, theirs fp32"
             )
-            rows.append(
-                Row(
-                    name,
-                    "pairs/s",
-                    rates[side],
-                    rates["theirs"],
-                    "rate",
-                    contest.must[index],
-                    contest.aim[index],
-                    work,
-                )
-            )
+            must, aim = contest.must[index], contest.aim[index]
+            rows.append(Row(name, "pairs/s", rates[side], rates["theirs"], "rate", must, aim, work))
     return sorted(rows, key=lambda row: "auto" in row.row)
 
 
@@ -140,14 +131,11 @@ def four_runs(bench: Bench) -> list[Row]:
 
     def theirs() -> float:
         total = 0.0
-        for _ in (0, 1):
-            for contest in contests:
-                model = ours.make_model(
-                    contest.ours, bench.data.modalities, latent_size=bench.work.latent, **contest.settings
-                )
-                total += peer.train(
-                    peer.make_peer(contest.theirs, model, **contest.config), pairs, bench.work.batch
-                )
+        for contest in 2 * contests:
+            settings = {"latent_size": bench.work.latent, **contest.settings}
+            model = ours.make_model(contest.ours, bench.data.modalities, **settings)
+            twin = peer.make_peer(contest.theirs, model, **contest.config)
+            total += peer.train(twin, pairs, bench.work.batch)
         return total * target / steps
 
     found = alternate({"ours": mine, "theirs": theirs}, bench.few)
@@ -157,18 +145,8 @@ def four_runs(bench: Bench) -> list[Row]:
         f" {steps} steps measured, scaled to {target}; "
         f"starting the processes, {median(starts):.1f} s, is counted in ours"
     )
-    return [
-        Row(
-            "four runs, --jobs 2, --precision auto",
-            "s",
-            found["ours"],
-            found["theirs"],
-            "time",
-            1.8,
-            2.5,
-            work,
-        )
-    ]
+    name = "four runs, --jobs 2, --precision auto"
+    return [Row(name, "s", found["ours"], found["theirs"], "time", 1.8, 2.5, work)]
 
 
 def _jobs(bench: Bench, runs: list[tuple[str, int]]) -> tuple[float, list[float]]:

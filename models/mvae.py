@@ -77,9 +77,8 @@ class MVAE(GaussianMVAE):
         products = [product_of_experts(subset, prior_expert=True) for subset in subsets]
         means, logvars = zip(*products, strict=True)
         posterior = DiagonalGaussian(torch.stack(means), torch.stack(logvars))
-        latent = (
-            posterior.rsample()
-        )  # (1 + M, B, L), that of the full set first; (1, B, L) of one modality alone
+        # (1 + M, B, L), that of the full set first; (1, B, L) of one modality alone
+        latent = posterior.rsample()
         joint, single = {}, {}
         for m, (name, x) in enumerate(observed.items()):
             decoded = decode_flat(self.decoders[name], torch.stack([latent[0], *latent[1 + m : 2 + m]]))

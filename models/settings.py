@@ -52,6 +52,7 @@ class _Rule:
     choices: tuple[str, ...]
 
     def __str__(self) -> str:
+        """What it admits, in words."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
         words = _WORDS[self.type.__name__]

@@ -32,12 +32,8 @@ from models.mvae import MVAE, MVAESettings
 from models.names import find_model, find_models
 from models.registry import MODELS
 
-EPOCHS = [
-    (0.0, 1, 0.0),
-    (0.2, 21, 0.0),
-    (0.995, 100, 0.5),
-    (1.0, 100, 1.0),
-]  # progress, epoch, share of the epoch
+# progress, epoch, share of the epoch
+EPOCHS = [(0.0, 1, 0.0), (0.2, 21, 0.0), (0.995, 100, 0.5), (1.0, 100, 1.0)]
 
 load_data_once = cache(load_data)
 

@@ -56,9 +56,8 @@ def make_density(name, modalities, **settings):
     with torch.no_grad():
         for m in modalities:
             model.peer.decoders[m.name].network[0].weight.mul_(2)
-            wide = (
-                2 if name in ("multivae-mvae", "multivae-mopoe") else 1
-            )  # the prior is one more expert in their products
+            # the prior is one more expert in the products of these two
+            wide = 2 if name in ("multivae-mvae", "multivae-mopoe") else 1
             model.peer.encoders[m.name].network[-2].bias[2:] = wide
     return model
 

@@ -124,6 +124,5 @@ def test_losses_are_those_of_multivae(name, progress, epoch, ratio, stage, monke
         torch.manual_seed(1)
         np.random.seed(1)
         losses.append(call())
-    torch.testing.assert_close(
-        *losses, rtol=5e-6, atol=0
-    )  # MMVAE's importance weights carry rounding of 2e-6, 1e-8 in float64
+    # MMVAE's importance weights carry rounding of 2e-6, 1e-8 in float64
+    torch.testing.assert_close(*losses, rtol=5e-6, atol=0)

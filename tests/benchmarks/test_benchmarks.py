@@ -86,9 +86,8 @@ def test_both_sides_train_the_same_model(contest):
     mine = model.loss(batch, 0.5).total
     torch.manual_seed(1)
     other = twin(peer.paired(batch, torch.zeros(16))).loss * per_item
-    if (
-        contest.settings.get("samples", 1) == 1
-    ):  # with more, MultiVae reports a surrogate of the same gradient
+    # with more samples MultiVae reports a surrogate of the same gradient
+    if contest.settings.get("samples", 1) == 1:
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=0)
     # of the same network, not of whatever a quicker way to compute it takes: the share of the peak is of
     # useful work
@@ -256,10 +255,8 @@ def test_rows_are_measured_alone_and_merge(bench, tmp_path):
     third = run(tmp_path, "--rows", "frechet", "--repeats", "1", *sizes)
     assert third.exit_code == 0
     rows = table.read_csv(tmp_path / "compare.csv")
-    assert [(row["group"], row["repeats"]) for row in rows] == [
-        ("data", "2"),
-        ("frechet", "1"),
-    ]  # in the table's order, measured anew
+    # in the table's order, measured anew
+    assert [(row["group"], row["repeats"]) for row in rows] == [("data", "2"), ("frechet", "1")]
     assert all(tuple(row) == table.FIELDS for row in rows)
     assert all(
         row["torch"] == version("torch") and row["multivae"] == "1.0.3" and row["threads"] == "1"

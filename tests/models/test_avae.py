@@ -211,9 +211,8 @@ def test_translation_samples_source_and_association(monkeypatch: pytest.MonkeyPa
     posteriors = model.posteriors({name: batch[name] for name in ("a", "b")})
     q = {name: normal(DiagonalGaussian(p.mean[0], p.logvar[0])) for name, p in posteriors.items()}
     repeated = {name: DiagonalGaussian(*(x.expand(100_000, -1) for x in p)) for name, p in posteriors.items()}
-    monkeypatch.setattr(
-        model, "posteriors", lambda inputs: repeated
-    )  # of one item, which the encoders need not see so often
+    # all of one item, which the encoders need not see so often
+    monkeypatch.setattr(model, "posteriors", lambda inputs: repeated)
     drawn = model.translate(batch, ["b", "c"], sample=True, generator=torch.Generator().manual_seed(0))
     mean = (0.25 * (2 * q["a"].mean - 1) + 2 * q["b"].mean + 3) / 1.25
     variance = (0.5 / 1.25) ** 2 * q["a"].variance + (2 / 1.25) ** 2 * q["b"].variance + 1 / 1.25

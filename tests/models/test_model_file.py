@@ -24,9 +24,8 @@ from models.names import find_models
 from models.registry import MODELS
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "plugin"
-CODE = (
-    (EXAMPLE / "mmbench_jmvae.py").read_text(encoding="utf-8").replace('"jmvae"', '"mine"')
-)  # which may be installed, and then is taken
+# under another name: the example may be installed, and its own name is taken then
+CODE = (EXAMPLE / "mmbench_jmvae.py").read_text(encoding="utf-8").replace('"jmvae"', '"mine"')
 RUN = ("run", "--dataset", "digits", "--preset", "smoke", "--metrics", "probe", *SMALL)
 REGISTER = (
     'from models.registry import register\n@register("{}", settings={}, source="nobody")\nclass Model: ...\n'

@@ -7,8 +7,8 @@ import pytest
 
 from mmbench.data.base import DataSettings
 from mmbench.plan.overrides import make_configs
-from models.conformance import THREE, TWO
 from mmbench.storage.files import content_hash
+from models.conformance import THREE, TWO
 from models.errors import InputError
 from models.names import find_models
 from models.registry import MODELS
@@ -171,28 +171,25 @@ def test_an_override_for_a_model_that_was_not_chosen_says_so():
         make_configs(chosen, "digits", "smoke", ["mopoe=1"])
 
 
-def hashed(config, data):
-    """The hash of a run's configuration, as plans have it."""
-    return content_hash(config.decisive(data))
-
-
 def test_the_hash_covers_what_decides_the_result():
     def data(x, *modalities):
         return SimpleNamespace(provenance={"x": x}, modalities=modalities or TWO)
 
+    def hash_of(config, data):
+        return content_hash(config.decisive(data))
+
     base = configs()["mopoe"]
-    assert hashed(base, data(1)) == hashed(configs()["mopoe"], data(1))
+    assert hash_of(base, data(1)) == hash_of(configs()["mopoe"], data(1))
     for other in (
         configs("steps=21"),
         configs("mopoe.beta=1"),
         configs("draws=500"),
         configs("pairs_per_image=3"),
     ):
-        assert hashed(other["mopoe"], data(1)) != hashed(base, data(1))
-    assert hashed(base, data(2)) != hashed(base, data(1))
-    assert (
-        base.decisive(data(1, *THREE))["judge"] != base.decisive(data(1))["judge"]
-    )  # text has a judge of its own
+        assert hash_of(other["mopoe"], data(1)) != hash_of(base, data(1))
+    assert hash_of(base, data(2)) != hash_of(base, data(1))
+    # text has a judge of its own
+    assert base.decisive(data(1, *THREE))["judge"] != base.decisive(data(1))["judge"]
 
 
 def test_the_paper_preset_is_the_papers():

@@ -133,7 +133,9 @@ def test_trials_begin_with_the_defaults_stay_in_range_and_can_be_drawn_again(sea
 
 
 def test_the_first_trial_has_the_defaults_where_the_preset_has_what_a_search_chose(tmp_path):
-    job = check_job(JobOptions("mmvae", "mnist-svhn", "cpu", "0", ["steps=100", "samples=2"], results=tmp_path))
+    job = check_job(
+        JobOptions("mmvae", "mnist-svhn", "cpu", "0", ["steps=100", "samples=2"], results=tmp_path)
+    )
     (config,) = job.configs
     assert config.settings.likelihood_scale != MMVAESettings().likelihood_scale
     assert Search(job, config, load_data("digits").held_out()).run(0).config.settings == MMVAESettings(
