@@ -188,11 +188,24 @@ def content_hash(value: object) -> str:
 
 
 def cache_dir() -> Path:
-    """Where judges and statistics of real images are kept: `MMBENCH_CACHE`, by default in the user's cache directory."""
-    if "MMBENCH_CACHE" in os.environ:
-        return Path(os.environ["MMBENCH_CACHE"]).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "mmbench"
+    """Where judges and statistics of real images are kept: `MMBENCH_CACHE`, or the user's cache directory.
+
+    An empty variable counts as one that is not set.
+
+    Raises:
+        InputError: where there is no home folder for it.
+    """
+    chosen, base = os.environ.get("MMBENCH_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    try:
+        if chosen:
+            return Path(chosen).expanduser()
+        return (Path(base) if base else Path.home() / ".cache") / "mmbench"
+    except RuntimeError:  # a user whom the system does not know, as in many containers
+        what = f"MMBENCH_CACHE={chosen} is in a home folder that the system does not know"
+        raise InputError(
+            f"{what if chosen else 'This user has no home folder that the system knows'}: "
+            "give the cache a folder with the environment variable MMBENCH_CACHE."
+        ) from None
 
 
 def check_cache() -> None:
