@@ -18,6 +18,7 @@ __all__ = [
     "WriteError",
     "cache_dir",
     "check_cache",
+    "check_name",
     "check_writable",
     "content_hash",
     "exists",
@@ -30,6 +31,7 @@ __all__ = [
 
 T = TypeVar("T")
 FORMAT = 2  # of JSON files
+PART = ".part"  # after the name of a file that is being written
 DELETE = "delete its folder and run it again"  # where nothing else can tell what a file held
 REMAKE = "the command in its config.json makes it again from the checkpoint"
 
@@ -69,7 +71,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], previous:
     Raises:
         WriteError: where the disk does not take it.
     """
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f"{path.name}{PART}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
@@ -165,6 +167,17 @@ def check_writable(folder: Path, name: str, remedy: str) -> None:
         for path in missing:
             with suppress(OSError):  # never made, or another process is at work in it already
                 path.rmdir()
+
+
+def check_name(path: Path, remedy: str) -> None:
+    """InputError unless a file can have this name, while it is written too. Its folder need not be there yet."""
+    folder = next(there for there in path.parents if there.is_dir())
+    try:
+        (folder / f"{path.name}{PART}").lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InputError(f"The file {path} could not be written ({error.strerror}): {remedy}.") from None
 
 
 def file_hash(path: Path) -> str:

@@ -11,6 +11,7 @@ from mmbench.storage.files import (
     DamagedError,
     WriteError,
     cache_dir,
+    check_name,
     content_hash,
     read_json,
     write_atomically,
@@ -88,6 +89,18 @@ def test_a_cache_without_a_home(monkeypatch):
     monkeypatch.setenv("MMBENCH_CACHE", "~nobody-at-all/cache")
     with pytest.raises(InputError, match=f"MMBENCH_CACHE=~nobody-at-all/cache is in a home folder .*: {remedy}"):
         cache_dir()
+
+
+def test_a_name_is_too_long_when_the_one_that_it_is_written_under_is(tmp_path):
+    for length, fits in ((251, False), (250, True)):
+        path = tmp_path / "new" / ("x" * length)
+        if fits:
+            check_name(path, "choose another")
+            write_atomically(path, lambda file: file.write(b""))
+        else:
+            with pytest.raises(InputError, match=r"could not be written \(File name too long\): choose another\."):
+                check_name(path, "choose another")
+            assert list(tmp_path.iterdir()) == []
 
 
 VALUE = {"hash": "0123456789abcdef", "metrics": {"a/b": 0.25, "c": None}, "text": "é"}
