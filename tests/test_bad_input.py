@@ -154,6 +154,10 @@ BAD_OPTIONS = {
         (*RUN, "--label", LONG),
         "cannot be written to (File name too long): choose another with --results, or a shorter --label.",
     ),
+    "label too long for the files of a report": (
+        (*RUN, "--label", "x" * 235),
+        ".png could not be written (File name too long): choose another with --results, or a shorter --label.",
+    ),
     "report path too long": (
         ("report", "--results", LONG),
         "cannot be used (File name too long): give another one",

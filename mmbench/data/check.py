@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 CHANNELS = (1, 3)  # of images that samples can be shown of
+LONGEST = 48  # characters of a name: names of files are made of two of them
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 
 
@@ -49,8 +50,11 @@ class DatasetError(InputError):
 
 
 def is_usable_name(name: str) -> bool:
-    """Whether files and folders can have this name everywhere: Windows reserves some, and drops a dot at the end."""
-    fits = re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_-])?", name)
+    """Whether files can have names made of this one everywhere.
+
+    Windows reserves some names, and drops a dot at the end.
+    """
+    fits = len(name) <= LONGEST and re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_-])?", name)
     return bool(fits) and name.partition(".")[0].lower() not in _RESERVED
 
 
@@ -94,7 +98,8 @@ def check_modalities(modalities: Sequence[Modality]) -> list[str]:
         held = f"one modality, {names[0]}" if names else "no modality"
         return [f"it has {held}: expected at least two."]
     problems = [
-        f"the modality name {name!r} is reserved on Windows, where files would have it: choose another."
+        f"the modality name {name!r} is reserved on Windows or longer than {LONGEST} characters, "
+        "and files are called by it: choose another."
         for name in names
         if not is_usable_name(name)
     ]

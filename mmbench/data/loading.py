@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mmbench.data.base import DATASETS, DatasetEntry, DataSettings, MultimodalData, Split
-from mmbench.data.check import DatasetError, check_data, is_usable_name, splits_of
+from mmbench.data.check import LONGEST, DatasetError, check_data, is_usable_name, splits_of
 from mmbench.storage.files import exists
 from models.errors import InputError
 
@@ -60,7 +60,7 @@ def _load(name: str, data_dir: str | Path | None, settings: DataSettings | None)
     """What the loader returns, a MultimodalData of this name; it may be wrong in any other way."""
     entry = DATASETS.get(name)
     if not is_usable_name(name):
-        raise DatasetError(name, ["files cannot have its name everywhere: use letters, digits and dashes."])
+        raise DatasetError(name, [f"files are called by its name: use letters, digits and dashes, at most {LONGEST}."])
     chosen = data_dir or os.environ.get("MMBENCH_DATA")
     folder = Path(os.path.expanduser(chosen)) if chosen else None  # unlike Path's, never raises
     if entry.needs_data_dir:

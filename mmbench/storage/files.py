@@ -18,6 +18,7 @@ __all__ = [
     "WriteError",
     "cache_dir",
     "check_cache",
+    "check_name",
     "check_writable",
     "content_hash",
     "exists",
@@ -30,6 +31,7 @@ __all__ = [
 
 T = TypeVar("T")
 FORMAT = 2  # of JSON files
+PART = ".part"  # after the name of a file that is being written
 DELETE = "delete its folder and run it again"  # where nothing else can tell what a file held
 REMAKE = "the command in its config.json makes it again from the checkpoint"
 
@@ -69,7 +71,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], previous:
     Raises:
         WriteError: where the disk does not take it.
     """
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f"{path.name}{PART}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
@@ -167,6 +169,17 @@ def check_writable(folder: Path, name: str, remedy: str) -> None:
                 path.rmdir()
 
 
+def check_name(path: Path, remedy: str) -> None:
+    """InputError unless a file can have this name, while it is written too. Its folder need not be there yet."""
+    folder = next(there for there in path.parents if there.is_dir())
+    try:
+        (folder / f"{path.name}{PART}").lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InputError(f"The file {path} could not be written ({error.strerror}): {remedy}.") from None
+
+
 def file_hash(path: Path) -> str:
     """The SHA-256 of a file's bytes; OSError where it cannot be read."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -188,11 +201,24 @@ def content_hash(value: object) -> str:
 
 
 def cache_dir() -> Path:
-    """Where judges and statistics of real images are kept: `MMBENCH_CACHE`, by default in the user's cache directory."""
-    if "MMBENCH_CACHE" in os.environ:
-        return Path(os.environ["MMBENCH_CACHE"]).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "mmbench"
+    """Where judges and statistics of real images are kept: `MMBENCH_CACHE`, or the user's cache directory.
+
+    An empty variable counts as one that is not set.
+
+    Raises:
+        InputError: where there is no home folder for it.
+    """
+    chosen, base = os.environ.get("MMBENCH_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    try:
+        if chosen:
+            return Path(chosen).expanduser()
+        return (Path(base) if base else Path.home() / ".cache") / "mmbench"
+    except RuntimeError:  # a user whom the system does not know, as in many containers
+        what = f"MMBENCH_CACHE={chosen} is in a home folder that the system does not know"
+        raise InputError(
+            f"{what if chosen else 'This user has no home folder that the system knows'}: "
+            "give the cache a folder with the environment variable MMBENCH_CACHE."
+        ) from None
 
 
 def check_cache() -> None:

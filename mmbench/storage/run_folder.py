@@ -21,9 +21,10 @@ from typing import Any
 
 from mmbench.storage import history
 from mmbench.storage.differences import departures
-from mmbench.storage.files import check_writable, exists, file_hash, write_json
+from mmbench.storage.files import check_name, check_writable, exists, file_hash, write_json
 from mmbench.storage.locks import locked
 from mmbench.storage.records import STATES, check_results, read_config, read_metrics, read_status
+from mmbench.storage.samples import picture_name
 from models.errors import InputError
 
 __all__ = ["RunFolder", "prepare_results"]
@@ -105,6 +106,8 @@ class RunFolder:
         The message lists the keys that differ.
         """
         check_writable(self.path, "folder of the run", f"{REMEDY}, or a shorter --label")
+        report, name = self.path.parents[1], self.path.parent.name
+        check_name(report / picture_name(name), f"{REMEDY}, or a shorter --label")
         config = self.config
         if config is None or config["hash"] == hash:
             return

@@ -30,7 +30,9 @@ __all__ = [
     "as_tiles",
     "load_run_samples",
     "load_samples",
+    "picture_name",
     "save_samples",
+    "sheet_name",
     "tile",
 ]
 
@@ -98,6 +100,16 @@ def tile(images: Images, columns: int, gap: int = 0, fill: int = 0) -> Images:
     return sheet.reshape(rows * (height + gap), columns * (width + gap), channels)
 
 
+def sheet_name(*parts: str) -> str:
+    """The file of a sheet: of "joint" and a modality, or "cross", source, target and "conditions" or "outputs"."""
+    return f"{'-'.join(parts)}.webp"
+
+
+def picture_name(run: str) -> str:
+    """The file of a report that shows the samples of `run`, <model>[+label]."""
+    return f"samples-{run}.png"
+
+
 def save_samples(folder: Path, samples: SampleSet) -> None:
     """Write `samples` into `folder`, each file atomically and the index last.
 
@@ -107,14 +119,14 @@ def save_samples(folder: Path, samples: SampleSet) -> None:
     """
     index: dict[str, Any] = {"joint": {}, "cross": []}
     for name, tiles in samples.joint.items():
-        index["joint"][name] = _write(folder, f"joint-{name}.webp", tiles, JOINT_COLUMNS)
+        index["joint"][name] = _write(folder, sheet_name("joint", name), tiles, JOINT_COLUMNS)
     written: dict[str, tuple[Tiles, dict[str, Any]]] = {}  # the last conditions of each source
     for cross in samples.cross:
-        stem = f"cross-{cross.source}-{cross.target}"
+        direction = "cross", cross.source, cross.target
         if cross.source not in written or not np.array_equal(written[cross.source][0], cross.conditions):
             written[cross.source] = (
                 cross.conditions,
-                _write(folder, f"{stem}-conditions.webp", cross.conditions, CROSS_COLUMNS),
+                _write(folder, sheet_name(*direction, "conditions"), cross.conditions, CROSS_COLUMNS),
             )
         index["cross"].append(
             {
@@ -122,7 +134,7 @@ def save_samples(folder: Path, samples: SampleSet) -> None:
                 "target": cross.target,
                 "labels": [int(label) for label in cross.labels],
                 "conditions": written[cross.source][1],
-                "outputs": _write(folder, f"{stem}-outputs.webp", cross.outputs, CROSS_COLUMNS),
+                "outputs": _write(folder, sheet_name(*direction, "outputs"), cross.outputs, CROSS_COLUMNS),
             }
         )
     write_json(folder / "samples.json", index)

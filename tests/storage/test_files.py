@@ -11,11 +11,13 @@ from mmbench.storage.files import (
     DamagedError,
     WriteError,
     cache_dir,
+    check_name,
     content_hash,
     read_json,
     write_atomically,
     write_json,
 )
+from models.errors import InputError
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -63,6 +65,44 @@ def test_cache_folder(monkeypatch):
     assert cache_dir() == Path("/home/somebody/.cache/mmbench")
 
 
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch):
+    monkeypatch.setenv("MMBENCH_CACHE", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert cache_dir() == Path("/xdg/mmbench")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert cache_dir() == Path("/home/somebody/.cache/mmbench")
+
+
+def test_a_cache_without_a_home(monkeypatch):
+    """A container that runs as a user whom /etc/passwd lacks, with HOME unset; and a home of nobody."""
+
+    def unknown(user):
+        raise KeyError(user)
+
+    for name in ("HOME", "MMBENCH_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    remedy = "give the cache a folder with the environment variable MMBENCH_CACHE"
+    with pytest.raises(InputError, match=f"This user has no home folder that the system knows: {remedy}"):
+        cache_dir()
+    monkeypatch.setenv("MMBENCH_CACHE", "~nobody-at-all/cache")
+    with pytest.raises(InputError, match=f"MMBENCH_CACHE=~nobody-at-all/cache is in a home folder .*: {remedy}"):
+        cache_dir()
+
+
+def test_a_name_is_too_long_when_the_one_that_it_is_written_under_is(tmp_path):
+    for length, fits in ((251, False), (250, True)):
+        path = tmp_path / "new" / ("x" * length)
+        if fits:
+            check_name(path, "choose another")
+            write_atomically(path, lambda file: file.write(b""))
+        else:
+            with pytest.raises(InputError, match=r"could not be written \(File name too long\): choose another\."):
+                check_name(path, "choose another")
+            assert list(tmp_path.iterdir()) == []
+
+
 VALUE = {"hash": "0123456789abcdef", "metrics": {"a/b": 0.25, "c": None}, "text": "é"}
 
 
@@ -90,7 +130,7 @@ def test_json_without_its_checksum_or_of_another_format_is_refused(tmp_path):
             read_json(path)
     for other in ({"format": 3, **VALUE}, VALUE):
         path.write_text(json.dumps({**other, "checksum": content_hash(other)}))
-        with pytest.raises(DamagedError, match="is of format (3|None)"):
+        with pytest.raises(DamagedError, match=r"is of format (3|None)"):
             read_json(path)
 
 

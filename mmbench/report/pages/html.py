@@ -30,7 +30,7 @@ from mmbench.report.pictures.grids import Sheet, cross_grids, joint_sheets, owne
 from mmbench.report.pictures.latents import draw_latents
 from mmbench.storage.diagnostics import load_diagnostics
 from mmbench.storage.runs import StoredRun
-from mmbench.storage.samples import SampleSet
+from mmbench.storage.samples import SampleSet, picture_name
 
 __all__ = ["build_html"]
 
@@ -163,7 +163,7 @@ def _model(
     name = runs[0].name
     curves = draw_curves([runs], f"{runs[0].dataset}, preset {runs[0].preset}.")
     curves_alt = f"Training curves of {name}: its loss and every term of it over steps, a line per seed."
-    drawn = files.get(f"samples-{owner(runs[0])}.png")
+    drawn = files.get(picture_name(owner(runs[0])))
     drawn_alt = f"Samples of {name}: joint draws, and for every direction conditions above and outputs below."
     done = next((run for run in runs if run.state == "done"), None)
     found = load_diagnostics(done.folder) if done else None

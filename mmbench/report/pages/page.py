@@ -20,7 +20,7 @@ from mmbench.report.pictures.charts import Charts, draw_charts
 from mmbench.report.pictures.curves import draw_curves
 from mmbench.report.pictures.figures import Panel, cross_panel, draw_panels, joint_panel
 from mmbench.storage.runs import StoredRun
-from mmbench.storage.samples import SampleSet, load_run_samples
+from mmbench.storage.samples import SampleSet, load_run_samples, picture_name
 from models.errors import InputError
 
 __all__ = ["build_report"]
@@ -117,7 +117,7 @@ def _samples(shown: Shown) -> tuple[dict[str, bytes], list[str], list[str]]:
     figure = ["## Figure 3", "", "![Figure 3](figure3.png)", "", escape_markdown(caption), ""]
     page = ["## Samples of every model", ""]
     for run, samples in shown:
-        name, title = f"samples-{run.folder.parent.name}.png", escape_markdown(run.name)
+        name, title = picture_name(run.folder.parent.name), escape_markdown(run.name)
         panels = [joint_panel(f"{run.name}: joint", samples), cross_panel(f"{run.name}: cross", samples)]
         files[name] = draw_panels([panels], f"{_caption([run])} {_reading([(run, samples)])}")
         page += [f"### {title}", "", f"![Samples of {title}]({quote(name)})", ""]
