@@ -2,12 +2,14 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmbench.cli.options import WHAT, Command, model_file_option, option
+from mmbench.cli.options import WHAT, Command, data_dir_option, model_file_option, option
+from mmbench.console import printable, table
 from models.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,111 +21,145 @@ _json_option = option("--json", "as_json", group=WHAT, is_flag=True, help="As JS
 
 
 @click.command(cls=Command)
+@click.argument("name", required=False)
 @_json_option
-def models(as_json: bool) -> None:
-    """List the registered models with their sources and settings, and say why some cannot be run here.
+def models(name: str | None, as_json: bool) -> None:
+    """List the registered models, or with NAME the settings of one.
 
     `all` in --models means those of the suite and of plugins; multivae:all means those adapted from MultiVae,
     which need the extra mmbench[multivae].
     """
-    from mmbench.plan.tuned_settings import tuned_presets
+    from models.names import full_name
     from models.registry import MODELS
-    from models.settings import describe
 
     entries = sorted(MODELS, key=lambda entry: (entry.collection, entry.name))
-    settings = {entry.name: describe(entry.settings) for entry in entries}
+    if name is not None:
+        entries = [MODELS.get(full_name(name))]
     if as_json:
-        keys = ("name", "title", "source", "collection", "incomplete")
-        rows = [
-            {key: getattr(entry, key) for key in keys}
-            | {
-                "limit": entry.limit and entry.limit._asdict(),
-                "settings": settings[entry.name],
-                "tuned": tuned_presets(entry),
-                "unavailable": entry.unavailable(),
-            }
-            for entry in entries
-        ]
-        click.echo(json.dumps(rows, indent=1))
-        return
-    width = max(len(name) for name in settings)
-    for entry in entries:
-        if reason := entry.unavailable():
-            click.echo(f"{entry.name:{width}} cannot be run: {reason}")
-            continue
-        remarks = (
-            f"; at most {entry.limit.modalities} modalities: {entry.limit.reason}" if entry.limit else ""
-        )
-        remarks += "; takes --observe" if entry.incomplete else ""
-        shown = [" ".join("{name}={default}".format(**row) for row in settings[entry.name])]
-        shown += [
-            f"{preset} on {dataset}: {' '.join(f'{key}={value}' for key, value in chosen.items())}"
-            for dataset, presets in tuned_presets(entry).items()
-            for preset, chosen in presets.items()
-        ]
-        click.echo(f"{entry.name:{width}} {entry.source}{remarks}  [{'; '.join(shown)}]")
+        click.echo(json.dumps([_as_json(entry) for entry in entries], indent=1))
+    elif name is not None:
+        _echo(_details(entries[0]))
+    else:
+        rows = [[entry.name, entry.title, entry.source, _remarks(entry)] for entry in entries]
+        _echo(table(["model", "title", "source", "remarks"], rows))
+        click.echo("`mmbench models NAME` shows the settings of one.")
+
+
+def _echo(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+def _as_json(entry: "ModelEntry") -> dict[str, Any]:
+    """Everything that the registry knows of a model."""
+    from mmbench.plan.tuned_settings import tuned_presets
+    from models.settings import describe
+
+    keys = ("name", "title", "source", "collection", "incomplete")
+    return {
+        **{key: getattr(entry, key) for key in keys},
+        "limit": entry.limit and entry.limit._asdict(),
+        "settings": describe(entry.settings),
+        "tuned": tuned_presets(entry),
+        "unavailable": entry.unavailable(),
+    }
+
+
+def _remarks(entry: "ModelEntry") -> str:
+    """What to know before running a model, in a few words."""
+    if reason := entry.unavailable():
+        return f"cannot be run: {reason}"
+    found = [f"at most {entry.limit.modalities} modalities"] if entry.limit else []
+    found += ["takes --observe"] if entry.incomplete else []
+    return "; ".join(found)
+
+
+def _details(entry: "ModelEntry") -> Iterable[str]:
+    """A model with all of its settings, and what was tuned for which data set."""
+    from mmbench.plan.tuned_settings import tuned_presets
+    from models.settings import describe
+
+    yield printable(f"{entry.name}: {entry.title} ({entry.source})")
+    if remarks := _remarks(entry):
+        yield printable(f"{remarks[0].upper()}{remarks[1:]}.")
+    if entry.limit:
+        yield printable(f"More than {entry.limit.modalities} modalities: {entry.limit.reason}.")
+    rows = [
+        [str(row[key]) for key in ("name", "default", "expected", "help")] for row in describe(entry.settings)
+    ]
+    yield from table(["setting", "default", "expected", "meaning"], rows)
+    for dataset, presets in tuned_presets(entry).items():
+        for preset, chosen in presets.items():
+            words = " ".join(f"{key}={value}" for key, value in chosen.items())
+            yield f"Preset {preset} on {dataset}: {words}"
 
 
 @click.command(cls=Command)
 @_json_option
 def datasets(as_json: bool) -> None:
-    """List the registered data sets with their sources and settings."""
-    from mmbench.data.base import DATASETS, DataSettings
+    """List the registered data sets with their sources, and the settings of their pairing."""
+    from mmbench.data import DATASETS, DataSettings
     from models.settings import describe
 
-    settings = describe(DataSettings)
     if as_json:
         keys = ("name", "description", "source", "default_preset")
-        click.echo(
-            json.dumps(
-                [{key: getattr(entry, key) for key in keys} | {"settings": settings} for entry in DATASETS],
-                indent=1,
-            )
-        )
+        settings = describe(DataSettings)
+        found = [{**{key: getattr(entry, key) for key in keys}, "settings": settings} for entry in DATASETS]
+        click.echo(json.dumps(found, indent=1))
         return
-    shown = " ".join("{name}={default}".format(**row) for row in settings)
-    for entry in DATASETS:
-        click.echo(
-            f"{entry.name:12} {entry.description}  [{entry.source}; default preset {entry.default_preset}; "
-            f"{shown}]"
-        )
+    rows = [[entry.name, entry.description, entry.source, entry.default_preset] for entry in DATASETS]
+    _echo(table(["data set", "items", "source", "default preset"], rows))
+    settings = ", ".join("{name}={default} ({help})".format(**row) for row in describe(DataSettings))
+    click.echo(f"Settings of every one: {settings}.")
 
 
 @click.command(cls=Command)
 @click.argument("name", required=False)
 @model_file_option
-def check(name: str | None, model_files: tuple[Path, ...]) -> None:
-    """Check that a registered model keeps the contract, in words that its author understands.
+@option("--dataset", group=WHAT, help="Check this data set in the place of a model.")
+@data_dir_option
+def check(
+    name: str | None, model_files: tuple[Path, ...], dataset: str | None, data_dir: Path | None
+) -> None:
+    """Check that a model, or a data set, keeps its contract, in words that its author understands.
 
-    Without NAME every model of the files is checked.
+    NAME is a registered model; without it every model of the files is checked.
     """
+    from mmbench.data import check_dataset
+    from models.conformance import check_model
     from models.model_file import load_model_file
     from models.names import find_model
 
     entries = [entry for file in dict.fromkeys(model_files) for entry in load_model_file(file)]
-    if name is None and not entries:
+    if name is not None:
+        entries = [find_model(name)]
+    if not (entries or dataset):
         raise InputError(
-            "No model to check: name one (`mmbench models` lists them), or a file of yours with --model-file."
+            "No model to check: name one (`mmbench models` lists them), a file of yours with --model-file, "
+            "or a data set with --dataset."
         )
-    kept = [_keeps_contract(entry) for entry in (entries if name is None else [find_model(name)])]
+    kept = [_keeps(entry.name, check_model(entry), "models/base.py") for entry in entries]
+    if dataset is not None:
+        kept.append(_keeps(dataset, check_dataset(dataset, data_dir), "mmbench/data/base.py"))
     sys.exit(0 if all(kept) else 1)
 
 
-def _keeps_contract(entry: "ModelEntry") -> bool:
-    """Whether it does, with every check on the screen."""
-    from models.conformance import check_model
+def _keeps(name: str, checks: Iterable[tuple[str, str | None]], contract: str) -> bool:
+    """Whether all checks of something called `name` pass; each is shown as it ends.
 
+    Args:
+        checks: what was looked at, and what is wrong with it, None where nothing is.
+        contract: the file that documents what it has to be.
+    """
     problems = 0
-    for what, problem in check_model(entry):
-        click.echo(
-            f"{'ok  ' if problem is None else 'FAIL'} {what}{'' if problem is None else f': {problem}'}"
-        )
+    for what, problem in checks:
+        line = f"ok   {what}" if problem is None else f"FAIL {what}: {problem}"
+        click.echo(printable(line))
         problems += problem is not None
     if problems:
         click.echo(
-            f"{entry.name} breaks the contract in {problems} places: models/base.py documents what each "
-            "method must return."
+            f"{name} breaks the contract in {problems} places: {contract} documents what it has to be."
         )
     else:
-        click.echo(f"{entry.name} keeps the contract.")
+        click.echo(f"{name} keeps the contract.")
     return not problems

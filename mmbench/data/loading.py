@@ -60,7 +60,9 @@ def _load(name: str, data_dir: str | Path | None, settings: DataSettings | None)
     """What the loader returns, a MultimodalData of this name; it may be wrong in any other way."""
     entry = DATASETS.get(name)
     if not is_usable_name(name):
-        raise DatasetError(name, [f"files are called by its name: use letters, digits and dashes, at most {LONGEST}."])
+        raise DatasetError(
+            name, [f"files are called by its name: use letters, digits and dashes, at most {LONGEST}."]
+        )
     chosen = data_dir or os.environ.get("MMBENCH_DATA")
     folder = Path(os.path.expanduser(chosen)) if chosen else None  # unlike Path's, never raises
     if entry.needs_data_dir:

@@ -277,7 +277,10 @@ def test_a_test_class_that_training_never_saw_is_noted(register: Callable[[Loade
         (("con", "b"), "the modality name 'con' is reserved on Windows"),
         (("a", "NUL"), "the modality name 'NUL' is reserved"),
         (("aux", "COM1"), "the modality name 'aux' is reserved"),
-        (("a", "x" * 49), f"the modality name '{'x' * 49}' is reserved on Windows or longer than 48 characters"),
+        (
+            ("a", "x" * 49),
+            f"the modality name '{'x' * 49}' is reserved on Windows or longer than 48 characters",
+        ),
         (("a", "a-a"), "two directions between a, a-a would be written to files called cross-a-a-a"),
     ],
 )

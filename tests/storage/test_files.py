@@ -87,7 +87,9 @@ def test_a_cache_without_a_home(monkeypatch):
     with pytest.raises(InputError, match=f"This user has no home folder that the system knows: {remedy}"):
         cache_dir()
     monkeypatch.setenv("MMBENCH_CACHE", "~nobody-at-all/cache")
-    with pytest.raises(InputError, match=f"MMBENCH_CACHE=~nobody-at-all/cache is in a home folder .*: {remedy}"):
+    with pytest.raises(
+        InputError, match=f"MMBENCH_CACHE=~nobody-at-all/cache is in a home folder .*: {remedy}"
+    ):
         cache_dir()
 
 
@@ -98,7 +100,9 @@ def test_a_name_is_too_long_when_the_one_that_it_is_written_under_is(tmp_path):
             check_name(path, "choose another")
             write_atomically(path, lambda file: file.write(b""))
         else:
-            with pytest.raises(InputError, match=r"could not be written \(File name too long\): choose another\."):
+            with pytest.raises(
+                InputError, match=r"could not be written \(File name too long\): choose another\."
+            ):
                 check_name(path, "choose another")
             assert list(tmp_path.iterdir()) == []
 
