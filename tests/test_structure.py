@@ -22,7 +22,7 @@ MAY_IMPORT = {  # room -> the rooms that its files may import, besides their own
     "mmbench.storage": {"models", "metrics"},
     "mmbench.data": {"models", "metrics", "mmbench.storage"},
     "mmbench.adapters": {"models"},
-    "mmbench.plan": {"models", "metrics", "mmbench.storage", "mmbench.data", "mmbench.adapters"},
+    "mmbench.plan": {"models", "metrics", "mmbench.storage", "mmbench.data"},
     "mmbench.training": {"models", "mmbench.storage", "mmbench.data", "mmbench.plan"},
     "mmbench.execution": {*BELOW_EXECUTION, "mmbench.training"},
     "mmbench.tuning": {*BELOW_EXECUTION, "mmbench.training", "mmbench.execution"},
@@ -30,7 +30,6 @@ MAY_IMPORT = {  # room -> the rooms that its files may import, besides their own
     "mmbench.api": {*BELOW_EXECUTION, "mmbench.training", "mmbench.execution", "mmbench.report"},
     "mmbench.cli": {
         *BELOW_EXECUTION,
-        "mmbench.adapters",
         "mmbench.execution",
         "mmbench.tuning",
         "mmbench.report",

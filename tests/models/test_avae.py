@@ -11,6 +11,7 @@ from torch.distributions import Independent, Laplace, Normal, kl_divergence
 from mmbench.data.base import Split
 from mmbench.data.batches import Batches
 from mmbench.plan.presets import Training
+from mmbench.training.checkpoints import Checkpoints
 from mmbench.training.trainer import Trainer
 from models.avae import AVAE, AVAESettings
 from models.base import Modality
@@ -108,16 +109,15 @@ def make_trainer(folder: Path, steps: int = 30) -> Trainer:
     items = {
         m.name: torch.randint(256, (40, *m.shape), dtype=torch.uint8, generator=generator) for m in MIXED
     }
-    split = Split(
-        items, {name: torch.zeros(40) for name in items}, torch.randint(40, (100, 3), generator=generator)
-    )
+    labels = {name: torch.zeros(40) for name in items}
+    split = Split(items, labels, torch.randint(40, (100, 3), generator=generator))
     torch.manual_seed(0)
     model = AVAE(MIXED, AVAESettings(latent_size=LATENT))
     return Trainer(
         model,
         Batches(split, MIXED, 8, seed=3),
         Training(steps=steps, learning_rate=1e-2),
-        folder / "checkpoint.pt",
+        Checkpoints(folder / "checkpoint.pt", "", 3),
     )
 
 
