@@ -79,7 +79,7 @@ class SampleSet:
 
 
 def as_tiles(items: npt.NDArray[np.uint8], symbols: str = "") -> Tiles:
-    """Images (n, C, H, W) as they are; with `symbols`, (n, positions, symbols) scores as texts of the likeliest ones."""
+    """Images (n, C, H, W) as they are; with `symbols`, scores (n, positions, symbols) as texts."""
     if not symbols:
         return items
     spelled = np.array(list(symbols))[items.argmax(-1)]  # (n, positions)
@@ -101,7 +101,7 @@ def tile(images: Images, columns: int, gap: int = 0, fill: int = 0) -> Images:
 
 
 def sheet_name(*parts: str) -> str:
-    """The file of a sheet: of "joint" and a modality, or "cross", source, target and "conditions" or "outputs"."""
+    """The file of a sheet: "joint" and a modality, or "cross", source, target, "conditions" or "outputs"."""
     return f"{'-'.join(parts)}.webp"
 
 

@@ -91,8 +91,8 @@ class Picture:
     def source(self) -> str:
         """The picture as a data URI, for a page that needs no other file.
 
-        Drawings, which have a palette, keep every pixel. Pictures in true colours show samples at another size
-        than their own, so that they can do without.
+        Drawings, which have a palette, keep every pixel. Pictures in true colours show samples at another
+        size than their own, so that they can do without.
         """
         with Image.open(io.BytesIO(self.png)) as picture:
             return data_uri(picture, lossless=picture.mode == "P")
