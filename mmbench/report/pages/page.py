@@ -1,4 +1,4 @@
-"""A preset folder's report: README.md with tables and figure 3, pictures.md with the rest, and report.html."""
+"""A preset folder's report: README.md with tables and figure 3, pictures.md with the rest, report.html."""
 
 import re
 from collections import Counter
