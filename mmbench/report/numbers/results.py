@@ -24,12 +24,13 @@ def load_results(path: Path | str) -> pd.DataFrame:
     """Every metric of every run at or below `path`, tidy.
 
     One row per data set, preset, model, label, seed and metric. The references of a run (`judge/...`,
-    `..._floor/...` and counts) are rows like its metrics. A run that is not done has one row, without a metric.
+    `..._floor/...` and counts) are rows like its metrics. A run that is not done has one row, without a
+    metric.
 
     Returns:
-        Columns: dataset, preset, model, title, label ("" without one), seed, state, hash, metric, value, reason
-        (why there is no value), path (the run's folder). Coherences, probes and judges are fractions in [0, 1],
-        entropies are nats.
+        Columns: dataset, preset, model, title, label ("" without one), seed, state, hash, metric, value,
+        reason (why there is no value), path (the run's folder). Coherences, probes and judges are fractions
+        in [0, 1], entropies are nats.
 
     Raises:
         InputError: as `find_runs`.
@@ -47,7 +48,7 @@ def _rows(run: StoredRun) -> list[dict[str, Any]]:
         return [head | {"metric": None, "value": math.nan, "reason": reason}]
     values = run.metrics | run.references
     return [
-        head | {"metric": name, "value": value, "reason": run.reasons.get(name)}
+        head | {"metric": name, "value": value, "reason": str(run.reasons.get(name, "")) or None}
         for name, value in values.items()
     ]
 
