@@ -23,7 +23,7 @@ from typing import Any
 import click
 import numpy as np
 
-from metrics.groups import METRICS, metric_group
+from metrics.catalogue import DEFAULT, group_of
 from mmbench.data import load_data
 from mmbench.plan.environment import describe_environment
 from mmbench.plan.job import JobOptions, check_job
@@ -66,7 +66,7 @@ def _make_run(folder: Path, source: Path, model: int, seed: int, rng: np.random.
         "seed": seed,
         "files": {name: file_hash(path) for name, path in files.items()},
     }
-    asked = {name: value for name, value in metrics["metrics"].items() if metric_group(name) in METRICS}
+    asked = {name: value for name, value in metrics["metrics"].items() if group_of(name) in DEFAULT}
     metrics["metrics"] = {
         name: None if value is None else float(value * rng.uniform(0.9, 1)) for name, value in asked.items()
     }

@@ -16,8 +16,8 @@ class JointCoherence(NamedTuple):
     Attributes:
         agreement: share of the draws on which all judges agree, in [0, 1].
         chance: the share expected if modalities were drawn independently, sum_c prod_m share_m(c), in [0, 1].
-        entropy: of the class of the agreeing draws, in nats (log 10 = 2.30 at most for 10 classes: a model that always draws a
-            "1" agrees always, with entropy 0); None where no draw agrees.
+        entropy: of the class of the agreeing draws, in nats, up to 2.30 for 10 classes; None where no
+            draw agrees. A model that always draws a "1" agrees always, with entropy 0.
     """
 
     agreement: float
@@ -26,7 +26,7 @@ class JointCoherence(NamedTuple):
 
 
 def joint_coherence(predictions: Mapping[str, Tensor], classes: int = 10) -> JointCoherence:
-    """Joint coherence (Shi et al. 2019, section 4.2, for M modalities) from the judges' classes of joint draws.
+    """Joint coherence from the judges' classes of joint draws (Shi et al. 2019, section 4.2).
 
     Args:
         predictions: modality name -> (N,) classes; item i of every modality is the same draw.
@@ -43,10 +43,19 @@ def joint_coherence(predictions: Mapping[str, Tensor], classes: int = 10) -> Joi
 
 
 def cross_coherence(predictions: Tensor, labels: Tensor) -> float:
-    """Share in [0, 1] of the conditions whose label (N,) the judge finds in what was generated from them (N,): micro average."""
+    """Share in [0, 1] of the conditions whose class the judge finds in what was generated: a micro average.
+
+    Args:
+        predictions: (N,) the judge's classes.
+        labels: (N,) the conditions' classes.
+    """
     return float((predictions == labels).double().mean())
 
 
 def confusion(predictions: Tensor, labels: Tensor, classes: int = 10) -> Tensor:
-    """(classes, classes) counts of conditions: row = their label (N,), column = the judge's class (N,) of what was generated from them."""
+    """(classes, classes) counts of conditions: row = their class, column = the judge's of what was generated.
+
+    Args:
+        predictions, labels: (N,), as `cross_coherence` takes them.
+    """
     return (labels * classes + predictions).bincount(minlength=classes**2).view(classes, classes)

@@ -1,10 +1,11 @@
-"""The Frechet distance between two sets of features, each taken as a Gaussian (Dowson and Landau 1982; Heusel et al. 2017).
+"""The Frechet distance between two sets of features, each taken as a Gaussian.
 
     d^2 = ||mu_a - mu_b||^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2))
 
-With S_b = F F^T, the matrix S_a S_b has the same non-zero eigenvalues as the symmetric F^T S_a F, so the last trace is the sum of
-their square roots: no square root of an unsymmetric matrix, and F is computed once for all models. F has one column per direction
-in which the real features vary, so few real images cost neither time nor accuracy.
+Dowson and Landau 1982, and as a measure of images Heusel et al. 2017. With S_b = F F^T, the matrix S_a S_b
+has the same non-zero eigenvalues as the symmetric F^T S_a F, so the last trace is the sum of their square
+roots: no square root of an unsymmetric matrix, and F is computed once for all models. F has one column per
+direction in which the real features vary, so few real images cost neither time nor accuracy.
 """
 
 from collections.abc import Mapping
@@ -60,7 +61,7 @@ def statistics(features: Tensor) -> Statistics:
 
 
 def root(covariance: Tensor) -> Tensor:
-    """F (d, r) with F F^T = covariance (d, d), where r is the rank: eigenvectors times the roots of their eigenvalues.
+    """F (d, r) with F F^T = covariance (d, d) of rank r: eigenvectors times the roots of their eigenvalues.
 
     Eigenvalues within rounding of zero (d times the machine epsilon, relative to the largest) are left out.
     """
@@ -79,8 +80,7 @@ def frechet_distance(generated: Statistics, real: Statistics, real_root: Tensor 
     """
     factor = root(real.covariance) if real_root is None else real_root
     eigenvalues = torch.linalg.eigvalsh(factor.T @ generated.covariance @ factor)
-    overlap = (
-        eigenvalues.clamp_min(0).sqrt().sum()
-    )  # Tr (S_a S_b)^(1/2); rounding can leave eigenvalues just below zero
+    # Tr (S_a S_b)^(1/2); rounding can leave eigenvalues just below zero
+    overlap = eigenvalues.clamp_min(0).sqrt().sum()
     gap = (generated.mean - real.mean).square().sum()
     return max(0.0, float(gap + generated.covariance.trace() + real.covariance.trace() - 2 * overlap))

@@ -1,4 +1,7 @@
-"""Items on their way: 8 bits in memory and for every Frechet distance, floats in [0, 1] for networks; text one-hot, as 255 or 1."""
+"""Items as they are stored and read: 8 bits in memory and for Frechet distances, floats for networks.
+
+Text is one-hot, its symbols 255 in memory and 1 for networks.
+"""
 
 import torch
 from torch import Tensor
@@ -19,9 +22,10 @@ def eight_bits(images: Tensor) -> Tensor:
 
 
 def as_read(modality: Modality, means: Tensor) -> Tensor:
-    """(N, *shape) floats, what a judge reads of a model's means: images as they are, of a categorical modality the most probable symbols, one-hot.
+    """(N, *shape) floats, what a judge reads of a model's means of that shape.
 
-    The first of symbols that are equally probable.
+    Images as they are; of a categorical modality the most probable symbols, one-hot, and the first of symbols
+    that are equally probable.
     """
     if modality.likelihood != "categorical":
         return means

@@ -1,15 +1,20 @@
-"""Precision, recall, density and coverage: fidelity and variety apart, where a Frechet distance has one number for both.
+"""Precision, recall, density and coverage: fidelity and variety apart, which a Frechet distance mixes.
 
-A ball stands around every feature x of a set, as wide as the distance r_k(x) to the k-th nearest of the others. Of real features
-x_i and generated y_j, N and M of them:
+A ball stands around every feature x of a set, as wide as the distance r_k(x) to the k-th nearest of the
+others. Of real features x_i and generated y_j, N and M of them:
 
-    precision = 1/M #{j: y_j is in the ball of some x_i}      (Kynkäänniemi et al. 2019, "Improved Precision and Recall Metric for
-    recall    = 1/N #{i: x_i is in the ball of some y_j}       Assessing Generative Models", equations 1 and 2)
-    density   = 1/(k M) sum_j #{i: y_j is in the ball of x_i} (Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for
-    coverage  = 1/N #{i: some y_j is in the ball of x_i}       Generative Models", section 3)
+    precision = 1/M #{j: y_j is in the ball of some x_i}
+    recall    = 1/N #{i: x_i is in the ball of some y_j}
+    density   = 1/(k M) sum_j #{i: y_j is in the ball of x_i}
+    coverage  = 1/N #{i: some y_j is in the ball of x_i}
 
-Two sets of one distribution have an expected density of 1, which is no upper bound, and for N = M an expected coverage of about
-1 - 2^-k. A ball holds its surface: texts repeat, and of k + 1 equal ones the balls are points.
+The first two are of Kynkäänniemi et al. 2019 ("Improved Precision and Recall Metric for Assessing Generative
+Models", equations 1 and 2), the others of Naeem et al. 2020 ("Reliable Fidelity and Diversity Metrics for
+Generative Models", section 3).
+
+Two sets of one distribution have an expected density of 1, which is no upper bound, and for N = M an expected
+coverage of about 1 - 2^-k. A ball holds its surface: texts repeat, and of k + 1 equal ones the
+balls are points.
 """
 
 from collections.abc import Callable
@@ -18,10 +23,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["COUNT", "NEIGHBOURS", "PRDC", "prdc"]
+__all__ = ["NEIGHBOURS", "PRDC", "prdc"]
 
 NEIGHBOURS = 5  # k, of Naeem et al.
-COUNT = 10_000  # real features and as many generated ones at most, as Naeem et al.
 BLOCK = 500  # rows of distances at a time
 
 
@@ -52,7 +56,7 @@ def prdc(
     """
     if min(len(real), len(generated)) <= k:
         raise ValueError(
-            f"balls to the neighbour of rank {k} need more features than that, not {len(real)} and {len(generated)}"
+            f"balls to the neighbour of rank {k} need more features, not {len(real)} and {len(generated)}"
         )
     total = 2 * len(real) + len(generated)
     real_radii = _radii(real, k, lambda done: progress(done, total))
@@ -70,14 +74,18 @@ def prdc(
 
 
 def _radii(x: Tensor, k: int, progress: Callable[[int], object]) -> Tensor:
-    """(N,): the distance of each row to the k-th nearest of the others; of the k + 1 nearest of all, one is itself."""
+    """(N,): the distance of each row of x (N, d) to the k-th nearest of the others."""
     radii = []
     for start in range(0, len(x), BLOCK):
+        # of the k + 1 nearest, one is the row itself
         radii.append(_distances(x[start : start + BLOCK], x).kthvalue(k + 1, dim=1).values)
         progress(min(start + BLOCK, len(x)))
     return torch.cat(radii)
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:
-    """(A, B) Euclidean distances from differences, so that equal rows are at 0: by inner products they would be at the root of the rounding."""
+    """(A, B) Euclidean distances between the rows of a (A, d) and b (B, d).
+
+    From differences, so that equal rows are at 0: by inner products they would be at the root of rounding.
+    """
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")

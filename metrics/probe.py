@@ -19,23 +19,28 @@ class ProbeError(Exception):
 
 
 def probe_indices(n: int, count: int, seed: int) -> Tensor:
-    """min(count, n) distinct indices below `n`, in random order: a function of its arguments alone, so the same for all models."""
+    """min(count, n) distinct indices below `n`, in random order.
+
+    They are a function of the arguments alone, so the same for all models.
+    """
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:count]
 
 
 def linear_probe(
     train_features: Tensor, train_labels: Tensor, test_features: Tensor, test_labels: Tensor
 ) -> float:
-    """Test accuracy in [0, 1] of standardised features under logistic regression (C = 1, L-BFGS, 2,000 iterations at most).
+    """Test accuracy in [0, 1] of logistic regression (C = 1, L-BFGS) on standardised features.
 
     Args:
-        train_features: (n, L), standardised by their own mean and standard deviation, as the test features are.
+        train_features: (n, L), standardised by their own mean and standard deviation, as the test features
+            are.
         train_labels: (n,) classes.
         test_features: (N, L).
         test_labels: (N,) classes.
 
     Raises:
-        ProbeError: for features that are not finite or all constant, for labels of one class, and without convergence.
+        ProbeError: for features that are not finite or all constant, for labels of one class, and without
+            convergence.
     """
     if not (train_features.isfinite().all() and test_features.isfinite().all()):
         raise ProbeError("The representation holds values that are not finite.")

@@ -29,7 +29,8 @@ class Protocol:
     )
     evaluation_seed: int = setting(
         0,
-        "of draws, latent samples, conditions, and images of probe and sampler; the same for all models and seeds",
+        "of draws, latent samples, conditions, and images of probe and sampler; the same for all models and "
+        "seeds",
         low=0,
         high=2**63 - 1,
     )
@@ -41,5 +42,6 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.joint_draws > self.draws:
             raise InputError(
-                f"Setting joint_draws={self.joint_draws} exceeds draws={self.draws}, of which they are a part: lower it or raise draws."
+                f"Setting joint_draws={self.joint_draws} exceeds draws={self.draws}, of which they are a "
+                "part: lower it or raise draws."
             )

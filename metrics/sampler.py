@@ -1,7 +1,8 @@
 """A density of latents fitted after training, to draw from in place of the prior.
 
-Ghosh, Sajjadi, Vergari, Black and Schoelkopf 2020, "From Variational to Deterministic Autoencoders", the section on ex-post
-density estimation: a Gaussian mixture of ten components with full covariances, fitted to the latents of train images.
+Ghosh, Sajjadi, Vergari, Black and Schoelkopf 2020, "From Variational to Deterministic Autoencoders", the
+section on ex-post density estimation: a Gaussian mixture of ten components with full covariances, fitted to
+the latents of train images.
 """
 
 import warnings
@@ -23,7 +24,13 @@ class SamplerError(Exception):
 
 
 class Mixture(NamedTuple):
-    """sum_k weights_k N(means_k, factors_k factors_k^T): weights (K,), means (K, L), factors (K, L, L) lower triangular, all float64 on the CPU."""
+    """The density sum_k weights_k N(means_k, factors_k factors_k^T).
+
+    Attributes:
+        weights: (K,).
+        means: (K, L).
+        factors: (K, L, L), lower triangular. All are float64 on the CPU.
+    """
 
     weights: Tensor
     means: Tensor
@@ -31,7 +38,7 @@ class Mixture(NamedTuple):
 
 
 def fit_mixture(latents: Tensor, components: int, seed: int) -> Mixture:
-    """Maximum likelihood by expectation-maximisation from one k-means start, with 1e-6 added to every variance.
+    """Fit by expectation-maximisation from one k-means start, with 1e-6 added to every variance.
 
     A function of its arguments on one machine, whatever the number of threads.
 
@@ -41,28 +48,29 @@ def fit_mixture(latents: Tensor, components: int, seed: int) -> Mixture:
         seed: of the start, of which the lowest 32 bits count.
 
     Raises:
-        SamplerError: for latents that are not finite or too large to compute with, for fewer latents than components, and without
-            convergence.
+        SamplerError: for latents that are not finite or too large to compute with, for fewer latents than
+            components, and without convergence.
     """
     if not latents.isfinite().all():
         raise SamplerError("The latents of train images hold values that are not finite.")
     if len(latents) < components:
         raise SamplerError(
-            f"There are {len(latents)} latents of train images, fewer than the {components} components of the mixture."
+            f"There are {len(latents)} latents of train images, fewer than the {components} components of "
+            "the mixture."
         )
     mixture = GaussianMixture(
         components, covariance_type="full", max_iter=MAX_ITERATIONS, random_state=seed % 2**32
     )
     # threads add up k-means in the order in which they come
     with warnings.catch_warnings(), threadpool_limits(1):
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # also of k-means, where latents repeat: what counts is asked below
+        # also of k-means, where latents repeat: what counts is asked below
+        warnings.simplefilter("ignore", ConvergenceWarning)
         try:
             mixture.fit(latents.double().cpu().numpy())
         except ValueError:  # a covariance that is not positive definite in 64 bits
             raise SamplerError(
-                "The mixture has no covariance that can be computed with: the latents are too large or too far apart."
+                "The mixture has no covariance that can be computed with: the latents are too large or too "
+                "far apart."
             ) from None
     if not mixture.converged_:
         raise SamplerError(f"The mixture did not converge in {MAX_ITERATIONS:,} iterations.")

@@ -114,7 +114,6 @@ def evaluate(
         protocol=chosen,
         tuples=anchor_tuples(data.test, chosen.evaluation_seed),
         metrics=metrics,
-        device=device,
     )
 
 

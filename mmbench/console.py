@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from metrics.groups import unit_of
+from metrics.catalogue import kind_of
+from metrics.names import MetricName
 
 __all__ = ["Console", "Task", "duration", "headline", "printable", "summarise", "table"]
 
@@ -103,23 +104,19 @@ def headline(metrics: Mapping[str, float | None]) -> dict[str, float]:
     Joint coherence; cross coherence with sampled latents, the mean over ordered pairs of modalities; the
     accuracy of linear probes, the mean over modalities.
     """
-    names = {
-        "joint": ["joint_coherence"],
-        "cross": [name for name in metrics if _is_pair(name)],
-        "probe": [name for name in metrics if name.startswith("probe/")],
-    }
-    means = {}
-    for title, own in names.items():
-        found = [value for name in own if (value := metrics.get(name)) is not None]
-        if found:
-            means[title] = 100 * sum(found) / len(found)
-    return means
+    found: dict[str, list[float]] = {"joint": [], "cross": [], "probe": []}
+    for text, value in metrics.items():
+        title = _title(MetricName.parse(text))
+        if title and value is not None:
+            found[title].append(value)
+    return {title: 100 * sum(values) / len(values) for title, values in found.items() if values}
 
 
-def _is_pair(name: str) -> bool:
-    """Whether a metric is the cross coherence from one modality to another, latents sampled."""
-    direction = name.removeprefix("cross_coherence/").removesuffix("/sample")
-    return name == f"cross_coherence/{direction}/sample" and "->" in direction and "+" not in direction
+def _title(name: MetricName) -> str:
+    """The figure of a headline that a metric is a part of; empty for all others."""
+    if name.kind == "cross_coherence" and name.is_pair and name.mode == "sample":
+        return "cross"
+    return {"joint_coherence": "joint", "probe": "probe"}.get("" if name.part else name.kind, "")
 
 
 def summarise(metrics: Mapping[str, float | None]) -> str:
@@ -127,8 +124,10 @@ def summarise(metrics: Mapping[str, float | None]) -> str:
     if main := headline(metrics):
         return ", ".join(f"{title} {value:.1f} %" for title, value in main.items())
     known = {name: value for name, value in metrics.items() if value is not None}
+    kinds = {name: kind_of(name) for name in known}
+    shares = {name for name, kind in kinds.items() if kind and kind.unit == "fraction"}
     return ", ".join(
-        f"{name} {100 * value:.1f} %" if unit_of(name) == "fraction" else f"{name} {value:.1f}"
+        f"{name} {100 * value:.1f} %" if name in shares else f"{name} {value:.1f}"
         for name, value in known.items()
     )
 

@@ -351,6 +351,11 @@ DAMAGE = {
         {"reasons": None},
         "is no list of metrics ('reasons' should be a JSON object)",
     ),
+    "reasons that are sentences": (
+        "metrics.json",
+        {"reasons": {"probe/street": "no idea"}},
+        "has a reason that cannot be read (expected an object with 'kind' and 'why', not 'no idea')",
+    ),
     "metrics that are huge": (
         "metrics.json",
         {"metrics": {"probe/street": 10**400}},

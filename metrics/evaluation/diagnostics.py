@@ -1,4 +1,4 @@
-"""What pictures show beside the metrics, from values that the metrics computed anyway: confusions of classes, and the latents in a plane."""
+"""What pictures show beside the metrics, from what these computed: confusions, latents in a plane."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -35,18 +35,24 @@ class Diagnostics:
     """What `evaluate` saw on its way.
 
     Attributes:
-        confusion: "a->b" -> (10, 10) counts of sampled cross generation from every test item of a: row = class of the condition,
-            column = class that the judge of b finds. Without coherence, and where b has none, absent.
-        latent: None where no metric read the representations of every modality, and of models without a latent for all of them.
+        confusion: (a, b) -> (10, 10) counts of sampled cross generation from every test item of a, with a row
+            for the class of the condition and a column for the class that the judge of b finds. Absent
+            without coherence, and where b has no judge.
+        latent: None where no metric read the representations of every modality, and of models without a
+            latent for all of them.
     """
 
-    confusion: dict[str, np.ndarray]
+    confusion: dict[tuple[str, str], np.ndarray]
     latent: Latent | None
 
 
 def latent_plane(run: Pass) -> Latent | None:
-    """The plane of at most POINTS random test items of every modality, one fit for all of them; no item is encoded for it."""
-    if not isinstance(run.model, SharedLatentModel):  # as many dimensions would not make them the same ones
+    """The plane of at most POINTS random test items of every modality, fitted to all of them together.
+
+    It shows what metrics encoded; no item is encoded for it.
+    """
+    # latents of other models have other axes for every modality, even where their number is the same
+    if not isinstance(run.model, SharedLatentModel):
         return None
     found = [run.represented(name) for name in run.model.modalities]
     latents = [latent for latent in found if latent is not None and latent.isfinite().all()]
@@ -68,10 +74,13 @@ def latent_plane(run: Pass) -> Latent | None:
 
 
 def principal_plane(x: Tensor) -> tuple[Tensor, tuple[float, float]] | None:
-    """(N, L) -> (N, 2) coordinates along the two principal components, and their shares of the variance; None where there is no plane.
+    """Points x (N, L) in the plane of their two principal components.
 
-    By a singular value decomposition, which draws nothing from a generator as `torch.pca_lowrank` does. Each component points to
-    where the coordinate of the largest magnitude is positive.
+    By a singular value decomposition, which unlike `torch.pca_lowrank` draws nothing from a generator. Each
+    component points to where the coordinate of the largest magnitude is positive.
+
+    Returns:
+        Coordinates (N, 2) and the components' shares of the variance; None where there is no plane.
     """
     centred = (x - x.double().mean(0)).double()
     if min(centred.shape) < 2 or not centred.any():

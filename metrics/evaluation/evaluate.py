@@ -1,36 +1,26 @@
-"""One pass over a trained model: every metric of the tables and the images of the figures.
+"""One pass over a trained model: every metric that is asked for, and the images of the figures.
 
-Metric names are flat: `joint_coherence`, `joint_coherence/chance`, `joint_coherence/entropy`, `cross_coherence/a->b/sample` and
-`.../mean` for every ordered pair of modalities, `fd_clf/a`, `fid/a` and `probe/a` for every modality, `fitted_coherence` with its
-chance and entropy. Of more than two modalities also `cross_coherence/a+b->c/sample` for every subset, its modalities in order, and
-`cross_coherence/size-2/sample`, the mean over all subsets of two and their targets. References: `judge/a`, `fd_clf_floor/a`,
-`fd_clf_real/a` and `fd_clf_train/a` (image counts), and the same for fid.
-
-Only where they are asked for: `precision/a`, `recall/a`, `density/a` and `coverage/a`; `cluster_accuracy/a` and `cluster_nmi/a`;
-`mse/a` and `ssim/a`; `log_likelihood`; `diversity/a->b` for every ordered pair.
+Metrics are named as `metrics.names` says; `metrics.catalogue.GROUPS` lists them. References: `judge/a`,
+`fd_clf_floor/a`, `fd_clf_real/a` and `fd_clf_train/a` (image counts), and the same for fid.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from metrics.clustering import clusterings
-from metrics.diversity import diversities
-from metrics.evaluation.cross import CrossSamples, cross_coherences, cross_samples
+from metrics.catalogue import DEFAULT, GROUPS, Group, check_groups
 from metrics.evaluation.diagnostics import Diagnostics, latent_plane
-from metrics.evaluation.joint import fitted_coherence, prior_draws
 from metrics.evaluation.one_pass import Labelled, Pass
-from metrics.groups import FURTHER, METRICS
-from metrics.likelihood import log_likelihood
-from metrics.probe import ProbeError, linear_probe, probe_indices
+from metrics.evaluation.prior_draws import prior_draws
+from metrics.evaluation.samples import CrossSamples, cross_samples
+from metrics.missing import Lack, Missing
+from metrics.names import MetricName
 from metrics.protocol import Protocol
-from metrics.reconstruction import reconstructions
 from metrics.references.statistics import FeatureSpace, Progress, References, build_feature_space
-from models.base import MultimodalModel
-from models.errors import InputError, suggest
+from models.base import MultimodalModel, NotDefinedError
 
 __all__ = [
     "CrossSamples",
@@ -46,15 +36,15 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Images for figures, of the same draws and conditions for every model; texts as images of one-hot symbols times 255.
+    """Images for figures, of the same draws and conditions for every model; texts one-hot, times 255.
 
     Attributes:
         joint: modality name -> (64, *shape) uint8, the first prior draws; empty for a model without a prior.
-        cross: "a->b" -> four conditions per class, and the means of b given the latent mean of each.
+        cross: (a, b) -> four conditions per class, and the means of b given the latent mean of each.
     """
 
     joint: dict[str, np.ndarray]
-    cross: dict[str, CrossSamples]
+    cross: dict[tuple[str, str], CrossSamples]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +53,14 @@ class Evaluation:
 
     Attributes:
         metrics: name -> value, shares in [0, 1]; None where there is none, never NaN.
-        reasons: name -> sentence, for each metric that is None.
+        missing: name -> why, for each metric that is None.
         references: name -> value.
         samples: for figures.
         diagnostics: for figures too.
     """
 
     metrics: dict[str, float | None]
-    reasons: dict[str, str]
+    missing: dict[str, Missing]
     references: dict[str, float]
     samples: Samples
     diagnostics: Diagnostics
@@ -85,98 +75,76 @@ def evaluate(
     protocol: Protocol,
     tuples: Mapping[str, Tensor] | None = None,
     metrics: Collection[str] | None = None,
-    device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate a trained model; a function of its arguments alone.
 
-    Every random choice comes from `protocol.evaluation_seed`. Values that the model generates and that are not finite leave the
-    metrics that read them without a value, and so does a NotDefinedError of the model's `generate`.
+    Every random choice comes from `protocol.evaluation_seed`. Values that the model generates and that are
+    not finite leave the metrics that read them without a value, and so does a NotDefinedError of the model.
 
     Args:
-        model: on `device`; its training mode is the same afterwards.
+        model: evaluated on the device of its parameters; its training mode is the same afterwards.
         test: conditions of the cross coherences, each used once, and test images of the probe.
         train: images of the probe and of the fitted sampler.
-        references: judges and feature spaces, on `device`.
+        references: judges and feature spaces, on the model's device.
         protocol: the settings.
-        tuples: modality name -> (N, M) int64, for each of its N test images a tuple of test images of its class, one of every
-            modality in order: the conditions from several modalities, needed where there are more than two, and for the log-likelihood.
-        metrics: some of METRICS and FURTHER; None for METRICS.
-        device: where the model runs.
+        tuples: modality name -> (N, M) int64, for each of its N test images a tuple of test images of its
+            class, one of every modality in order: the conditions from several modalities, needed where there
+            are more than two, and for the log-likelihood.
+        metrics: names of groups, see `metrics.catalogue.GROUPS`; None for those computed by default.
         progress: called after every batch.
 
     Raises:
-        InputError: for an unknown metric, and for tuples that are missing.
+        InputError: for an unknown group, and for tuples that are missing.
     """
-    wanted = METRICS if metrics is None else tuple(metrics)
-    for name in wanted:
-        if name not in METRICS + FURTHER:
-            raise InputError(f"Unknown metric {name!r}: {suggest(name, METRICS + FURTHER)}")
-    if "coherence" in wanted and len(model.modalities) > 2 and not tuples:
-        raise InputError(
-            "Cross coherence from several modalities needs tuples of test images of one class: give `tuples` to evaluate."
-        )
-    if "log_likelihood" in wanted and not tuples:
-        raise InputError(
-            "A log-likelihood needs tuples of test images of one class: give `tuples` to evaluate."
-        )
-    run = Pass(
-        model,
-        test,
-        train,
-        tuples or {},
-        references,
-        protocol,
-        torch.device(device),
-        progress or (lambda task, done, total: None),
-    )
+    wanted = DEFAULT if metrics is None else tuple(metrics)
+    check_groups(wanted)
+    groups = tuple(group for name, group in GROUPS.items() if name in wanted)
+    show = progress or (lambda task, done, total: None)
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    run = Pass(model, test, train, tuples, references, protocol, groups, device, show)
     training = model.training
     model.eval()
+    found: dict[str, float | Missing] = {}
     try:
         with torch.inference_mode():
-            joint = prior_draws(run, wanted)
-            if "coherence" in wanted:
-                cross_coherences(run)
-            cross = cross_samples(run)
-            if "probe" in wanted:
-                _probe(run)
-            if "sampler" in wanted:
-                fitted_coherence(run)
-            for name, measure in _FURTHER.items():
-                if name in wanted:
-                    measure(run)
-            diagnostics = Diagnostics(
-                {pair: counts.numpy() for pair, counts in run.confusion.items()}, latent_plane(run)
-            )
+            for group in groups:
+                found |= _measure(run, group)
+            samples = Samples(_joint_samples(run), cross_samples(run))
+            confusion = {pair: counts.numpy() for pair, counts in run.confusion.items()}
+            diagnostics = Diagnostics(confusion, latent_plane(run))
     finally:
         model.train(training)
-    return Evaluation(
-        run.metrics, run.reasons, _reference_values(references, wanted), Samples(joint, cross), diagnostics
-    )
+    missing = {name: value for name, value in found.items() if isinstance(value, Missing)}
+    values = {name: None if isinstance(value, Missing) else value for name, value in found.items()}
+    return Evaluation(values, missing, _reference_values(references, wanted), samples, diagnostics)
 
 
-_FURTHER: dict[str, Callable[[Pass], None]] = {
-    "clustering": clusterings,
-    "reconstruction": reconstructions,
-    "log_likelihood": log_likelihood,
-    "diversity": diversities,
-}
+def _measure(run: Pass, group: Group) -> dict[str, float | Missing]:
+    """What a group's function finds, in the declared order; a NotDefinedError leaves the rest undefined."""
+    names = group.names(list(run.model.modalities))
+    found: dict[MetricName, float | Missing] = {}
+    try:
+        found.update(group.load().measure(run))
+    except NotDefinedError as error:
+        undefined = Missing(Lack.NOT_DEFINED, str(error))
+        found = {name: found.get(name, undefined) for name in names}
+    if found.keys() != {*names}:
+        odd = ", ".join(map(str, found.keys() ^ {*names}))
+        raise AssertionError(f"{group.module} computes other metrics than it declares: {odd}")
+    return {str(name): found[name] for name in names}
 
 
-def _probe(run: Pass) -> None:
-    """One linear probe per modality."""
-    for name in run.model.modalities:
-        images, labels = run.train[name]
-        rows = probe_indices(len(images), run.protocol.probe_images, run.protocol.evaluation_seed)
-        try:
-            run.metrics[f"probe/{name}"] = linear_probe(
-                run.embed(name, images[rows], "train"), labels[rows], run.represent(name), run.test[name][1]
-            )
-        except ProbeError as error:
-            run.lack(f"probe/{name}", str(error))
+def _joint_samples(run: Pass) -> dict[str, np.ndarray]:
+    """The first prior draws; empty for a model without a prior."""
+    try:
+        return prior_draws(run).shown
+    except NotDefinedError:
+        return {}
 
 
 def _reference_values(references: References, wanted: Collection[str]) -> dict[str, float]:
+    """Figures that no model made: judges' accuracies, floors, and how many images these rest on."""
     values = {f"judge/{name}": value for name, value in references.judge_accuracy.items()}
     for space in references.feature_spaces:
         if space.name in wanted:

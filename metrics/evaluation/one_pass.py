@@ -1,61 +1,78 @@
-"""What the parts of one pass over a trained model share: its arguments, the values found so far, and what is computed for several of them."""
+"""What the metrics of one pass over a trained model share: arguments, and what is computed once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
+from metrics.catalogue import Group
 from metrics.images import as_float, as_read
+from metrics.missing import Lack, Missing
+from metrics.names import MetricName
+from metrics.probe import probe_indices
 from metrics.protocol import Protocol
-from metrics.references.statistics import Progress, References
-from models.base import Modality, MultimodalModel
+from metrics.references.statistics import FeatureSpace, Progress, References
+from models.base import Modality, MultimodalModel, SharedLatentModel
+from models.errors import InputError
 
-__all__ = ["BATCH", "Finite", "Labelled", "Pass"]
+__all__ = ["BATCH", "Finite", "Found", "Labelled", "Pass"]
 
-BATCH = (
-    500  # fixed, because which draws come out of a generator can depend on how many are asked for at a time
-)
+BATCH = 500  # fixed, because which draws a generator gives can depend on how many are asked for at a time
+
+T = TypeVar("T")
 
 Labelled = Mapping[str, tuple[Tensor, Tensor]]
 """Modality name -> images (N, *shape) uint8, labels (N,)."""
 
+Found: TypeAlias = Iterator[tuple[MetricName, float | Missing]]
+"""What the function of a metric yields: every number that it declares, or why there is none."""
+
 
 @dataclass
 class Pass:
-    """The pass over one model, as `evaluate` takes its arguments; `metrics`, `reasons` and `confusion` fill as it goes."""
+    """The pass over one model, with the arguments of `evaluate`.
+
+    Attributes:
+        device: of the model.
+        groups: all that are computed, for those who prepare something for several of them.
+        confusion: (a, b) -> (10, 10), see `Diagnostics`; filled by the cross coherences.
+    """
 
     model: MultimodalModel
     test: Labelled
     train: Labelled
-    tuples: Mapping[str, Tensor]
+    tuples: Mapping[str, Tensor] | None
     references: References
     protocol: Protocol
+    groups: tuple[Group, ...]
     device: torch.device
     progress: Progress
-    metrics: dict[str, float | None] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    confusion: dict[str, Tensor] = field(default_factory=dict)  # "a->b" -> (10, 10), see Diagnostics
-    _represented: dict[str, Tensor] = field(default_factory=dict)
+    confusion: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    _kept: dict[Hashable, Any] = field(default_factory=dict)
 
     def generator(self) -> torch.Generator:
         """A fresh one for every task, so that no metric depends on which others were asked for."""
         return torch.Generator(self.device).manual_seed(self.protocol.evaluation_seed)
 
-    def lack(self, metric: str, reason: str) -> None:
-        """`metric` has no value, and why."""
-        self.metrics[metric], self.reasons[metric] = None, reason
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """`make()`, computed by the first who asks under this key."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
-    def unjudged(self, *names: str) -> str | None:
-        """Why there is no coherence of these modalities, None where each has its judge."""
-        lacking = [name for name in names if name not in self.references.judges]
-        return (
-            self.references.missing.get("coherence", f"There is no judge for {', '.join(lacking)}.")
-            if lacking
-            else None
-        )
+    def tuples_from(self, modality: str) -> Tensor:
+        """(N, M): a tuple of its class for each test item of a modality; InputError without `tuples`."""
+        if not self.tuples:
+            raise InputError(
+                "Conditions of several modalities, and a log-likelihood, need tuples of test images of one "
+                "class: give `tuples` to evaluate."
+            )
+        return self.tuples[modality]
 
-    # --- representations, which the probe and cross coherence share ----------------------------------------------------
+    # --- representations and features of test items
 
     def embed(self, name: str, images: Tensor, part: str) -> Tensor:
         """(N, L) on the device: the model's representations of images (N, *shape) uint8 of one modality."""
@@ -66,18 +83,64 @@ class Pass:
         return torch.cat(rows)
 
     def represent(self, name: str) -> Tensor:
-        """`embed` of the test images of one modality, in batches of BATCH, computed once."""
-        if name not in self._represented:
-            self._represented[name] = self.embed(name, self.test[name][0], "test")
-        return self._represented[name]
+        """`embed` of the test images of one modality, computed once."""
+        return self.once(("representations", name), lambda: self.embed(name, self.test[name][0], "test"))
 
     def represented(self, name: str) -> Tensor | None:
         """What `represent` has computed, None if nothing has called it."""
-        return self._represented.get(name)
+        return self._kept.get(("representations", name))
+
+    def test_features(self, space: FeatureSpace, name: str, count: int) -> Tensor:
+        """(count, d): features of `count` random test items of one modality, computed once."""
+
+        def extract() -> Tensor:
+            images = self.test[name][0]
+            rows = probe_indices(len(images), count, self.protocol.evaluation_seed)
+            return space.extractors[name](images[rows], partial(self.progress, f"features of {name} (test)"))
+
+        return self.once(("features", space.name, name, count), extract)
+
+    # --- from observed modalities to others
+
+    def translate(
+        self, rows: Mapping[str, Tensor], targets: list[str], start: int, generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        """The model's `translate` of BATCH conditions, with sampled latents or, without a generator, means.
+
+        Where the contract derives both `translate` and `embed` from `infer`, the mean latents of single
+        modalities are their representations, which the probe reads too: no image is encoded for them again.
+
+        Args:
+            rows: source -> (N,) test items; item i of every source make one condition.
+            targets: modalities to generate.
+            start: the first of the BATCH conditions.
+            generator: of sampled latents.
+        """
+        model = self.model
+        if (
+            generator is None
+            and len(rows) == 1
+            and isinstance(model, SharedLatentModel)
+            and _derives_all(model)
+        ):
+            ((source, items),) = rows.items()
+            latent = self.represent(source)[items[start : start + BATCH]]
+            return {name: model.decode(name, latent) for name in targets}
+        inputs = {
+            name: as_float(self.test[name][0][items[start : start + BATCH]].to(self.device))
+            for name, items in rows.items()
+        }
+        return model.translate(inputs, targets, generator is not None, generator)
+
+
+def _derives_all(model: SharedLatentModel) -> bool:
+    """Whether `translate` and `embed` are the contract's, not the model's own."""
+    kind, contract = type(model), SharedLatentModel
+    return kind.translate is contract.translate and kind.embed is contract.embed
 
 
 class Finite:
-    """Brings generated means into the form that judges read and remembers in which modalities some were not finite."""
+    """Brings generated means into the form that judges read, and remembers where some were not finite."""
 
     def __init__(self) -> None:
         self.flags: dict[str, Tensor] = {}  # on the device, so that no batch waits for the host
@@ -88,7 +151,9 @@ class Finite:
         self.flags[modality.name] = self.flags.get(modality.name, True) & finite
         return as_read(modality, x.nan_to_num(0.0).clamp(0, 1))
 
-    def reason(self, *names: str) -> str | None:
-        """The sentence for metrics that read these modalities, None where all is well."""
+    def missing(self, *names: str) -> Missing | None:
+        """Why metrics that read these modalities have no value, None where all was finite."""
         bad = [name for name in names if name in self.flags and not self.flags[name]]
-        return f"The model generated values that are not finite in {', '.join(bad)}." if bad else None
+        if not bad:
+            return None
+        return Missing(Lack.FAILED, f"The model generated values that are not finite in {', '.join(bad)}.")

@@ -1,4 +1,4 @@
-"""The Inception network of the FID: pytorch-fid's, with the weights of 2015-12-05 and no others (Heusel et al. 2017)."""
+"""The Inception network of the FID (Heusel et al. 2017): pytorch-fid's, with its weights and no others."""
 
 import hashlib
 import os
@@ -43,8 +43,8 @@ class WeightsUnavailable(Exception):  # noqa: N818  (an answer rather than an er
 class Inception(nn.Module):
     """From images (B, 3, H, W) in [0, 1] to the 2048 features of the last pooling layer.
 
-    torchvision's Inception v3 with the seven blocks that pytorch-fid replaces, as its `fid_inception_v3` builds it, but without
-    fetching weights: load a state dictionary of pytorch-fid, then call `as_extractor`.
+    torchvision's Inception v3 with the seven blocks that pytorch-fid replaces, as its `fid_inception_v3`
+    builds it, but without fetching weights: load a state dictionary of pytorch-fid, then call `as_extractor`.
     """
 
     def __init__(self) -> None:
@@ -71,33 +71,36 @@ class Inception(nn.Module):
 
 
 def find_weights(file: Path | None = None) -> Path:
-    """The file with the weights: `file` where it is given, otherwise pytorch-fid's cached download, otherwise a new download into its place.
+    """The file with the weights: `file`, or pytorch-fid's cached download, or else a new download there.
 
     Raises:
-        InputError: for a given file that is not there, and for a file that cannot be read or has another hash.
+        InputError: for a given file that is not there, and for a file that cannot be read or has another
+            hash.
         WeightsUnavailable: where no file is given or cached, and none can be downloaded.
     """
     cached = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_URL.rsplit("/", 1)[1]
-    if file is None and not os.path.isfile(
-        cached
-    ):  # unlike Path.is_file, False in a folder that may not be read
+    # unlike Path.is_file, False in a folder that may not be read
+    if file is None and not os.path.isfile(cached):
         _download(cached)
     found = file or cached
     try:
         digest = _sha256(found)
     except OSError as error:
         raise InputError(
-            f"The Inception weights {found} are not there or cannot be read ({error.strerror}): expected pytorch-fid's file {cached.name}."
+            f"The Inception weights {found} are not there or cannot be read ({error.strerror}): "
+            f"expected pytorch-fid's file {cached.name}."
         ) from None
     if not digest.startswith(WEIGHTS_SHA256):
         raise InputError(
-            f"{found} does not hold the Inception weights: its SHA-256 begins with {digest[: len(WEIGHTS_SHA256)]}, expected {WEIGHTS_SHA256}. "
+            f"{found} does not hold the Inception weights: its SHA-256 begins with "
+            f"{digest[: len(WEIGHTS_SHA256)]}, expected {WEIGHTS_SHA256}. "
             f"Replace it with pytorch-fid's file ({WEIGHTS_URL})."
         )
     return found
 
 
 def _download(target: Path) -> None:
+    """Fetch the weights into their place; WeightsUnavailable where that does not work."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _patience():
@@ -110,7 +113,8 @@ def _download(target: Path) -> None:
         RuntimeError,
     ) as error:  # no network or no room; a broken answer; another hash
         raise WeightsUnavailable(
-            f"No FID: pytorch-fid's Inception weights are not in its cache and could not be downloaded ({_cause(error)}). "
+            "No FID: pytorch-fid's Inception weights are not in its cache and could not be downloaded "
+            f"({_cause(error)}). "
             f"Fetch {WEIGHTS_URL} and name the file with --inception-weights."
         ) from None
 
@@ -127,7 +131,7 @@ def _patience() -> Iterator[None]:
 
 
 def _cause(error: Exception) -> str:
-    """Why a download failed, without the file names of this machine: the reason is stored with the results."""
+    """Why a download failed, without file names of this machine: the reason is stored with the results."""
     if isinstance(error, RuntimeError):
         return "its hash is not the expected one"
     cause = error.reason if isinstance(error, URLError) else error
@@ -149,7 +153,8 @@ def load_inception(file: Path | None = None, device: torch.device | str = "cpu")
         inception.network.load_state_dict(torch.load(found, map_location="cpu", weights_only=True))
     except (EOFError, KeyError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
         raise InputError(
-            f"{found} holds no weights of the Inception network ({type(error).__name__}): replace it with pytorch-fid's file."
+            f"{found} holds no weights of the Inception network ({type(error).__name__}): "
+            "replace it with pytorch-fid's file."
         ) from None
     return inception.as_extractor().to(device)
 
@@ -162,11 +167,11 @@ def can_see(shape: tuple[int, ...]) -> bool:
 def features(
     inception: Inception, images: Tensor, progress: Callable[[int, int], object] | None = None
 ) -> Tensor:
-    """(N, 2048) features of images (N, C, H, W) in 8 bits, on the network's device, as pytorch-fid computes them from PNG files.
+    """(N, 2048) features on the network's device, as pytorch-fid computes them from PNG files.
 
     Args:
         inception: the extractor.
-        images: uint8 with one channel, which is repeated, or three.
+        images: (N, C, H, W) uint8 with one channel, which is repeated, or three.
         progress: called after every batch with (images done, images).
     """
     device = next(inception.parameters()).device

@@ -1,4 +1,4 @@
-"""Judges: one small classifier per modality, trained on real items, that says which class a generated image or text shows."""
+"""Judges: a small classifier per modality, trained on real items, that finds the class of generated ones."""
 
 import hashlib
 import math
@@ -62,9 +62,9 @@ def _convolution(before: int, after: int) -> tuple[nn.Module, ...]:
 class Judge(nn.Module):
     """A small residual network (He et al. 2016) from images (B, C, H, W) in [0, 1] to logits (B, 10).
 
-    Every 2x2 block of pixels becomes one of 4 C channels first: a quarter of the positions, where full resolution would cost most
-    of the time. Position is kept up to the last layers, because street digits have neighbours at the sides: the class is that of
-    the middle one.
+    Every 2x2 block of pixels becomes one of 4 C channels first: a quarter of the positions, where full
+    resolution would cost most of the time. Position is kept up to the last layers, because street digits have
+    neighbours at the sides: the class is that of the middle one.
 
     Args:
         shape: (C, H, W) with even H and W.
@@ -77,6 +77,7 @@ class Judge(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def _make_body(self, shape: tuple[int, ...]) -> nn.Sequential:
+        """From images to the features."""
         channels, height, width = shape
         return nn.Sequential(
             *(nn.PixelUnshuffle(2), *_convolution(4 * channels, 32), Residual(32), nn.MaxPool2d(2)),
@@ -93,12 +94,14 @@ class Judge(nn.Module):
         return self.head(self.features(x))
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """What the judge learns from in the place of `x`: images shifted at random (digits are not flipped)."""
+        """What the judge learns from in place of `x`: images shifted at random; digits are not flipped."""
         return _shift(x, int(RECIPE["shift"]), generator)
 
 
 class TextJudge(Judge):
-    """A judge of strings (B, P, S), one-hot over S symbols at P positions: two convolutions along them, and position kept, as in images.
+    """A judge of strings (B, P, S), one-hot over S symbols at P positions.
+
+    Two convolutions along the positions, which are kept up to the last layers, as in images.
 
     Args:
         shape: (P, S).
@@ -122,7 +125,10 @@ class TextJudge(Judge):
 
 
 def can_judge(modality: Modality) -> bool:
-    """Whether there is a judge for it: for images (C, H, W) whose sides are even and at least 8, and for categorical text (P, S)."""
+    """Whether there is a judge for it.
+
+    There is for images (C, H, W) whose sides are even and at least 8, and for categorical text (P, S).
+    """
     if modality.likelihood == "categorical":
         return len(modality.shape) == 2
     return len(modality.shape) == 3 and all(side >= 8 and side % 2 == 0 for side in modality.shape[1:])
@@ -153,19 +159,22 @@ _LAYERS: Mapping[type[nn.Module], str] = MappingProxyType(
         nn.PixelUnshuffle: "downscale_factor={downscale_factor}",
         **dict.fromkeys(
             (nn.Conv1d, nn.Conv2d),
-            "{in_channels}, {out_channels}, kernel_size={kernel_size}, stride={stride}, padding={padding}, bias={bias}",
+            "{in_channels}, {out_channels}, kernel_size={kernel_size}, stride={stride}, padding={padding}, "
+            "bias={bias}",
         ),
         **dict.fromkeys(
             (nn.BatchNorm1d, nn.BatchNorm2d),
-            "{num_features}, eps={eps}, momentum={momentum}, affine={affine}, bias={bias}, track_running_stats={track_running_stats}",
+            "{num_features}, eps={eps}, momentum={momentum}, affine={affine}, bias={bias}, "
+            "track_running_stats={track_running_stats}",
         ),
         nn.ReLU: "",
-        nn.MaxPool2d: "kernel_size={kernel_size}, stride={stride}, padding={padding}, dilation={dilation}, ceil_mode={ceil_mode}",
+        nn.MaxPool2d: "kernel_size={kernel_size}, stride={stride}, padding={padding}, dilation={dilation}, "
+        "ceil_mode={ceil_mode}",
         nn.Flatten: "start_dim={start_dim}, end_dim={end_dim}",
         nn.Linear: "in_features={in_features}, out_features={out_features}, bias={bias}",
     }
 )
-"""What decides a layer. Runs and caches keep the hash of this text: torch's own print of a module is other in other releases."""
+"""What decides a layer. Runs and caches keep the hash of this text: torch's own changes between releases."""
 
 
 @cache
@@ -175,10 +184,11 @@ def _architecture(shape: tuple[int, ...]) -> str:
 
 
 def _spelled(module: nn.Module) -> str:
-    """A module with all of its layers, indented as torch 2.14 prints it; KeyError for a layer that _LAYERS lacks."""
+    """A module with its layers, as torch 2.14 prints them; KeyError for a layer that _LAYERS lacks."""
     name, children = type(module).__name__, list(module.named_children())
     if not children:
-        return f"{name}({_LAYERS[type(module)].format(**vars(module) | {'bias': getattr(module, 'bias', None) is not None})})"
+        values = vars(module) | {"bias": getattr(module, "bias", None) is not None}
+        return f"{name}({_LAYERS[type(module)].format(**values)})"
     lines = (f"({key}): {_spelled(child)}".replace("\n", "\n  ") for key, child in children)
     return f"{name}(\n  " + "\n  ".join(lines) + "\n)"
 
@@ -207,7 +217,8 @@ def train_judge(
 ) -> Judge:
     """Train a judge with AdamW, smoothed labels and augmented items.
 
-    Torch's global random state is left as it was. The same arguments give the same judge on the same machine and device.
+    Torch's global random state is left as it was. The same arguments give the same judge on the same machine
+    and device.
 
     Args:
         images: (N, C, H, W) uint8, or texts (N, P, S) uint8, one-hot times 255.
@@ -249,7 +260,10 @@ def train_judge(
 def _optimiser(
     judge: Judge, learning_rate: float, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """AdamW, which decays weights but neither biases nor the affine part of normalisation; a linear warm-up, then a cosine to zero."""
+    """AdamW, and a learning rate that rises linearly and then falls to zero as a cosine.
+
+    Weights decay, biases and the affine part of normalisation do not.
+    """
     groups = [
         {"params": [p for p in judge.parameters() if p.ndim > 1], "weight_decay": RECIPE["weight_decay"]},
         {"params": [p for p in judge.parameters() if p.ndim <= 1], "weight_decay": 0.0},
@@ -276,7 +290,8 @@ def _in_batches(
     """`function` of all items, uint8 or float in [0, 1], on the judge's device."""
     if judge.training:
         raise ValueError(
-            "a judge judges in eval mode only: statistics of the batch would move the result; call eval() first"
+            "a judge judges in eval mode only: statistics of the batch would move the result; "
+            "call eval() first"
         )
     device = next(judge.parameters()).device
     rows = []
@@ -289,9 +304,13 @@ def _in_batches(
 
 
 def predict(judge: nn.Module, images: Tensor, progress: Callable[[int, int], object] | None = None) -> Tensor:
-    """(N,) classes of images (N, C, H, W), uint8 or float in [0, 1], or of texts (N, P, S), whose floats are 0 or 1 (`as_read`).
+    """(N,) classes of items.
 
-    `progress` is called after every batch with (items done, items).
+    Args:
+        judge: in eval mode.
+        images: (N, C, H, W), uint8 or float in [0, 1], or texts (N, P, S), whose floats are 0 or 1
+            (`as_read`).
+        progress: called after every batch with (items done, items).
 
     Raises:
         ValueError: for a judge in train mode.

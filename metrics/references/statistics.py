@@ -1,14 +1,17 @@
-"""What all models of a data set are measured against: judges, and the statistics of real images in each feature space."""
+"""What all models of a data set are measured against: judges, and statistics of real images."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from metrics.frechet import Statistics, frechet_distance, root, statistics
+from metrics.missing import Lack, Missing
 from metrics.protocol import Protocol
 
 __all__ = ["Extractor", "FeatureSpace", "Progress", "References", "build_feature_space"]
@@ -32,7 +35,7 @@ class FeatureSpace:
         extractors: modality name -> extractor.
         real: modality name -> statistics of the test images.
         roots: modality name -> `root` of their covariance.
-        floor: modality name -> distance of train images from test images: what a perfect generator would score.
+        floor: modality name -> distance of train from test images: what a perfect generator would score.
         train_count: modality name -> number of train images of the floor.
     """
 
@@ -79,7 +82,8 @@ def build_feature_space(
 ) -> FeatureSpace:
     """Statistics of real images in the features that `extractors` give.
 
-    The floor takes as many train images as are generated (`protocol.draws`), drawn at random, or all where there are fewer.
+    The floor takes as many train images as are generated (`protocol.draws`), drawn at random, or all where
+    there are fewer.
 
     Args:
         name: of the metric, "fd_clf" or "fid".
@@ -105,36 +109,79 @@ def build_feature_space(
 class References:
     """What all models of a data set share.
 
+    Pickled, its networks are copies on the CPU: not every system can share a GPU's memory between processes,
+    and no two machines can.
+
     Attributes:
         judges: modality name -> classifier, in eval mode on the device of the evaluation.
         judge_accuracy: modality name -> its accuracy on real test images, in [0, 1].
         feature_spaces: of the Frechet distances.
-        missing: name of a group of metrics ("fid") -> the sentence that says why modalities without a judge or an extractor have none.
+        missing: "judges", or the name of a feature space -> why modalities without a judge or an extractor
+            have none.
     """
 
     judges: Mapping[str, nn.Module]
     judge_accuracy: Mapping[str, float]
     feature_spaces: tuple[FeatureSpace, ...] = ()
-    missing: Mapping[str, str] = field(default_factory=dict)
-
-    def to(self, device: torch.device | str) -> None:
-        """Move judges, and the networks of the feature spaces, to `device`."""
-        for judge in self.judges.values():
-            judge.to(device)
-        for space in self.feature_spaces:
-            for extractor in space.extractors.values():
-                assert isinstance(extractor, partial)  # of a function and its network
-                extractor.args[0].to(device)
+    missing: Mapping[str, Missing] = field(default_factory=dict)
 
     def on(self, device: torch.device | str) -> "References":
-        """The references on `device`."""
-        self.to(device)
-        return self
+        """These references with networks on `device`: themselves where they are, else copies."""
+        device = torch.empty(0, device=device).device  # "cuda" is "cuda:0"
+        if all(_place(network) in (None, device) for network in self._networks()):
+            return self
+        copies = {id(network): deepcopy(network).to(device) for network in self._networks()}
+
+        def moved(extractor: Extractor) -> Extractor:
+            network = _network(extractor)
+            if network is None:
+                return extractor
+            assert isinstance(extractor, partial)
+            return partial(extractor.func, copies[id(network)], *extractor.args[1:], **extractor.keywords)
+
+        judges = {name: copies[id(judge)] for name, judge in self.judges.items()}
+        spaces = tuple(
+            replace(space, extractors={name: moved(each) for name, each in space.extractors.items()})
+            for space in self.feature_spaces
+        )
+        return replace(self, judges=judges, feature_spaces=spaces)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self.on("cpu"))
+
+    def _networks(self) -> list[nn.Module]:
+        """Judges, and the networks of the extractors; a judge may be among these."""
+        extractors = (each for space in self.feature_spaces for each in space.extractors.values())
+        found = [*self.judges.values(), *map(_network, extractors)]
+        return [network for network in found if network is not None]
 
     def space(self, name: str) -> FeatureSpace | None:
         """The feature space called `name`, where there is one."""
         return next((space for space in self.feature_spaces if space.name == name), None)
 
-    def unread(self, space: str, modality: str) -> str:
-        """Why a modality has no features in the feature space called `space`."""
-        return self.missing.get(space, f"There are no reference features for {modality}.")
+    def unread(self, name: str, modality: str) -> Missing | None:
+        """Why a modality has no features in the feature space called `name`, None where it has."""
+        space = self.space(name)
+        if space and modality in space.extractors:
+            return None
+        otherwise = Missing(Lack.UNAVAILABLE, f"There are no reference features for {modality}.")
+        return self.missing.get(name, otherwise)
+
+    def unjudged(self, *modalities: str) -> Missing | None:
+        """Why these modalities cannot be judged, None where each has its judge."""
+        lacking = [name for name in modalities if name not in self.judges]
+        if not lacking:
+            return None
+        otherwise = Missing(Lack.UNAVAILABLE, f"There is no judge for {', '.join(lacking)}.")
+        return self.missing.get("judges", otherwise)
+
+
+def _network(extractor: Extractor) -> nn.Module | None:
+    """The network of an extractor, the first argument of a partial function; None where it has none."""
+    first = extractor.args[0] if isinstance(extractor, partial) and extractor.args else None
+    return first if isinstance(first, nn.Module) else None
+
+
+def _place(network: nn.Module) -> torch.device | None:
+    """Where a network is, None without a weight."""
+    return next((parameter.device for parameter in network.parameters()), None)

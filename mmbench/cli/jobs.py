@@ -132,13 +132,13 @@ def _failure(run: "PlannedRun") -> str:
 
 def _metrics_to_add(runs: "Iterable[PlannedRun]", job: "Job") -> Iterable[str]:
     """Runs that were done before this job may lack metrics that it asks for: the commands that add them."""
-    from metrics.groups import metric_group
+    from metrics.catalogue import group_of
 
     for each in runs:
         found = each.folder.metrics
         if not found or each.folder.status["state"] != "done":
             continue
-        lacking = ",".join(sorted(job.metrics - {metric_group(name) for name in found["metrics"]}))
+        lacking = ",".join(sorted(job.metrics - {group_of(name) for name in found["metrics"]}))
         if lacking:
             file = each.config.entry.file
             command = f"mmbench evaluate {each.folder.path} --metrics {lacking}"

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from metrics.groups import FURTHER, METRICS
+from metrics.catalogue import GROUPS
 
 __all__ = [
     "RESULTS",
@@ -76,7 +76,7 @@ measured = _all_of(
     option(
         "--metrics",
         group=MEASURE,
-        help=f"Only these, comma-separated: {', '.join(METRICS + FURTHER)} (default: the preset's own).",
+        help=f"Only these, comma-separated: {', '.join(GROUPS)} (default: the preset's own).",
     ),
     option(
         "--inception-weights",

@@ -1,10 +1,8 @@
-"""What all runs on one data set share: judges, statistics of the real images, floors.
-
-Made once, and cached under what decides them.
-"""
+"""What all runs on one data set share: judges, statistics of real images, floors. Made once and cached."""
 
 import io
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,8 +10,9 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from metrics.catalogue import DEFAULT, GROUPS, Need, check_groups
 from metrics.evaluation.evaluate import FeatureSpace, References, build_feature_space
-from metrics.groups import FEATURES, JUDGED, METRICS
+from metrics.missing import Lack, Missing
 from metrics.protocol import Protocol
 from metrics.references import inception, judges
 from metrics.references.judges import Judge
@@ -35,7 +34,7 @@ DAMAGE = (AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeE
 def make_references(
     data: MultimodalData,
     protocol: Protocol,
-    metrics: Collection[str] = METRICS,
+    metrics: Collection[str] = DEFAULT,
     inception_weights: Path | None = None,
     device: torch.device | str = "cpu",
     console: Console | None = None,
@@ -46,53 +45,72 @@ def make_references(
     Args:
         data: the judges learn from its train images; statistics of real images are those of its test images.
         protocol: settings of judges and draws.
-        metrics: groups of metrics; only those in JUDGED need judges, only "fid" the Inception network.
-        inception_weights: file with the Inception weights, None to look where pytorch-fid keeps them, and to
+        metrics: groups of metrics, which declare whether they need judges or features.
+        inception_weights: file with the Inception weights; None to look where pytorch-fid keeps them, and to
             download them there.
         device: where judges and extractors stay.
         console: shows what takes time.
         check: called between two batches; raises to stop.
     """
-    console, device = console or Console(), torch.device(device)
+    check_groups(metrics)
+    work = _Work(data, protocol, torch.device(device), console or Console(), check)
+    needs = {need for name in metrics for need in GROUPS[name].needs}
     networks: dict[str, Judge] = {}
     scores: dict[str, float] = {}
     spaces: list[FeatureSpace] = []
-    missing: dict[str, str] = {}
-    if not set(JUDGED).isdisjoint(metrics):
+    missing: dict[str, Missing] = {}
+    if needs & {Need.JUDGES, Need.JUDGE_FEATURES}:
         for m in data.modalities:
             if judges.can_judge(m):
-                networks[m.name], scores[m.name] = _judge(data, m, protocol, device, console, check)
+                networks[m.name], scores[m.name] = _judge(work, m)
         if others := _others(data, networks):
             reason = (
                 f"There is no judge for {others}: judges take images with even sides of 8 pixels or more, "
-                "and categorical text."
             )
-            missing |= {"coherence": reason, "fd_clf": reason}
-    if networks and not set(FEATURES).isdisjoint(metrics):
-        extractors: dict[str, Extractor] = {
-            name: partial(judges.features, judge) for name, judge in networks.items()
-        }
-        # by its weights: features of two judges of one recipe, made on two machines, are not to be compared
-        keys = {name: judges.weights_hash(judge) for name, judge in networks.items()}
-        spaces.append(_feature_space("fd_clf", extractors, keys, data, protocol, console, check))
-    if "fid" in metrics:
-        names = [m.name for m in data.modalities if inception.can_see(m.shape)]
-        if others := _others(data, names):
-            missing["fid"] = (
-                f"There is no FID of {others}: the Inception network takes images of one channel or three."
-            )
-        if names:
-            try:
-                extractor = partial(inception.features, inception.load_inception(inception_weights, device))
-                keys = dict.fromkeys(names, inception.WEIGHTS_SHA256)
-                spaces.append(
-                    _feature_space(
-                        "fid", dict.fromkeys(names, extractor), keys, data, protocol, console, check
-                    )
-                )
-            except inception.WeightsUnavailable as error:
-                missing["fid"] = f"{error} {missing.get('fid', '')}".rstrip()
+            unjudged = Missing(Lack.UNAVAILABLE, f"{reason}and categorical text.")
+            missing |= {"judges": unjudged, Need.JUDGE_FEATURES.value: unjudged}
+    if networks and Need.JUDGE_FEATURES in needs:
+        spaces.append(_judge_features(work, networks))
+    if Need.INCEPTION_FEATURES in needs:
+        space, reason = _inception_features(work, inception_weights)
+        spaces += [space] if space else []
+        missing |= {Need.INCEPTION_FEATURES.value: Missing(Lack.UNAVAILABLE, reason)} if reason else {}
     return References(networks, scores, tuple(spaces), missing)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What references are made of, and where and how: the arguments of `make_references`."""
+
+    data: MultimodalData
+    protocol: Protocol
+    device: torch.device
+    console: Console
+    check: Callable[[], None]
+
+
+def _judge_features(work: _Work, networks: Mapping[str, Judge]) -> FeatureSpace:
+    """The space of the judges' features."""
+    extractors = {name: partial(judges.features, judge) for name, judge in networks.items()}
+    # by its weights: features of two judges of one recipe, made on two machines, are not to be compared
+    keys = {name: judges.weights_hash(judge) for name, judge in networks.items()}
+    return _feature_space(work, Need.JUDGE_FEATURES.value, extractors, keys)
+
+
+def _inception_features(work: _Work, weights: Path | None) -> tuple[FeatureSpace | None, str]:
+    """The space of Inception's features, and why some modalities, or all, have none; empty where all have."""
+    names, unseen = [m.name for m in work.data.modalities if inception.can_see(m.shape)], ""
+    if others := _others(work.data, names):
+        unseen = f"There is no FID of {others}: the Inception network takes images of one channel or three."
+    if not names:
+        return None, unseen
+    try:
+        extractor = partial(inception.features, inception.load_inception(weights, work.device))
+    except inception.WeightsUnavailable as error:
+        return None, f"{error} {unseen}".rstrip()
+    keys = dict.fromkeys(names, inception.WEIGHTS_SHA256)
+    extractors = dict.fromkeys(names, extractor)
+    return _feature_space(work, Need.INCEPTION_FEATURES.value, extractors, keys), unseen
 
 
 def _others(data: MultimodalData, names: Collection[str]) -> str:
@@ -107,7 +125,7 @@ def _cached(
     console: Console,
     check: Callable[[], None],
 ) -> T:
-    """What `path` holds, once `make` has written it if it is not there; a damaged file is made again.
+    """What `path` holds, which `make` writes where it is not there; a damaged file is named and made again.
 
     One process makes it, the others wait. What was made is read back: what is used is what later calls find.
     """
@@ -126,26 +144,16 @@ def _cached(
         return load(path)
 
 
-def _judge(
-    data: MultimodalData,
-    modality: Modality,
-    protocol: Protocol,
-    device: torch.device,
-    console: Console,
-    check: Callable[[], None],
-) -> tuple[Judge, float]:
-    """The judge of `modality` on `device` and its accuracy on real test items.
-
-    The cache keeps it under a hash of the items and of the recipe.
-    """
-    name = modality.name
+def _judge(work: _Work, modality: Modality) -> tuple[Judge, float]:
+    """The judge of a modality and its accuracy on real test images, cached under images and recipe."""
+    data, protocol, console, name = work.data, work.protocol, work.console, modality.name
     key = content_hash([data.provenance["modalities"][name], judges.judge_identity(modality.shape, protocol)])
 
     def make(path: Path) -> None:
         with console.task(f"train the judge of {name}", protocol.judge_steps) as task:
 
             def progress(done: int, total: int) -> None:
-                check()
+                work.check()
                 task.update(done)
 
             judge = judges.train_judge(
@@ -155,22 +163,23 @@ def _judge(
                 batch_size=protocol.judge_batch_size,
                 learning_rate=protocol.judge_learning_rate,
                 seed=protocol.judge_seed,
-                device=device,
+                device=work.device,
                 progress=progress,
             )
         score = judges.accuracy(
-            judge, data.test.items[name], data.test.labels[name], lambda done, total: check()
+            judge, data.test.items[name], data.test.labels[name], lambda done, total: work.check()
         )
         content = torch_bytes({"key": key, "judge": judge.state_dict(), "accuracy": score})
         write_atomically(path, lambda file: file.write(content))
         console.say(f"The judge of {name} finds {100 * score:.2f} % of the classes of real test images.")
 
     path = cache_dir() / "judges" / f"{data.name}-{name}-{key}.pt"
-    judge, score = _cached(path, partial(_load_judge, modality.shape, key), make, console, check)
-    return judge.to(device), score
+    judge, score = _cached(path, partial(_load_judge, modality.shape, key), make, console, work.check)
+    return judge.to(work.device), score
 
 
 def _load_judge(shape: tuple[int, ...], key: str, path: Path) -> tuple[Judge, float]:
+    """The judge in a file and its accuracy; ValueError where the file is another judge's."""
     state = read_torch(path)
     if state["key"] != key:
         raise ValueError("it belongs to other images or another recipe")
@@ -182,32 +191,24 @@ def _load_judge(shape: tuple[int, ...], key: str, path: Path) -> tuple[Judge, fl
 
 
 def _feature_space(
-    name: str,
-    extractors: Mapping[str, Extractor],
-    weights: Mapping[str, str],
-    data: MultimodalData,
-    protocol: Protocol,
-    console: Console,
-    check: Callable[[], None],
+    work: _Work, name: str, extractors: Mapping[str, Extractor], weights: Mapping[str, str]
 ) -> FeatureSpace:
-    """Statistics of the real images.
-
-    The cache keeps them under a hash of the images, the extractors' `weights` and the number of draws.
-    """
+    """Statistics of real images, cached under these, hashes of the `weights` and the number of draws."""
+    data, protocol = work.data, work.protocol
     key = content_hash(
         [data.provenance["modalities"], dict(weights), protocol.draws, protocol.evaluation_seed]
     )
 
     def make(path: Path) -> None:
         train, test = data.train.items, data.test.items
-        with console.task(
+        with work.console.task(
             f"{name} of real images",
             sum(len(test[m]) + min(len(train[m]), protocol.draws) for m in extractors),
         ) as task:
             seen: dict[str, int] = {}
 
             def progress(part: str, done: int, total: int) -> None:
-                check()
+                work.check()
                 seen[part] = done
                 task.update(sum(seen.values()))
 
@@ -223,4 +224,6 @@ def _feature_space(
             raise ValueError("it belongs to other images, judges or draws")
         return FeatureSpace.restore(name, extractors, arrays)
 
-    return _cached(cache_dir() / "statistics" / f"{data.name}-{name}-{key}.npz", load, make, console, check)
+    return _cached(
+        cache_dir() / "statistics" / f"{data.name}-{name}-{key}.npz", load, make, work.console, work.check
+    )

@@ -56,7 +56,6 @@ def evaluate_run(
             protocol=config.protocol,
             tuples=anchor_tuples(data.test, config.protocol.evaluation_seed),
             metrics=metrics,
-            device=next(model.parameters()).device,
             progress=progress,
         )
 
@@ -84,9 +83,7 @@ def write_evaluation(folder: RunFolder, hash: str, seed: int, evaluation: Evalua
         old = None
     if old is None or (old["hash"], old["seed"] or seed) != (hash, seed):
         old = {"metrics": {}, "reasons": {}, "references": {}, "files": {}}
-    reasons = {
-        name: why for name, why in old["reasons"].items() if name not in evaluation.metrics
-    } | evaluation.reasons
+    kept = {name: why for name, why in old["reasons"].items() if name not in evaluation.metrics}
     save_samples(folder.samples, _sample_set(evaluation.samples, _alphabets(folder)))
     keep = diagnostics.FILE in old["files"]
     diagnostics.save_diagnostics(folder.path, _stored(evaluation.diagnostics), keep)
@@ -94,19 +91,20 @@ def write_evaluation(folder: RunFolder, hash: str, seed: int, evaluation: Evalua
         hash,
         seed,
         metrics=old["metrics"] | evaluation.metrics,
-        reasons=reasons,
+        reasons={name: why.to_json() for name, why in (kept | evaluation.missing).items()},
         references=old["references"] | evaluation.references,
     )
 
 
 def _stored(found: Diagnostics) -> StoredDiagnostics:
     """What the run keeps of `found`."""
+    confusion = {f"{source}->{target}": counts for (source, target), counts in found.confusion.items()}
     if not found.latent:
-        return StoredDiagnostics(found.confusion, {}, ())
+        return StoredDiagnostics(confusion, {}, ())
     points = {
         name: np.column_stack([xy, found.latent.labels[name]]) for name, xy in found.latent.points.items()
     }
-    return StoredDiagnostics(found.confusion, points, found.latent.explained)
+    return StoredDiagnostics(confusion, points, found.latent.explained)
 
 
 def _alphabets(folder: RunFolder) -> dict[str, str]:
@@ -122,8 +120,7 @@ def _sample_set(samples: Samples, alphabets: Mapping[str, str]) -> SampleSet:
         return as_tiles(items, alphabets.get(name, ""))
 
     cross = []
-    for pair, each in samples.cross.items():
-        source, target = pair.split("->")
+    for (source, target), each in samples.cross.items():
         tiles = shown(source, each.conditions), shown(target, each.outputs)
         cross.append(CrossSamples(source, target, each.labels.tolist(), *tiles))
     return SampleSet({name: shown(name, items) for name, items in samples.joint.items()}, cross)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from metrics.groups import FURTHER, METRICS
+from metrics.catalogue import check_groups
 from metrics.references.inception import find_weights
 from mmbench.plan.config import check_observed
 from mmbench.plan.presets import Preset
@@ -123,9 +123,7 @@ def pick_metrics(text: str | None, preset: Preset, inception_weights: Path | Non
         names = [*preset.metrics, *(["fid"] if inception_weights else [])]
     else:
         names = [name.strip() for name in text.split(",")]
-        for name in names:
-            if name not in METRICS + FURTHER:
-                raise InputError(f"Unknown metric {name!r} in --metrics: {suggest(name, METRICS + FURTHER)}")
+        check_groups(names, " in --metrics")
     if inception_weights:
         if "fid" not in names:
             raise InputError(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from metrics.groups import METRICS
+from metrics.catalogue import DEFAULT
 from models.errors import InputError, suggest
 from models.settings import setting
 
@@ -34,12 +34,11 @@ class Preset:
     seeds: tuple[int, ...]
     training: Mapping[str, object]
     protocol: Mapping[str, object]
-    metrics: tuple[str, ...] = METRICS
+    metrics: tuple[str, ...] = DEFAULT
 
 
-QUICK_METRICS = tuple(
-    name for name in METRICS if name != "fid"
-)  # FID takes hours on a processor: only where it is asked for
+# FID takes hours on a CPU: only where it is asked for
+QUICK_METRICS = tuple(name for name in DEFAULT if name != "fid")
 
 PRESETS = {
     preset.name: preset

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from metrics.missing import Missing
 from mmbench.storage.files import DELETE, REMAKE, DamagedError, exists, file_hash, read_json
 from models.errors import InputError
 
@@ -104,12 +105,18 @@ def read_status(folder: Path, config: Mapping[str, Any] | None) -> dict[str, Any
 def read_metrics(folder: Path) -> dict[str, Any]:
     """What metrics.json holds.
 
-    "hash" and "seed" of its run, "metrics" and "references" (name -> number or None), "reasons" (name ->
-    sentence), "files" (path -> SHA-256 of what else belongs to the run's results).
+    Returns:
+        "hash" and "seed" of its run; "metrics" and "references" (name -> number or None); "reasons" (name ->
+        `Missing`); "files" (path -> SHA-256 of what else belongs to the run's results).
     """
     path = folder / "metrics.json"
     found = read_json(path, REMAKE)
-    reasons = {name: str(reason) for name, reason in _object(path, found, "reasons").items()}
+    try:
+        reasons = {name: Missing.from_json(why) for name, why in _object(path, found, "reasons").items()}
+    except ValueError as error:  # a DamagedError is one
+        if isinstance(error, DamagedError):
+            raise
+        raise DamagedError(path, f"has a reason that cannot be read ({error})", REMAKE) from None
     return {
         "hash": found.get("hash"),
         "seed": found.get("seed"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metrics.missing import Missing
 from mmbench.storage.locks import is_held
 from mmbench.storage.records import check_results, find_folders, read_config, read_status
 from models.errors import InputError
@@ -32,7 +33,7 @@ class StoredRun:
     config: dict[str, Any]
     status: dict[str, Any]
     metrics: dict[str, float | None]
-    reasons: dict[str, str]
+    reasons: dict[str, Missing]
     references: dict[str, float]
     held: bool | None = None
 

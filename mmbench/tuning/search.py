@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from metrics.names import MetricName
 from mmbench.data.base import MultimodalData
 from mmbench.execution.train import GivenUpError
 from mmbench.plan.config import RunConfig
@@ -46,17 +47,16 @@ def objective(metrics: Mapping[str, float | None]) -> float | None:
 
     Of a model without a prior the mean of the rest; None where nothing is left.
     """
-    wanted = [
-        name for name in metrics if name == "joint_coherence" or name.startswith("probe/") or _is_cross(name)
+    found = [
+        value for name, value in metrics.items() if value is not None and _counts(MetricName.parse(name))
     ]
-    found = [value for name in wanted if (value := metrics[name]) is not None]
     return sum(found) / len(found) if found else None
 
 
-def _is_cross(name: str) -> bool:
-    return (
-        name.startswith("cross_coherence/") and name.endswith("/sample") and "->" in name and "+" not in name
-    )
+def _counts(name: MetricName) -> bool:
+    """Whether a metric is a part of the objective."""
+    crossed = name.kind == "cross_coherence" and name.is_pair and name.mode == "sample"
+    return crossed or name.kind == "probe" or (name.kind == "joint_coherence" and not name.part)
 
 
 @dataclass(frozen=True)

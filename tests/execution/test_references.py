@@ -5,9 +5,11 @@ from functools import partial
 
 import pytest
 import torch
+from evaluation_setup import said
 from reference_data import TWO, Noise, make_data
 
 from metrics.evaluation.evaluate import build_feature_space, evaluate
+from metrics.missing import Lack, Missing
 from metrics.protocol import Protocol
 from metrics.references import judges
 from mmbench.execution.cached_references import make_references
@@ -169,7 +171,7 @@ def test_modalities_that_no_judge_takes_leave_their_cells_empty():
     empty = {name for name, value in found.metrics.items() if value is None}
     assert (
         empty
-        == set(found.reasons)
+        == set(found.missing)
         >= {
             "joint_coherence",
             "joint_coherence/chance",
@@ -182,7 +184,7 @@ def test_modalities_that_no_judge_takes_leave_their_cells_empty():
     assert len(single) == 2 * 4 * 3
     assert single & empty == {name for name in single if "->row" in name or "->odd" in name}
     sentence = "There is no judge for row, odd: judges take images with even sides of 8 pixels or more, and categorical text."
-    assert set(found.reasons.values()) == {sentence}
+    assert set(said(found).values()) == {sentence}
 
 
 def test_no_weights_are_looked_for_where_the_network_sees_nothing(monkeypatch):
@@ -192,9 +194,9 @@ def test_no_weights_are_looked_for_where_the_network_sees_nothing(monkeypatch):
     data = make_data(modalities=(Modality("words", (5, 27)), Modality("odd", (2, 9, 8))))
     references = make(data, metrics=("fid", "fd_clf"))
     assert references.feature_spaces == ()
-    assert (
-        references.missing["fid"]
-        == "There is no FID of words, odd: the Inception network takes images of one channel or three."
+    assert references.missing["fid"] == Missing(
+        Lack.UNAVAILABLE,
+        "There is no FID of words, odd: the Inception network takes images of one channel or three.",
     )
 
 
@@ -233,6 +235,6 @@ def test_without_inception_weights_there_is_a_reason_and_no_number(monkeypatch, 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     references = make(make_data(), metrics=("fid",))
     assert references.feature_spaces == ()
-    assert references.missing["fid"].startswith(
+    assert references.missing["fid"].sentence.startswith(
         "No FID: pytorch-fid's Inception weights are not in its cache and could not be downloaded (Network is unreachable). Fetch http"
     )

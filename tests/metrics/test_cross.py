@@ -1,4 +1,4 @@
-"""Cross coherence from every subset against loops, and what one pass shares against every model called anew."""
+"""Cross coherence from every subset against loops, and what one pass shares against models called anew."""
 
 from itertools import combinations, permutations
 from statistics import fmean
@@ -6,7 +6,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 import torch
-from evaluation_setup import PROTOCOL, THREE, TWO, Oracle, Reader, TinyVAE, make_setup, read, templates
+from evaluation_setup import PROTOCOL, THREE, TWO, Oracle, Reader, TinyVAE, make_setup, read, said, templates
 
 from metrics.evaluation.evaluate import CrossSamples, References, Samples, evaluate
 from metrics.images import as_float, as_read
@@ -87,7 +87,7 @@ def test_a_mean_without_one_of_its_values_says_why():
         "cross_coherence/size-2/mean",
     ):
         assert found.metrics[name] is None
-        assert found.reasons[name] == "There is no judge for c."
+        assert said(found)[name] == "There is no judge for c."
     assert found.metrics["cross_coherence/b+c->a/mean"] == 1.0
 
 
@@ -138,7 +138,7 @@ def test_one_pass_finds_what_every_primitive_called_anew_does(entry, modalities)
     }
     found, anew = evaluate(model, **setup), evaluate(Anew(model), **setup)
     assert found.metrics == anew.metrics
-    assert found.reasons == anew.reasons
+    assert found.missing == anew.missing
     np.testing.assert_equal(vars(found.samples), vars(anew.samples))
 
 
@@ -214,7 +214,7 @@ def test_texts_reach_the_report_as_strings_with_their_blanks():
     words = torch.tensor([[0, 1, 0], [3, 2, 0]])
     text = (torch.nn.functional.one_hot(words, 4) * 255).byte().numpy()
     images = np.zeros((2, 1, 2, 2), np.uint8)
-    samples = Samples({"a": images, "c": text}, {"a->c": CrossSamples(images, text, np.array([1, 2]))})
+    samples = Samples({"a": images, "c": text}, {("a", "c"): CrossSamples(images, text, np.array([1, 2]))})
     shown = _sample_set(samples, {"c": modality.symbols})
     assert shown.joint["c"] == [" x ", "zy "]
     assert shown.joint["a"] is images

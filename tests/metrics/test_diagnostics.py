@@ -1,7 +1,7 @@
-"""What a run leaves for pictures beside its metrics: confusions and the plane of the latents, against loops, at no cost and without effect."""
+"""What a run leaves for pictures: confusions and the plane of the latents, against loops."""
 
 import shutil
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_confusions_count_condition_against_generated_class(modalities):
     setup = make_setup(modalities, spaces=())
     found = evaluate(TinyVAE(modalities), **setup, metrics={"coherence"})
     model, names = TinyVAE(modalities).eval(), [m.name for m in modalities]
-    assert list(found.diagnostics.confusion) == [f"{a}->{b}" for a in names for b in names if a != b]
+    assert list(found.diagnostics.confusion) == [(a, b) for a in names for b in names if a != b]
     with torch.no_grad():
         for source, (images, labels) in setup["test"].items():
             targets = [name for name in names if name != source]
@@ -32,7 +32,7 @@ def test_confusions_count_condition_against_generated_class(modalities):
                 table = np.zeros((10, 10), int)
                 for label, x in zip(labels, as_read(model.modalities[target], outputs[target]), strict=True):
                     table[int(label), int(read(x[None]))] += 1
-                np.testing.assert_array_equal(found.diagnostics.confusion[f"{source}->{target}"], table)
+                np.testing.assert_array_equal(found.diagnostics.confusion[source, target], table)
                 share = np.trace(table) / len(labels)
                 assert found.metrics[f"cross_coherence/{source}->{target}/sample"] == pytest.approx(share)
 
@@ -40,8 +40,8 @@ def test_confusions_count_condition_against_generated_class(modalities):
 def test_modalities_without_a_judge_have_no_confusion():
     setup = make_setup(spaces=())
     judges = {name: judge for name, judge in setup["references"].judges.items() if name == "b"}
-    setup["references"] = SimpleNamespace(**{**vars(setup["references"]), "judges": judges})
-    assert list(evaluate(TinyVAE(), **setup, metrics={"coherence"}).diagnostics.confusion) == ["a->b"]
+    setup["references"] = replace(setup["references"], judges=judges)
+    assert list(evaluate(TinyVAE(), **setup, metrics={"coherence"}).diagnostics.confusion) == [("a", "b")]
 
 
 def test_the_plane_is_that_of_the_singular_value_decomposition(monkeypatch):
@@ -123,7 +123,7 @@ def test_no_metric_changes_and_no_model_or_judge_is_called_for_them(monkeypatch)
     assert found.diagnostics.latent is not None
     assert torch.equal(torch.get_rng_state(), after_making_one)
     monkeypatch.setattr("metrics.evaluation.evaluate.latent_plane", lambda run: None)
-    monkeypatch.setattr("metrics.evaluation.cross.confusion", lambda *_: torch.zeros(10, 10))
+    monkeypatch.setattr("metrics.evaluation.coherence.confusion", lambda *_: torch.zeros(10, 10))
     without, fewer = observe()
     assert without.diagnostics.latent is None
     assert found.metrics == without.metrics

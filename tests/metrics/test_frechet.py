@@ -1,4 +1,4 @@
-"""The Frechet distance against scipy's matrix square root, pytorch-fid's own code, and an exact trace norm."""
+"""The Frechet distance against scipy's matrix square root, pytorch-fid's code, and an exact trace norm."""
 
 import io
 import warnings
@@ -16,7 +16,10 @@ from metrics.frechet import CHUNK, Statistics, frechet_distance, root, statistic
 
 
 def make_features(d: int, n: int, seed: int, relu: bool = False) -> torch.Tensor:
-    """Correlated features whose scales span two orders of magnitude; rectified ones have constant columns, as networks do."""
+    """Correlated features whose scales span two orders of magnitude.
+
+    Rectified ones have constant columns, as those of networks do.
+    """
     generator = torch.Generator().manual_seed(seed)
     mixing = torch.randn(d, d, generator=generator, dtype=torch.float64) / d**0.5
     x = (
@@ -52,7 +55,7 @@ def by_pytorch_fid(a: Statistics, b: Statistics) -> float:
             )
         except TypeError as error:
             pytest.skip(
-                f"pytorch-fid calls scipy.linalg.sqrtm with an argument that this SciPy no longer takes: {error}"
+                f"pytorch-fid calls scipy.linalg.sqrtm in a way that this SciPy no longer takes: {error}"
             )
 
 
@@ -86,10 +89,8 @@ def test_rectified_features_with_constant_columns():
 
 
 def test_one_dimension_by_hand():
-    a, b = (
-        statistics(torch.tensor([[0.0], [2.0]])),
-        statistics(torch.tensor([[5.0], [11.0]])),
-    )  # means 1, 8; variances 2, 18
+    # means 1, 8; variances 2, 18
+    a, b = (statistics(torch.tensor(x)) for x in ([[0.0], [2.0]], [[5.0], [11.0]]))
     assert frechet_distance(a, b) == pytest.approx(7**2 + (18**0.5 - 2**0.5) ** 2)
 
 

@@ -221,6 +221,8 @@ def test_accuracy_on_real_test_images(name, least):
     protocol = Protocol()
     judge = train(
         images[held_out:], labels[held_out:],
-        steps=protocol.judge_steps, batch_size=protocol.judge_batch_size, learning_rate=protocol.judge_learning_rate,
+        steps=protocol.judge_steps,
+        batch_size=protocol.judge_batch_size,
+        learning_rate=protocol.judge_learning_rate,
     )  # fmt: skip
     assert accuracy(judge, *parts["test"]) >= least

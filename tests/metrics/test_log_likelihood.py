@@ -1,15 +1,15 @@
-"""The importance-weighted log-likelihood against integrals over the latent, and against a marginal known on paper."""
+"""The importance-weighted log-likelihood against integrals over the latent and a marginal known on paper."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from evaluation_setup import TWO, make_setup
+from evaluation_setup import TWO, make_setup, said
 
 from metrics.evaluation.evaluate import evaluate
+from metrics.evaluation.likelihood import log_likelihoods
 from metrics.images import as_float
-from metrics.likelihood import log_likelihoods
 from metrics.probe import probe_indices
 from models.base import Modality
 from models.errors import InputError
@@ -30,7 +30,10 @@ DENSITIES = [
 
 
 def make_density(name, latent, chosen, modalities):
-    """A model with random weights whose decoders are far from constant, and whose proposals are wide: their weights vary little."""
+    """A model with random weights whose decoders are far from constant.
+
+    Its proposals are wide, so that importance weights vary little.
+    """
     torch.manual_seed(3)
     model = MODELS.get(name).model(modalities, settings_of(name, latent, **chosen)).eval()
     with torch.no_grad():
@@ -92,7 +95,10 @@ def test_log_weights_average_to_the_integral_over_the_latent(name, latent, chose
 
 @torch.no_grad()
 def test_log_likelihood_of_a_linear_gaussian_model_is_its_marginal():
-    """x_m = W_m z + b_m + s eps: x is N(b, W W^T + s^2 I), with the posterior N(S W^T (x - b) / s^2, S), S^-1 = I + W^T W / s^2."""
+    """x_m = W_m z + b_m + s eps: x is N(b, W W^T + s^2 I).
+
+    The posterior is N(S W^T (x - b) / s^2, S) with S^-1 = I + W^T W / s^2.
+    """
     sizes, scale = {"a": 4, "b": 3}, 1.2
     model = MODELS.get("mvae").model(
         [Modality(name, (n,)) for name, n in sizes.items()],
@@ -114,7 +120,7 @@ def test_log_likelihood_of_a_linear_gaussian_model_is_its_marginal():
 
 
 def test_log_likelihood_is_the_mean_over_test_tuples(monkeypatch):
-    monkeypatch.setattr("metrics.likelihood.TUPLES", 45)
+    monkeypatch.setattr("metrics.evaluation.likelihood.TUPLES", 45)
     model, setup = make_density("mmvae", 3, {}, TWO), make_setup()
     found = evaluate(model, **setup, metrics=["log_likelihood"])
     rows = setup["tuples"]["a"][probe_indices(205, 45, 0)]
@@ -126,7 +132,7 @@ def test_log_likelihood_is_the_mean_over_test_tuples(monkeypatch):
                 w.exp().mean().log().item() for w in (model.log_weights(batch, 100, generator).double()).T
             ]
     assert found.metrics == {"log_likelihood": pytest.approx(np.mean(values))}
-    with pytest.raises(InputError, match="needs tuples of test images"):
+    with pytest.raises(InputError, match="need tuples of test images"):
         evaluate(model, **setup | {"tuples": None}, metrics=["log_likelihood"])
 
 
@@ -138,12 +144,12 @@ def test_models_without_a_joint_density_say_so():
         ("avae", "AVAE has no joint density of latents and observations that it evaluates."),
     ):
         model = MODELS.get(name).model(TWO, settings_of(name, 4))
-        assert evaluate(model, **setup, metrics=["log_likelihood"]).reasons == {
+        assert said(evaluate(model, **setup, metrics=["log_likelihood"])) == {
             "log_likelihood": f"Not defined: {sentence}"
         }
     model = make_density("mopoe", 4, {}, TWO)
     with torch.no_grad():
         model.decoders["a"][0].bias.fill_(math.nan)
-    assert evaluate(model, **setup, metrics=["log_likelihood"]).reasons == {
+    assert said(evaluate(model, **setup, metrics=["log_likelihood"])) == {
         "log_likelihood": "The densities of the model are not finite."
     }

@@ -69,7 +69,10 @@ def make_blobs(n: int, seed: int, spread: float = 1.0) -> tuple[torch.Tensor, to
 
 
 def test_probe_is_logistic_regression_by_gradient_descent():
-    """Multinomial logistic regression with a penalty of ||w||^2 / 2 beside the summed loss (C = 1), minimised by plain L-BFGS."""
+    """Multinomial logistic regression, minimised by plain L-BFGS.
+
+    With a penalty of ||w||^2 / 2 beside the summed loss: C = 1.
+    """
     x, y = make_blobs(200, 0, spread=2.0)
     x_test, y_test = make_blobs(500, 1, spread=2.0)
     mean, scale = x.double().mean(0), x.double().std(0, correction=0)

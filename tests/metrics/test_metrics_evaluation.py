@@ -1,8 +1,9 @@
-"""One pass over models whose every answer is known: oracles that draw the template of a class, and a random network against loops."""
+"""One pass over models: oracles, whose every answer is known, and a random network against loops."""
 
 import io
 import json
 import math
+import pickle
 from dataclasses import replace
 from functools import partial
 from itertools import permutations
@@ -11,10 +12,11 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from evaluation_setup import PROTOCOL, THREE, TWO, Oracle, Reader, TinyVAE, make_setup, read, templates
+from evaluation_setup import PROTOCOL, THREE, TWO, Oracle, Reader, TinyVAE, make_setup, read, said, templates
+from torch import nn
 
+from metrics.catalogue import DEFAULT, GROUPS, group_of
 from metrics.evaluation.evaluate import FeatureSpace, References, evaluate
-from metrics.groups import METRICS, metric_group
 from metrics.images import as_float
 from metrics.probe import linear_probe, probe_indices
 from metrics.protocol import Protocol
@@ -97,7 +99,7 @@ def test_every_metric_of_a_random_network_is_the_loop():
             embedded = (model.embed({name: as_float(x)}) for x in (train_images[rows], images))
             expected = linear_probe(next(embedded), train_labels[rows], next(embedded), labels)
             assert found.metrics[f"probe/{name}"] == pytest.approx(expected, abs=0.01)
-    assert found.reasons == {}
+    assert found.missing == {}
 
 
 def test_references_stand_beside_the_metrics():
@@ -131,7 +133,7 @@ def test_it_is_a_function_of_its_arguments_and_disturbs_nothing():
     assert {"joint_coherence/chance", "fd_clf/a", "fid/b", "probe/a"} <= set(changed)
 
 
-@pytest.mark.parametrize("chosen", [[name] for name in METRICS] + [["fid", "coherence"], METRICS[:-1], []])
+@pytest.mark.parametrize("chosen", [[name] for name in DEFAULT] + [["fid", "coherence"], DEFAULT[:-1], []])
 def test_a_metric_does_not_depend_on_which_others_are_asked_for(chosen):
     setup = make_setup()
     everything, some = evaluate(TinyVAE(), **setup), evaluate(TinyVAE(), **setup, metrics=chosen)
@@ -203,11 +205,11 @@ def test_values_that_are_not_finite_leave_a_cell_empty_with_a_reason():
     joint = {"joint_coherence", "joint_coherence/chance", "joint_coherence/entropy"}
     assert (
         empty
-        == set(found.reasons)
+        == set(found.missing)
         == joint | {"cross_coherence/a->b/sample", "fd_clf/b", "fid/b", "probe/a", "probe/b"}
     )
-    assert found.reasons["fd_clf/b"] == "The model generated values that are not finite in b."
-    assert found.reasons["probe/b"] == "The representation is the same for every train image."
+    assert said(found)["fd_clf/b"] == "The model generated values that are not finite in b."
+    assert said(found)["probe/b"] == "The representation is the same for every train image."
     json.dumps(found.metrics, allow_nan=False)
 
 
@@ -216,10 +218,10 @@ def test_without_references_cells_say_why():
     setup["references"] = replace(setup["references"], judges={"a": Reader().eval()})
     found = evaluate(Oracle(), **setup)
     assert found.metrics["fid/a"] is None
-    assert found.reasons["fid/a"] == "The weights are not there."
+    assert said(found)["fid/a"] == "The weights are not there."
     assert (
-        found.reasons["joint_coherence"]
-        == found.reasons["cross_coherence/a->b/mean"]
+        said(found)["joint_coherence"]
+        == said(found)["cross_coherence/a->b/mean"]
         == "There is no judge for b."
     )
     assert found.metrics["cross_coherence/b->a/mean"] == 1.0
@@ -253,7 +255,7 @@ def test_a_model_without_a_prior_has_all_that_needs_none():
         "fid/a",
         "fid/b",
     }
-    assert found.reasons == dict.fromkeys(lost, "Not defined: It has no prior.")
+    assert said(found) == dict.fromkeys(lost, "Not defined: It has no prior.")
     assert found.metrics == usual.metrics | dict.fromkeys(lost, None)
     assert found.metrics["fitted_coherence"] is not None
     assert found.samples.joint == {}
@@ -272,33 +274,31 @@ def test_other_errors_of_a_model_are_not_swallowed():
 
 def test_every_metric_belongs_to_the_group_that_is_asked_for():
     setup = make_setup(THREE)
-    for group in METRICS:
+    for group in GROUPS:
         found = evaluate(TinyVAE(THREE), **setup, metrics=[group]).metrics
         assert found
-        assert {metric_group(name) for name in found} == {group}
+        assert {group_of(name) for name in found} == {group}
 
 
 def test_no_agreement_has_no_entropy():
     found = evaluate(Opposed(), **make_setup(), metrics=["coherence"])
     assert (found.metrics["joint_coherence"], found.metrics["joint_coherence/entropy"]) == (0.0, None)
-    assert found.reasons == {"joint_coherence/entropy": "The judges agree on no draw."}
+    assert said(found) == {"joint_coherence/entropy": "Not defined: The judges agree on no draw."}
 
 
 def test_samples_show_four_conditions_of_every_class_and_what_became_of_them():
     setup = make_setup(THREE)
     samples = evaluate(Oracle(THREE), **setup, metrics=[]).samples
     assert {name: x.shape for name, x in samples.joint.items()} == {m.name: (64, *m.shape) for m in THREE}
-    assert set(samples.cross) == {f"{source}->{target}" for source, target in permutations("abc", 2)}
-    for pair, cross in samples.cross.items():
-        source, target = pair.split("->")
+    assert set(samples.cross) == set(permutations("abc", 2))
+    for (source, target), cross in samples.cross.items():
         assert cross.labels.tolist() == [label for label in range(10) for _ in range(4)]
         assert cross.conditions.dtype == cross.outputs.dtype == np.uint8
         images, labels = setup["test"][source]
         for condition, label in zip(cross.conditions, cross.labels, strict=True):
             assert int(label) in labels[(images.numpy() == condition).reshape(len(images), -1).all(1)]
-        assert len(np.unique(cross.conditions, axis=0)) == (
-            10 if source == "c" else 40
-        )  # there is one text of each class
+        # there is one text of each class
+        assert len(np.unique(cross.conditions, axis=0)) == (10 if source == "c" else 40)
         shape = next(m.shape for m in THREE if m.name == target)
         np.testing.assert_array_equal(
             cross.outputs, 255 * templates(torch.from_numpy(cross.labels), shape).byte()
@@ -362,11 +362,53 @@ def test_feature_spaces_survive_npz():
         assert torch.equal(before.real[name].covariance, after.real[name].covariance)
 
 
-def test_networks_of_the_references_move():
-    judge, inception = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+def some_networks():
+    judge, inception = nn.Linear(2, 2), nn.Linear(2, 2)
     spaces = tuple(
-        FeatureSpace(name, {"a": partial(print, network)}, {}, {}, {}, {})
+        FeatureSpace(name, {"a": partial(extract, network)}, {}, {}, {}, {})
         for name, network in (("fd_clf", judge), ("fid", inception))
     )
-    References({"a": judge}, {}, spaces).to("meta")
-    assert {p.device.type for network in (judge, inception) for p in network.parameters()} == {"meta"}
+    return References({"a": judge}, {}, spaces)
+
+
+def extract(network, images, progress):
+    return network(images)
+
+
+def places(references):
+    """Where the judge, the network of its feature space and the Inception network are."""
+    networks = [
+        references.judges["a"],
+        *(space.extractors["a"].args[0] for space in references.feature_spaces),
+    ]
+    return [next(network.parameters()).device.type for network in networks]
+
+
+def test_references_elsewhere_are_copies_and_leave_the_networks_where_they_are():
+    here = some_networks()
+    there = here.on("meta")
+    assert (places(here), places(there)) == (["cpu"] * 3, ["meta"] * 3)
+    assert there.judges["a"] is there.feature_spaces[0].extractors["a"].args[0]
+    assert here.on("cpu") is here
+    assert there.on("meta") is there
+
+
+def test_pickled_references_are_on_the_cpu_and_no_live_network_moves():
+    class Elsewhere(nn.Linear):
+        """Stands for a network on a GPU: it says so, and its copies come to the CPU."""
+
+        def __init__(self):
+            super().__init__(2, 2, device="meta")
+
+        def to(self, device):
+            return nn.Linear(2, 2, device=device)
+
+    judge = Elsewhere()
+    space = FeatureSpace("fd_clf", {"a": partial(extract, judge)}, {}, {}, {}, {})
+    live = References({"a": judge}, {"a": 0.5}, (space,))
+    loaded = pickle.loads(pickle.dumps(live))
+    assert places(loaded) == ["cpu"] * 2
+    assert loaded.judges["a"] is loaded.feature_spaces[0].extractors["a"].args[0]
+    assert loaded.judge_accuracy == {"a": 0.5}
+    assert live.judges["a"] is judge is live.feature_spaces[0].extractors["a"].args[0]
+    assert places(live) == ["meta"] * 2

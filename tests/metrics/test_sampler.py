@@ -1,4 +1,4 @@
-"""The sampler fitted after training: mixtures that are known, and models whose prior and latents are apart."""
+"""The sampler fitted after training: known mixtures, and models whose prior and latents are apart."""
 
 import math
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from evaluation_setup import THREE, TWO, Oracle, TinyVAE, make_setup, read, templates
+from evaluation_setup import THREE, TWO, Oracle, TinyVAE, make_setup, read, said, templates
 
 from metrics.evaluation.evaluate import evaluate
 from metrics.sampler import MAX_ITERATIONS, Mixture, SamplerError, draw, fit_mixture
@@ -95,7 +95,7 @@ def test_a_mixture_without_convergence_is_none(monkeypatch):
 
 
 class Islands(TinyVAE):
-    """Latents of class c lie about 5 e_c; elsewhere, where the prior is, `b` shows class 0 whatever `a` shows."""
+    """Latents of class c lie about 5 e_c; where the prior is, `b` shows class 0 whatever `a` shows."""
 
     def infer(self, inputs, sample=False, generator=None):
         x = next(iter(inputs.values())).flatten(1)
@@ -135,9 +135,9 @@ def test_every_modality_gives_as_many_latents_each_of_an_image_alone(images, cou
     evaluate(Counting(THREE), **setup | {"train": train}, metrics=["sampler"])
     for name, (of_train, _) in train.items():
         encoded = torch.cat([x for other, x in inferred if other == name])
-        assert len(encoded) == 40 + count  # the conditions of figures come first
+        assert len(encoded) == count + 40  # the conditions of figures come last
         rows = torch.randperm(len(of_train), generator=torch.Generator().manual_seed(0))[:count]
-        assert torch.equal(encoded[40:], of_train[rows] / 255)
+        assert torch.equal(encoded[:count], of_train[rows] / 255)
 
 
 def test_fitted_coherence_is_the_loop():
@@ -159,9 +159,10 @@ def test_fitted_coherence_is_the_loop():
 def test_a_model_without_a_shared_latent_has_no_sampler():
     found = evaluate(Oracle(), **make_setup(spaces=()), metrics=["sampler"])
     assert found.metrics == dict.fromkeys(NAMES, None)
-    assert found.reasons == dict.fromkeys(
+    assert said(found) == dict.fromkeys(
         NAMES,
-        "Not defined: the model has no single latent that all modalities are decoded from, to which a sampler could be fitted.",
+        "Not defined: the model has no single latent that all modalities are decoded from, to which a "
+        "sampler could be fitted.",
     )
 
 
@@ -172,4 +173,4 @@ def test_latents_that_are_not_finite_leave_the_cells_empty_with_a_reason():
 
     found = evaluate(Lost(), **make_setup(spaces=()), metrics=["sampler"])
     assert found.metrics == dict.fromkeys(NAMES, None)
-    assert set(found.reasons.values()) == {"The latents of train images hold values that are not finite."}
+    assert set(said(found).values()) == {"The latents of train images hold values that are not finite."}

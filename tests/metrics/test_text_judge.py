@@ -81,9 +81,8 @@ def test_it_reads_every_word_at_every_place(judge):
 
 def test_it_reads_the_most_probable_symbols_of_soft_means(judge):
     generator = torch.Generator().manual_seed(0)
-    logits = 0.3 * (render_texts(LABELS, 1) / 255) + 0.2 * torch.rand(
-        600, 8, 27, generator=generator
-    )  # right symbols lead by a little
+    # right symbols lead by a little
+    logits = 0.3 * (render_texts(LABELS, 1) / 255) + 0.2 * torch.rand(600, 8, 27, generator=generator)
     assert accuracy(judge, as_read(TEXT, (4 * logits).softmax(-1)), LABELS) == 1
 
 
@@ -171,8 +170,9 @@ def test_references_have_a_judge_of_text_and_no_fid(monkeypatch, tmp_path):
     assert space.real["text"].mean.shape == (FEATURES,)
     assert 0 <= space.floor["text"] < float("inf")
     assert set(first.missing) == {"fid"}
-    assert first.missing["fid"].startswith("No FID: pytorch-fid's Inception weights are not in its cache")
-    assert first.missing["fid"].endswith(
+    sentence = first.missing["fid"].sentence
+    assert sentence.startswith("No FID: pytorch-fid's Inception weights are not in its cache")
+    assert sentence.endswith(
         ". There is no FID of text: the Inception network takes images of one channel or three."
     )
 

@@ -186,7 +186,7 @@ def write_run(root, model, seed=0, joint=True, stages=("train",), label=None):
     results = {
         "hash": config["hash"],
         "metrics": metrics,
-        "reasons": {} if joint else {"joint_coherence": WHY},
+        "reasons": {} if joint else {"joint_coherence": {"kind": "not defined", "why": "it has no prior."}},
         "references": {},
     }
     for name, content in (("config", config), ("status", {"state": "done"}), ("metrics", results)):

@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from report_setup import EVIL, copy_runs, some_diagnostics
 from scipy import stats
 
 from mmbench.report import write_report
-from mmbench.report.numbers.leaderboard import LEVEL, build_leaderboard, welch
+from mmbench.report.numbers.leaderboard import LEVEL, build_leaderboard
 from mmbench.report.numbers.results import find_runs
 from mmbench.report.numbers.tables import build_tables
 from mmbench.report.pictures.canvas import Picture, looks
@@ -68,18 +66,6 @@ def made(report_folder):
 
 
 # Which is best
-
-
-@settings(deadline=None)
-@given(*[st.lists(st.floats(-10, 10).map(lambda x: round(x, 2)), min_size=2, max_size=6, unique=True)] * 2)
-def test_welch_is_that_of_scipy(a, b):
-    assert welch(a, b) == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue, rel=1e-6)
-
-
-def test_welch_without_variance():
-    assert welch([1, 1], [1, 1]) == 1
-    assert 0 < welch([1, 1, 1], [1, 2, 3]) < 1
-    assert welch([1, 1], [2, 2]) == 0
 
 
 def test_the_best_and_what_is_not_significantly_worse(tmp_path):

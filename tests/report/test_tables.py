@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from table_runs import JOINT, M_TO_S, S_TO_M, THREE, directions, make_run, three_modalities
 
 from mmbench.report.numbers import paper
+from mmbench.report.numbers.columns import abbreviations
 from mmbench.report.numbers.render import escape_latex, escape_markdown, to_csv, to_latex, to_markdown
-from mmbench.report.numbers.tables import abbreviations, build_tables
+from mmbench.report.numbers.tables import build_tables
 
 EVIL = "<script>alert(1)</script>&_%$"
 
@@ -88,15 +89,10 @@ def test_best_is_bold_by_direction_with_ties_at_the_printed_precision():
     first, second, _ = map(to_markdown, build_tables(runs))
     assert column(first, "Joint") == ["**30.00**", "**30.00**", "29.00"]
     assert column(first, "Joint entropy (nats)") == ["0.30", "0.30", "0.29"]
-    assert column(second, "FD-clf mnist") == [
-        "7.00",
-        "**5.00**",
-        "9.00",
-        "0.10",
-    ]  # the floor is no competitor
-    assert "**" not in "".join(
-        column(to_markdown(build_tables(runs[:1])[0]), "Joint")
-    )  # one model is not the best of anything
+    # the floor is no competitor
+    assert column(second, "FD-clf mnist") == ["7.00", "**5.00**", "9.00", "0.10"]
+    # one model is not the best of anything
+    assert "**" not in "".join(column(to_markdown(build_tables(runs[:1])[0]), "Joint"))
 
 
 def test_empty_cells_say_why_and_share_their_footnotes():
@@ -325,8 +321,8 @@ def test_a_fitted_sampler_has_columns_of_its_own_beside_the_prior():
         in text
     )
     assert (
-        "a Gaussian mixture in place of the prior, fitted to latents of train data after training; not the model's prior"
-        in table.caption
+        "a Gaussian mixture in place of the prior, fitted to latents of train data after training; not the "
+        "model's prior" in table.caption
     )
     assert "\\multicolumn{3}{c}{Joint fitted}" in to_latex(table)
 
@@ -348,7 +344,8 @@ def test_texts_have_no_fid():
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_latex_compiles(tmp_path):
     body = "\n".join(map(to_latex, full_table() + full_table(THREE)))
-    document = f"\\documentclass{{article}}\\usepackage{{booktabs,graphicx}}\\begin{{document}}{body}\\end{{document}}"
+    head = "\\documentclass{article}\\usepackage{booktabs,graphicx}"
+    document = f"{head}\\begin{{document}}{body}\\end{{document}}"
     (tmp_path / "tables.tex").write_text(document, encoding="utf-8")
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"],

@@ -7,6 +7,7 @@ from torch import nn
 
 from metrics.evaluation.evaluate import References, build_feature_space
 from metrics.images import as_float, eight_bits
+from metrics.missing import Lack, Missing
 from metrics.protocol import Protocol
 from models.base import Loss, Modality, MultimodalModel, SharedLatentModel
 from models.parts.networks import make_decoder, make_encoder
@@ -30,7 +31,10 @@ def read(images: torch.Tensor) -> torch.Tensor:
 
 
 class Oracle(MultimodalModel):
-    """Draws templates: of one class in all modalities (`coherent`), or of one class each. A sampled latent forgets the class with probability 0.3."""
+    """Draws templates: of one class in all modalities (`coherent`), or of one class each.
+
+    A sampled latent forgets the class with probability 0.3.
+    """
 
     def __init__(self, modalities=TWO, coherent=True):
         super().__init__(modalities, None)
@@ -128,6 +132,11 @@ def make_tuples(data, seed=3):
     return tuples
 
 
+def said(evaluation):
+    """Metric -> why it has no value, in words."""
+    return {name: str(why) for name, why in evaluation.missing.items()}
+
+
 def make_setup(modalities=TWO, spaces=("fd_clf", "fid"), protocol=PROTOCOL):
     """Keyword arguments of `evaluate`."""
     train, test = make_data(modalities, 300, 1), make_data(modalities, 205, 2)
@@ -137,7 +146,7 @@ def make_setup(modalities=TWO, spaces=("fd_clf", "fid"), protocol=PROTOCOL):
         judges={m.name: Reader().eval() for m in modalities},
         judge_accuracy={m.name: 1.0 for m in modalities},
         feature_spaces=tuple(build_feature_space(name, extractors, *images, protocol) for name in spaces),
-        missing={"fid": "The weights are not there."},
+        missing={"fid": Missing(Lack.UNAVAILABLE, "The weights are not there.")},
     )
     return {
         "train": train,

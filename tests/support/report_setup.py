@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from metrics.groups import metric_group
+from metrics.catalogue import group_of
 from mmbench.storage.files import write_json
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published" / "digits" / "quick"
@@ -40,7 +40,7 @@ def copy_runs(root, models=4, seeds=1, failed=(), evil=None, diagnostics=True):
             asked = {
                 name: value
                 for name, value in metrics["metrics"].items()
-                if metric_group(name) in ("coherence", "fd_clf", "probe")
+                if group_of(name) in ("coherence", "fd_clf", "probe")
             }
             metrics |= {"hash": config["hash"], "seed": seed}
             metrics |= {

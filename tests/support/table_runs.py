@@ -3,6 +3,7 @@
 from itertools import combinations
 from pathlib import Path
 
+from metrics.missing import Lack, Missing
 from mmbench.storage.runs import StoredRun
 
 JOINT, S_TO_M, M_TO_S = (
@@ -22,7 +23,12 @@ def make_run(
     names=("mnist", "svhn"),
     **files,
 ):
-    """A run in memory; `files` may hold metrics, reasons, references, error and entries of the configuration."""
+    """A run in memory.
+
+    Args:
+        files: metrics, reasons (`Missing`, or sentences of what is unavailable), references, error, and
+            entries of the configuration.
+    """
     config = {
         "model": model,
         "title": title or model.upper(),
@@ -56,7 +62,10 @@ def make_run(
         config,
         status,
         files.get("metrics", {}),
-        files.get("reasons", {}),
+        {
+            name: Missing(Lack.UNAVAILABLE, why) if isinstance(why, str) else why
+            for name, why in files.get("reasons", {}).items()
+        },
         files.get("references", {}),
     )
 
@@ -71,7 +80,7 @@ def directions(names):
 
 
 def three_modalities():
-    """Two models of three modalities, two seeds: of mopoe every direction scores its own figure, the other's prior is not defined."""
+    """Two models of three modalities, two seeds: mopoe with every figure, the other without a prior."""
     runs = []
     for model, seed in (("mopoe", 0), ("mopoe", 1), ("mdae", 0), ("mdae", 1)):
         metrics = {"fitted_coherence": 0.5 + 0.1 * seed, "fitted_coherence/chance": 0.1}
@@ -81,7 +90,7 @@ def three_modalities():
                 f"cross_coherence/{'+'.join(a)}->{b}/{mode}": (i + (model == "mdae")) / 20
                 for i, (a, b) in enumerate(directions(THREE))
             }
-        reason = "Not defined: it has no prior." if model == "mdae" else None
+        reason = Missing(Lack.NOT_DEFINED, "it has no prior.") if model == "mdae" else None
         lacking = dict.fromkeys((JOINT, f"{JOINT}/chance", f"{JOINT}/entropy"), reason)
         metrics |= dict.fromkeys(lacking, None if reason else 0.25)
         runs.append(

@@ -1,6 +1,7 @@
-"""The paper's claims: in every column of its tables its model leads each baseline. By how much it does so here, in how many standard errors.
+"""The paper's claims: in every column of its tables its model leads each baseline. Here: by how much.
 
-A lead is positive where the paper's model is the better one, whichever direction is better. Runs under a --label are variants, and no part of this.
+A lead is positive where the paper's model is the better one, whichever direction is better. Runs under a
+--label are variants, and no part of this.
 """
 
 import csv
@@ -9,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mmbench.report.numbers import paper
+from mmbench.report.numbers.columns import Column
 from mmbench.report.numbers.compare import ABSENT, Difference
 from mmbench.report.numbers.leaderboard import LEVEL, name_of
 from mmbench.report.numbers.render import decimal, escape_markdown
-from mmbench.report.numbers.tables import Column, Table
+from mmbench.report.numbers.tables import Table
 
 __all__ = ["HEADS", "READING", "Claim", "absences", "claims_csv", "claims_markdown", "fields", "find_claims"]
 
@@ -25,10 +27,12 @@ HEADS = (
     f"Here {_OURS} is",
 )
 READING = (
-    f"Leads of {_OURS}: its figure minus the baseline's, the other way round where lower is better; shares in per cent. Here: difference of means "
-    "± its standard error over training seeds, and in parentheses how many of those it is; the paper gives no uncertainty. Ahead: of every "
-    f"baseline, each with p ≤ {LEVEL:g} in Welch's two-sided test over seeds; behind: the other way round; undecided: p > {LEVEL:g}; not tested: "
-    "fewer than two seeds on a side. No correction for the number of columns. All of this budget, not of the paper's where they differ."
+    f"Leads of {_OURS}: its figure minus the baseline's, the other way round where lower is better; shares "
+    "in per cent. Here: difference of means ± its standard error over training seeds, and in parentheses how "
+    "many of those it is; the paper gives no uncertainty. Ahead: of every baseline, each with p ≤ "
+    f"{LEVEL:g} in Welch's two-sided test over seeds; behind: the other way round; undecided: p > "
+    f"{LEVEL:g}; not tested: fewer than two seeds on a side, or values that do not vary over the seeds of "
+    "one. No correction for the number of columns. All of this budget, not of the paper's where they differ."
 )
 _HEAD = (
     "metric",
@@ -108,11 +112,15 @@ class Claim:
 
 
 def find_claims(tables: Sequence[Table], dataset: str) -> list[Claim]:
-    """The paper's claims on the models in these tables: none where its model or every baseline is absent, or the data are others."""
+    """The paper's claims on the models in these tables.
+
+    None where its model or every baseline is absent, and none on other data.
+    """
     return [claim for table in tables for claim in _claims(table, dataset)]
 
 
 def _claims(table: Table, dataset: str) -> Iterator[Claim]:
+    """The claims on the columns of one table."""
     rows = {row.model: row for row in table.rows if not row.label}
     if PROPOSED not in rows or not any(name in rows for name in BASELINES):
         return
@@ -123,9 +131,8 @@ def _claims(table: Table, dataset: str) -> Iterator[Claim]:
             for name in paper.MODELS
             if (value := paper.reported(dataset, name, column.metric)) is not None
         }
-        if ours.cells[index].paper is None or len(reported) < len(
-            paper.MODELS
-        ):  # training on part of the items has no figure in the paper
+        # training on part of the items has no figure in the paper
+        if ours.cells[index].paper is None or len(reported) < len(paper.MODELS):
             continue
         cells = {name: rows[name].cells[index] if name in rows else ABSENT for name in BASELINES}
         yield Claim(
@@ -139,7 +146,10 @@ def _claims(table: Table, dataset: str) -> Iterator[Claim]:
 
 
 def claims_markdown(claims: Sequence[Claim], table: Table) -> str:
-    """The claims, a row per column, how they are read, and what they rest on: the protocol and any warning of `table`, one of theirs."""
+    """The claims, a row per column, how they are read, and what they rest on.
+
+    That is the protocol and any warning of `table`, one of theirs.
+    """
     lines = [
         READING,
         "",
@@ -150,7 +160,7 @@ def claims_markdown(claims: Sequence[Claim], table: Table) -> str:
     ]
     below = [f"— {escape_markdown(note)}" for note in absences(claims)]
     below += [f"**Warning.** {escape_markdown(table.warning)}"] if table.warning else []
-    below += [f"Protocol. {escape_markdown(' '.join(table.lines))}"]
+    below += [f"Protocol. {escape_markdown(table.sentences)}"]
     return "\n".join([*lines, "<br>\n".join(below)]) + "\n"
 
 
@@ -171,9 +181,7 @@ def fields(claim: Claim) -> list[str]:
         lead = claim.lead(name)
         if lead is None:
             row.append("—")
-        elif (
-            found.error is None or found.error < 1e-12
-        ):  # one seed, or seeds without any spread but of rounding
+        elif found.error is None or not found.varies:
             row.append(show(lead, "+"))
         else:
             row.append(f"{show(lead, '+')} ± {show(found.error)} ({decimal(lead / found.error, '+')})")

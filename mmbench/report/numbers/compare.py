@@ -1,4 +1,4 @@
-"""Two results folders side by side: what one has more or less than the other, cell by cell of their tables."""
+"""Two results folders side by side: how they differ, cell by cell of their tables."""
 
 import csv
 import io
@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from mmbench.report.numbers.leaderboard import welch
+from mmbench.report.numbers.columns import Column
+from mmbench.report.numbers.leaderboard import varies, welch
 from mmbench.report.numbers.provenance import disagreements, spell_value
 from mmbench.report.numbers.render import escape_markdown
-from mmbench.report.numbers.tables import Cell, Column, Table, build_tables
+from mmbench.report.numbers.tables import Cell, Table, build_tables
 from mmbench.storage.runs import StoredRun
 from models.errors import InputError
 
@@ -47,16 +48,22 @@ class Difference:
 
     @property
     def error(self) -> float | None:
-        """Standard error of the difference of the two means over seeds, sqrt(s_a^2 / n_a + s_b^2 / n_b); None with fewer than two seeds on a side."""
+        """Standard error of the difference of the two means over seeds, sqrt(s_a^2 / n_a + s_b^2 / n_b).
+
+        None with fewer than two seeds on a side.
+        """
         counts = len(self.a.values), len(self.b.values)
         return (self.a.std**2 / counts[0] + self.b.std**2 / counts[1]) ** 0.5 if min(counts) > 1 else None
 
     @property
     def p(self) -> float | None:
-        """Of Welch's two-sided test over seeds; None with fewer than two seeds on a side."""
-        return (
-            None if self.error is None else welch(list(self.a.values.values()), list(self.b.values.values()))
-        )
+        """Of Welch's two-sided test over seeds; None where it tests nothing, see `welch`."""
+        return welch(list(self.a.values.values()), list(self.b.values.values()))
+
+    @property
+    def varies(self) -> bool:
+        """Whether the values of a side vary over its seeds, by more than rounding."""
+        return any(len(cell.values) > 1 and varies(list(cell.values.values())) for cell in (self.a, self.b))
 
     @property
     def note(self) -> str:
@@ -77,7 +84,7 @@ def compare(a: Sequence[StoredRun], b: Sequence[StoredRun]) -> dict[str, bytes]:
 def match(
     a: Iterable[StoredRun], b: Iterable[StoredRun]
 ) -> tuple[list[tuple[list[StoredRun], list[StoredRun]]], str]:
-    """The runs of every data set and preset that both sides have; and a sentence on those that one side has alone, or no sentence.
+    """The runs of every data set and preset on both sides, and a sentence on those on one side alone.
 
     Raises:
         InputError: where there are none in common.
@@ -86,7 +93,8 @@ def match(
     shared = [(runs, theirs[key]) for key, runs in ours.items() if key in theirs]
     if not shared:
         raise InputError(
-            f"There is nothing to compare: --results holds {', '.join(ours)}, --against holds {', '.join(theirs)}. "
+            f"There is nothing to compare: --results holds {', '.join(ours)}, --against holds "
+            f"{', '.join(theirs)}. "
             "Name two folders with a data set and preset in common."
         )
     lonely = [f"{key} is only in {'A' if key in ours else 'B'}" for key in sorted({*ours} ^ {*theirs})]
@@ -94,7 +102,7 @@ def match(
 
 
 def differences(a: Sequence[StoredRun], b: Sequence[StoredRun]) -> dict[str, list[Difference]]:
-    """Table number -> the cells that have values on either side, models in the order of `a`, those of `b` alone after them."""
+    """Table number -> the cells with values on either side; models as in `a`, then those of `b` alone."""
     theirs = {table.number: table for table in build_tables(b)}
     return {
         ours.number: _compare_tables(ours, theirs[ours.number])
@@ -104,6 +112,7 @@ def differences(a: Sequence[StoredRun], b: Sequence[StoredRun]) -> dict[str, lis
 
 
 def _compare_tables(ours: Table, theirs: Table) -> list[Difference]:
+    """The cells of two tables of one number that have values on either side."""
     columns = {column.metric: column for column in (*ours.columns, *theirs.columns)}
     titles = {(row.model, row.label): row.name for row in (*theirs.rows, *ours.rows)}
     sides = [_cells(table) for table in (ours, theirs)]
@@ -130,11 +139,13 @@ def _presets(runs: Iterable[StoredRun]) -> dict[str, list[StoredRun]]:
 
 
 def _to_markdown(a: Sequence[StoredRun], b: Sequence[StoredRun], found: dict[str, list[Difference]]) -> str:
+    """The differences as a page: warnings, then a table for each number."""
     lines = [
         f"# {escape_markdown(a[0].dataset)}, preset {escape_markdown(a[0].preset)}: two results side by side",
         "",
-        "A is the folder of this file (`--results`), B the other one (`--against`). Entries are means over seeds, ± their standard deviation; of a "
-        "difference, ± its standard error where both sides have two seeds or more. Shares are in per cent.",
+        "A is the folder of this file (`--results`), B the other one (`--against`). Entries are means over "
+        "seeds, ± their standard deviation; of a difference, ± its standard error where both sides have two "
+        "seeds or more. Shares are in per cent.",
         "",
         *(f"{escape_markdown(line)}\n" for line in _warnings(a, b)),
     ]
@@ -152,6 +163,8 @@ def _to_markdown(a: Sequence[StoredRun], b: Sequence[StoredRun], found: dict[str
 
 
 def _fields(row: Difference) -> list[str]:
+    """The texts of a row: model, metric, A, B, their difference and a note."""
+
     def entry(value: float | None, spread: float | None, sign: str = "") -> str:
         numbers = (
             []
@@ -175,7 +188,7 @@ def _fields(row: Difference) -> list[str]:
 
 
 def _warnings(a: Sequence[StoredRun], b: Sequence[StoredRun]) -> list[str]:
-    """In what the two sides differ: data, budget, protocol, references, and settings of the models that both have."""
+    """In what the two sides differ: data, budget, protocol, references, settings of models on both sides."""
     sides = [
         replace(run, config={**run.config, "title": name, "label": None})
         for name, runs in (("A", a), ("B", b))

@@ -1,22 +1,27 @@
-"""results.json: everything that the tables say and what they rest on, for programs. results.schema.json beside this file documents it."""
+"""results.json: what the tables say and rest on, for programs; results.schema.json documents it."""
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
+from metrics.names import MetricName
+from mmbench.report.numbers.leaderboard import name_of
 from mmbench.report.numbers.provenance import reference_values
 from mmbench.report.numbers.tables import Cell, Row, Table
 from mmbench.storage.runs import StoredRun
 
 __all__ = ["SCHEMA", "to_json"]
 
-SCHEMA = 1  # the version of the format
+SCHEMA = 2  # the version of the format
 
 
 def to_json(runs: Sequence[StoredRun], tables: Sequence[Table]) -> str:
-    """The runs of one preset folder, in the order of `find_runs`, and their metrics over seeds, of `build_all_tables`. Numbers are those of
-    the tables' CSV files and of the leaderboard."""
+    """The runs of one preset folder, in the order of `find_runs`, and their metrics over seeds.
+
+    Numbers are those of `tables`, of `build_all_tables`.
+    """
     names = sorted({name for run in runs for name in run.references})
+    judges = {name: parsed.target for name in names if (parsed := MetricName.parse(name)).kind == "judge"}
     content = {
         "schema": SCHEMA,
         "dataset": runs[0].dataset,
@@ -24,7 +29,7 @@ def to_json(runs: Sequence[StoredRun], tables: Sequence[Table]) -> str:
         "metrics": {
             column.metric: {
                 "table": table.number,
-                "name": f"{column.group} {column.part}".strip(),
+                "name": name_of(column),
                 "unit": column.unit,
                 "better": column.better,
             }
@@ -32,12 +37,8 @@ def to_json(runs: Sequence[StoredRun], tables: Sequence[Table]) -> str:
             for column in table.columns
         },
         "models": [_model(tables, index) for index in range(len(tables[0].rows))],
-        "judges": {
-            name.removeprefix("judge/"): reference_values(runs, name)
-            for name in names
-            if name.startswith("judge/")
-        },
-        "references": {name: reference_values(runs, name) for name in names if not name.startswith("judge/")},
+        "judges": {modality: reference_values(runs, name) for name, modality in judges.items()},
+        "references": {name: reference_values(runs, name) for name in names if name not in judges},
         "warning": tables[0].warning,
         "runs": [_run(run) for run in runs],
     }
@@ -63,6 +64,7 @@ def _model(tables: Sequence[Table], index: int) -> dict[str, Any]:
 
 
 def _cell(cell: Cell) -> dict[str, Any]:
+    """A metric of a model over its seeds."""
     mean = cell.mean if cell.values else None
     return {
         "values": {str(seed): value for seed, value in cell.values.items()},
@@ -78,6 +80,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
 
 
 def _run(run: StoredRun) -> dict[str, Any]:
+    """A run with all that its files hold but its history."""
     status, config = run.status, run.config
     return {
         **{key: getattr(run, key) for key in ("model", "title", "label", "seed", "state")},
@@ -100,6 +103,6 @@ def _run(run: StoredRun) -> dict[str, Any]:
             )
         },
         "metrics": run.metrics,
-        "reasons": run.reasons,
+        "reasons": {name: why.to_json() for name, why in run.reasons.items()},
         "references": run.references,
     }

@@ -1,18 +1,29 @@
-"""All tables as one: every metric of every model, the best of each column, and which others are not significantly worse."""
+"""All tables as one: every metric of every model, the best of each, and what is not significantly worse."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 from scipy import stats
 
+from mmbench.report.numbers.columns import Column
 from mmbench.report.numbers.further import FURTHER
-from mmbench.report.numbers.tables import Cell, Column, Table
+from mmbench.report.numbers.tables import Cell, Table
 from mmbench.storage.runs import StoredRun
 
-__all__ = ["LEVEL", "Entry", "Group", "Leaderboard", "Line", "build_leaderboard", "name_of", "welch"]
+__all__ = [
+    "LEVEL",
+    "Entry",
+    "Group",
+    "Leaderboard",
+    "Line",
+    "build_leaderboard",
+    "name_of",
+    "varies",
+    "welch",
+]
 
 LEVEL = 0.05  # of the test: a larger p is "not significantly worse"
+UNTESTED = "Not tested against the best: the values of one of the two do not vary over seeds."
 # in the order of the columns
 _TITLES = {
     "1": "Coherence",
@@ -39,7 +50,8 @@ class Entry:
     """One metric of one model.
 
     Attributes:
-        level: whether Welch's test finds no significant difference to the best of the column, which is another one.
+        level: whether Welch's test finds no significant difference to the best of the column, another
+            model's.
     """
 
     group: str
@@ -64,7 +76,8 @@ class Leaderboard:
     """The table.
 
     Attributes:
-        floors: what a perfect model would reach, in the units of the metrics, per column; empty lists without such a reference.
+        floors: what a perfect model would reach, in the units of the metrics, per column; an empty list
+            without one.
         absent: names of columns without any figure, which are left out, by the reason.
         tested: whether anything was tested, which takes two seeds of two models.
     """
@@ -85,7 +98,7 @@ class Leaderboard:
 
 
 def build_leaderboard(tables: Sequence[Table], models: Sequence[Sequence[StoredRun]]) -> Leaderboard:
-    """The columns of all tables beside each other. Columns that neither a model nor the paper fills are left out.
+    """The columns of all tables beside each other, without those that neither a model nor the paper fills.
 
     Args:
         tables: of one preset folder.
@@ -121,41 +134,46 @@ def build_leaderboard(tables: Sequence[Table], models: Sequence[Sequence[StoredR
 
 
 def name_of(column: Column) -> str:
+    """The two lines of a column's head in one."""
     return f"{column.group} {column.part}".strip()
 
 
-def welch(a: Sequence[float], b: Sequence[float]) -> float:
-    """The two-sided p-value of Welch's t-test for equal means, variances unknown and not assumed equal (Welch 1947).
+def varies(values: Sequence[float]) -> bool:
+    """Whether values differ by more than rounding: by more than a billionth of the largest of them."""
+    return max(values) - min(values) > 1e-9 * max(map(abs, values))
 
-    t = (mean a - mean b) / sqrt(u + v), with u = var a / n_a and v = var b / n_b (ddof 1), has about
-    (u + v)^2 / (u^2 / (n_a - 1) + v^2 / (n_b - 1)) degrees of freedom.
 
-    Args:
-        a, b: two values or more each. Where neither varies at all, p is 1 for equal means and 0 otherwise.
+def welch(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """The two-sided p-value of Welch's t-test for equal means, variances not assumed equal (Welch 1947).
+
+    None where there is nothing to test: fewer than two values on a side, or values that do not vary on one.
+    Equal values of two or three seeds estimate a variance of zero, which makes any difference significant.
     """
-    u, v = np.var(a, ddof=1) / len(a), np.var(b, ddof=1) / len(b)
-    if u + v == 0:
-        return float(np.mean(a) == np.mean(b))
-    freedom = (u + v) ** 2 / (u**2 / (len(a) - 1) + v**2 / (len(b) - 1))
-    return float(2 * stats.t.sf(abs(np.mean(a) - np.mean(b)) / np.sqrt(u + v), freedom))
+    if min(len(a), len(b)) < 2 or not (varies(a) and varies(b)):
+        return None
+    return float(stats.ttest_ind(a, b, equal_var=False).pvalue)
 
 
 def _mark(group: str, column: Column, cells: Sequence[Cell]) -> list[Entry]:
-    """The entries of a column: all that have two seeds are tested against the best mean, where that has two seeds too."""
+    """The entries of a column, each tested against the best mean where both have two seeds."""
     entries = [Entry(group, column, cell) for cell in cells]
     best = _best(column, cells)
     if best is None or not _counts(column, best):
         return entries
     reference = list(best.values.values())
     return [
-        replace(
-            entry,
-            level=_counts(column, entry.cell)
-            and not entry.cell.best
-            and welch(list(entry.cell.values.values()), reference) > LEVEL,
-        )
+        entry if entry.cell.best or not _counts(column, entry.cell) else _tested(entry, reference)
         for entry in entries
     ]
+
+
+def _tested(entry: Entry, best: Sequence[float]) -> Entry:
+    """The entry with what the test against the best values says, or with a note that nothing was tested."""
+    p = welch(list(entry.cell.values.values()), best)
+    if p is None:
+        note = f"{entry.cell.note} {UNTESTED}".lstrip()
+        return replace(entry, cell=replace(entry.cell, note=note))
+    return replace(entry, level=p > LEVEL)
 
 
 def _best(column: Column, cells: Sequence[Cell]) -> Cell | None:

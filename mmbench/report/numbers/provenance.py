@@ -3,28 +3,20 @@
 And a warning where runs differ in what makes their numbers comparable.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from metrics.catalogue import GROUPS
+from metrics.names import MetricName
 from mmbench.storage.runs import StoredRun
 
-__all__ = ["disagreements", "machine_lines", "protocol_lines", "reference_values", "spell", "spell_value"]
+__all__ = ["disagreements", "machine_lines", "protocol_of", "reference_values", "spell", "spell_value"]
 
 # what must not differ between the rows of a table
 _SHARED = ("data", "modalities", "training", "protocol", "precision")
 # what the sentences say about data elsewhere
 _NO_DATA_SETTINGS = ("notes", "counts", "modalities", "settings")
 _SHOWN = 8  # disagreements that are spelled out; the rest are counted
-_REFERENCES = (  # prefix, sentence, format of a value
-    ("judge/", "Judges' accuracy on real test data, a reference and no bound", "{:.2%}"),
-    ("fid_floor/", "FID floor, real train against real test data", "{:.2f}"),
-    ("fid_real/", "Test images behind FID", "{:,.0f}"),
-    ("fid_train/", "Train images behind its floor", "{:,.0f}"),
-    ("fd_clf_floor/", "FD-clf floor, real train against real test data", "{:.2f}"),
-    ("fd_clf_real/", "Test items behind FD-clf", "{:,.0f}"),
-    ("fd_clf_train/", "Train items behind its floor", "{:,.0f}"),
-    ("", "Other references", "{:,.6g}"),
-)
 
 
 def spell(values: Mapping[str, Any]) -> str:
@@ -41,8 +33,8 @@ def spell_value(value: object) -> str:
     return " x ".join(map(spell_value, value)) if isinstance(value, list) else str(value)
 
 
-def protocol_lines(runs: Sequence[StoredRun]) -> list[str]:
-    """The sentences under a table that rests on `runs`, one or more.
+def protocol_of(runs: Sequence[StoredRun]) -> dict[str, str]:
+    """What stands under a table that rests on `runs`, one or more: title -> text.
 
     Where the runs differ in something, all its values stand there.
     """
@@ -58,15 +50,15 @@ def protocol_lines(runs: Sequence[StoredRun]) -> list[str]:
     ]
     seeds = sorted({run.seed for run in runs})
     counted = f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}"
-    sentences = [
-        ("Data", ". ".join([runs[0].dataset, *notes])),
-        ("Items", _counts(data)),
-        ("Data settings", _listed(_merged(rest, numbers=True))),
-        ("Training", f"{_listed(_merged(trainings))}, {counted}"),
-        ("Evaluation", _listed(_merged([run.config.get("protocol") or {} for run in runs]))),
-        *_references(runs),
-    ]
-    return [f"{title}: {text}." for title, text in sentences if text]
+    said = {
+        "Data": ". ".join([runs[0].dataset, *notes]),
+        "Items": _counts(data),
+        "Data settings": _listed(_merged(rest, numbers=True)),
+        "Training": f"{_listed(_merged(trainings))}, {counted}",
+        "Evaluation": _listed(_merged([run.config.get("protocol") or {} for run in runs])),
+        **_references(runs),
+    }
+    return {title: text for title, text in said.items() if text}
 
 
 def machine_lines(runs: Iterable[StoredRun]) -> list[str]:
@@ -132,19 +124,30 @@ def _counts(data: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(f"{name} {', '.join(amounts)}" for name, amounts in counts.items())
 
 
-def _references(runs: Sequence[StoredRun]) -> list[tuple[str, str]]:
-    """The sentences about references, as (title, text); a text is empty where no run has such a one."""
-    names = sorted({name for run in runs for name in run.references})
-    sentences = []
-    for prefix, title, form in _REFERENCES:
-        here = [name for name in names if name.startswith(prefix)]
-        names = [name for name in names if name not in here]
+def _references(runs: Sequence[StoredRun]) -> dict[str, str]:
+    """Title -> what the runs have of these references; empty where no run has any."""
+    names = {
+        text: MetricName.parse(text) for text in sorted({name for run in runs for name in run.references})
+    }
+    said = {}
+    for kind, title, form in _reference_kinds():
         shown = []
-        for name in here:
-            values = (form.format(value).replace("%", " %") for value in reference_values(runs, name))
-            shown.append(f"{name.removeprefix(prefix)} {' or '.join(values)}")
-        sentences.append((title, ", ".join(shown)))
-    return sentences
+        for text in [text for text, name in names.items() if kind in (name.kind, "")]:
+            name = names.pop(text)
+            values = (form.format(value).replace("%", " %") for value in reference_values(runs, text))
+            shown.append(f"{name.target if kind else text} {' or '.join(values)}")
+        said[title] = ", ".join(shown)
+    return said
+
+
+def _reference_kinds() -> Iterator[tuple[str, str, str]]:
+    """The kinds of references, and at last "" for all others: kind, title, format of a value."""
+    yield "judge", "Judges' accuracy on real test data, a reference and no bound", "{:.2%}"
+    for kind in (kind for group in GROUPS.values() for kind in group.kinds if kind.floor):
+        yield f"{kind.name}_floor", f"{kind.title} floor, real train against real test data", "{:.2f}"
+        yield f"{kind.name}_real", f"Test items behind {kind.title}", "{:,.0f}"
+        yield f"{kind.name}_train", f"Train items behind the floor of {kind.title}", "{:,.0f}"
+    yield "", "Other references", "{:,.6g}"
 
 
 def _flatten(value: object, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], object]:

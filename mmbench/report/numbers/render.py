@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from mmbench.report.numbers.tables import Cell, Column, Table
+from mmbench.report.numbers.columns import Column
+from mmbench.report.numbers.tables import Cell, Table
 
 __all__ = ["decimal", "escape_latex", "escape_markdown", "to_csv", "to_latex", "to_markdown"]
 
@@ -51,7 +52,7 @@ _LATEX = {
 
 
 def escape_markdown(text: str) -> str:
-    """`text` as it is, in one line of Markdown: no HTML, no emphasis, no links, no formulas, no table bars."""
+    """`text` as it is, in one line of Markdown: no HTML, emphasis, links, formulas or table bars."""
     # an underscore inside a word means nothing, and addresses stay whole without the backslash
     return re.sub(
         r"([\\`*{}\[\]|~$#]|(?<![^\W_])_|_(?![^\W_]))",
@@ -66,8 +67,11 @@ def escape_latex(text: str) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """One line per model and metric, in the units of metrics.json: mean, std (ddof 1), n, values and their seeds, paper, difference
-    and the standard error of mean and difference. Then floors."""
+    """One line per model and metric, in the units of metrics.json, then floors.
+
+    A line has mean, std (ddof 1), n, values and their seeds, paper, difference, and the standard error of
+    mean and difference.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(_HEAD)
@@ -129,12 +133,12 @@ def to_markdown(table: Table) -> str:
     ]
     below = [f"<sup>{mark}</sup> {escape_markdown(note)}" for note, mark in grid.notes.items()]
     below += [f"**Warning.** {escape_markdown(table.warning)}"] if table.warning else []
-    below += [f"Protocol. {escape_markdown(' '.join(table.lines))}"]
+    below += [f"Protocol. {escape_markdown(table.sentences)}"]
     return "\n".join([*lines, "", "<br>\n".join(below)]) + "\n"
 
 
 def to_latex(table: Table) -> str:
-    """A table float for \\input: booktabs rules, groups of columns, scaled down where it is wider than the line."""
+    """A table float for \\input: booktabs rules, groups of columns, scaled down where it is too wide."""
     grid = _lay_out_upright(table) if table.upright else _lay_out(table)
     groups = [(name, len(list(items))) for name, items in groupby(grid.head, key=lambda head: head[0])]
     ends = [sum(width for _, width in groups[: i + 1]) for i in range(len(groups))]
@@ -151,7 +155,7 @@ def to_latex(table: Table) -> str:
     parts = [escape_latex(part or ("ours" if group in wide else "")) for group, part in grid.head]
     below = [f"\\textsuperscript{{{mark}}} {escape_latex(note)}" for note, mark in grid.notes.items()]
     below += [f"\\textbf{{Warning.}} {escape_latex(table.warning)}"] if table.warning else []
-    below += [f"Protocol. {escape_latex(' '.join(table.lines))}"]
+    below += [f"Protocol. {escape_latex(table.sentences)}"]
     return "\n".join(
         [
             "% Needs \\usepackage{booktabs} and \\usepackage{graphicx}.",
@@ -191,7 +195,7 @@ class _Field:
 
 @dataclass
 class _Grid:
-    """A printed table before it is written: heads as (group, part), rows, floor rows, footnotes with their marks."""
+    """A printed table before it is written: heads (group, part), rows, floor rows, footnotes with marks."""
 
     head: list[tuple[str, str]]
     body: list[list[_Field]] = field(default_factory=list)

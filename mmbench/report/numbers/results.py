@@ -47,7 +47,7 @@ def _rows(run: StoredRun) -> list[dict[str, Any]]:
         return [head | {"metric": None, "value": math.nan, "reason": reason}]
     values = run.metrics | run.references
     return [
-        head | {"metric": name, "value": value, "reason": run.reasons.get(name)}
+        head | {"metric": name, "value": value, "reason": str(run.reasons.get(name, "")) or None}
         for name, value in values.items()
     ]
 

@@ -17,10 +17,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mmbench.console import duration
 from mmbench.report.numbers import paper
 from mmbench.report.numbers.claims import HEADS, READING, Claim, absences, fields
+from mmbench.report.numbers.columns import Column
 from mmbench.report.numbers.leaderboard import LEVEL, Entry, Leaderboard, name_of
 from mmbench.report.numbers.provenance import machine_lines, spell_value
 from mmbench.report.numbers.render import decimal
-from mmbench.report.numbers.tables import Column, Table
+from mmbench.report.numbers.tables import Table
 from mmbench.report.pictures.canvas import Picture
 from mmbench.report.pictures.charts import Charts
 from mmbench.report.pictures.classes import name_classes
@@ -100,7 +101,7 @@ def build_html(
         runs=runs,
         first=runs[0],
         head=_head(runs, table),
-        protocol=_split(table.lines),
+        protocol=table.protocol,
         warning=table.warning,
         board=board,
         reading=_reading(board, runs),
@@ -168,7 +169,7 @@ def _model(
     done = next((run for run in runs if run.state == "done"), None)
     found = load_diagnostics(done.folder) if done else None
     joint = joint_sheets(shown[1], name) if shown else []
-    reason = done.reasons.get("joint_coherence", "") if done else ""
+    reason = str(done.reasons.get("joint_coherence", "")) if done else ""
     return Model(
         index,
         name,
@@ -193,7 +194,7 @@ def _picture(png: bytes | None, title: str, alt: str) -> Picture | None:
 
 def _head(runs: Sequence[StoredRun], table: Table) -> dict[str, str]:
     """What was compared, in a few lines."""
-    lines = _split(table.lines)
+    lines = table.protocol
     states = Counter(run.state for run in runs)
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     seeds = sorted({run.seed for run in runs})
@@ -272,11 +273,6 @@ def _figures(entry: Entry) -> dict[str, Any]:
 
 def _direction(column: Column) -> str:
     return f"{column.better} is better" if column.better else "neither direction is better"
-
-
-def _split(lines: Sequence[str]) -> dict[str, str]:
-    """Sentences "Title: text." as texts by title."""
-    return {title: text.removesuffix(".") for title, _, text in (line.partition(": ") for line in lines)}
 
 
 def _policy(content: str) -> str:

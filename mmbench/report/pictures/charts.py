@@ -14,8 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from metrics.catalogue import kind_of
+from metrics.names import MetricName
+from mmbench.report.numbers.columns import Column
 from mmbench.report.numbers.leaderboard import Leaderboard, Line, name_of
-from mmbench.report.numbers.tables import Column
 from mmbench.report.pictures.canvas import (
     WIDTH,
     Look,
@@ -81,15 +83,12 @@ def _draw_trade_off(board: Leaderboard, named: Looks) -> list[Picture]:
     if "joint_coherence" not in places:
         return []
     joint = places["joint_coherence"]
-    distances = [metric for metric in places if metric.startswith(("fid/", "fd_clf/"))]
+    names = {MetricName.parse(metric): place for metric, place in places.items()}
+    distances = {name: place for name, place in names.items() if (kind := kind_of(name)) and kind.floor}
     pictures = []
-    for modality in dict.fromkeys(metric.partition("/")[2] for metric in distances):
-        known = (
-            places[metric]
-            for metric in (f"fid/{modality}", f"fd_clf/{modality}")
-            if metric in places and any(_has(line, places[metric]) for line in board.lines)
-        )
-        place = next(known, None)
+    for modality in dict.fromkeys(name.target for name in distances):
+        here = (place for name, place in distances.items() if name.target == modality)  # FID first
+        place = next((each for each in here if any(_has(line, each) for line in board.lines)), None)
         if place is not None and any(_has(line, joint) and _has(line, place) for line in board.lines):
             pictures.append(_trade_off(board, joint, place, named))
     return pictures

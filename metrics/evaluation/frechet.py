@@ -1,0 +1,43 @@
+"""Frechet distances of prior draws from real test items, in Inception's features and in the judges'."""
+
+from metrics.catalogue import Kind, Need, metric
+from metrics.evaluation.one_pass import Found, Pass
+from metrics.evaluation.prior_draws import prior_draws
+from metrics.frechet import frechet_distance, statistics
+from metrics.names import MetricName
+
+__all__ = ["fd_clf", "fid"]
+
+
+@metric(
+    "fid",
+    Kind("fid", "FID", "distance", "lower", floor=True),
+    needs=(Need.DRAWS, Need.INCEPTION_FEATURES),
+)
+def fid(run: Pass) -> Found:
+    """FID of every modality of images, by pytorch-fid's Inception network."""
+    return _distances(run, "fid")
+
+
+@metric(
+    "fd_clf",
+    Kind("fd_clf", "FD-clf", "distance", "lower", floor=True),
+    needs=(Need.DRAWS, Need.JUDGE_FEATURES),
+)
+def fd_clf(run: Pass) -> Found:
+    """The same distance in the judge's features."""
+    return _distances(run, "fd_clf")
+
+
+def _distances(run: Pass, kind: str) -> Found:
+    """The distance of every modality in the feature space of this name."""
+    draws, space = prior_draws(run), run.references.space(kind)
+    for name in run.model.modalities:
+        missing = run.references.unread(kind, name) or draws.finite.missing(name)
+        if missing:
+            yield MetricName(kind, target=name), missing
+            continue
+        assert space is not None
+        generated = statistics(draws.features[kind, name])
+        distance = frechet_distance(generated, space.real[name], space.roots[name])
+        yield MetricName(kind, target=name), distance

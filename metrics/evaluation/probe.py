@@ -1,0 +1,24 @@
+"""The linear probe of every modality's representations."""
+
+from metrics.catalogue import Kind, metric
+from metrics.evaluation.one_pass import Found, Pass
+from metrics.missing import Lack, Missing
+from metrics.names import MetricName
+from metrics.probe import ProbeError, linear_probe, probe_indices
+
+__all__ = ["probes"]
+
+
+@metric("probe", Kind("probe", "Probe", "fraction", "higher"))
+def probes(run: Pass) -> Found:
+    """Trained on random train images, the same for all models, and tested on all test images."""
+    for name in run.model.modalities:
+        images, labels = run.train[name]
+        rows = probe_indices(len(images), run.protocol.probe_images, run.protocol.evaluation_seed)
+        train = run.embed(name, images[rows], "train")
+        value: float | Missing
+        try:
+            value = linear_probe(train, labels[rows], run.represent(name), run.test[name][1])
+        except ProbeError as error:
+            value = Missing(Lack.FAILED, str(error))
+        yield MetricName("probe", target=name), value

@@ -1,0 +1,65 @@
+"""Joint coherence of draws from a mixture fitted to latents after training, in place of the prior."""
+
+import torch
+from torch import Tensor
+
+from metrics.catalogue import Kind, Need, metric
+from metrics.evaluation.coherence import joint_coherences
+from metrics.evaluation.one_pass import BATCH, Finite, Found, Pass
+from metrics.evaluation.prior_draws import Votes
+from metrics.images import as_float
+from metrics.missing import Lack, Missing
+from metrics.names import MetricName
+from metrics.probe import probe_indices
+from metrics.sampler import Mixture, SamplerError, draw, fit_mixture
+from models.base import NotDefinedError, SharedLatentModel
+
+__all__ = ["fitted_coherence"]
+
+
+@metric(
+    "sampler",
+    Kind("fitted_coherence", "Joint fitted", "fraction", "higher", per="model"),
+    Kind("fitted_coherence", "Joint fitted", "fraction", "", per="model", part="chance"),
+    Kind("fitted_coherence", "Joint fitted", "nats", "", per="model", part="entropy"),
+    needs=(Need.JUDGES,),
+)
+def fitted_coherence(run: Pass) -> Found:
+    """The mixture is fitted to latent means of train images of all modalities, each encoded alone."""
+    if not isinstance(run.model, SharedLatentModel):
+        raise NotDefinedError(
+            "the model has no single latent that all modalities are decoded from, to which a sampler could "
+            "be fitted."
+        )
+    components, seed = run.protocol.sampler_components, run.protocol.evaluation_seed
+    try:
+        mixture = fit_mixture(_pooled_latents(run, run.model), components, seed)
+    except SamplerError as error:
+        for part in ("", "chance", "entropy"):
+            yield MetricName("fitted_coherence", part=part), Missing(Lack.FAILED, str(error))
+        return
+    yield from _judge(run, run.model, mixture)
+
+
+def _pooled_latents(run: Pass, model: SharedLatentModel) -> Tensor:
+    """(M n, L) latent means of n random train images of each of the M modalities."""
+    count = min(run.protocol.sampler_images, *(len(images) for images, _ in run.train.values()))
+    latents = []
+    for name in model.modalities:
+        images = run.train[name][0]
+        rows = probe_indices(len(images), count, run.protocol.evaluation_seed)
+        for start in range(0, count, BATCH):
+            latents.append(model.infer({name: as_float(images[rows[start : start + BATCH]].to(run.device))}))
+            run.progress(f"latents of {name} (train)", min(start + BATCH, count), count)
+    return torch.cat(latents)
+
+
+def _judge(run: Pass, model: SharedLatentModel, mixture: Mixture) -> Found:
+    """Coherence of as many draws from the mixture as joint coherence takes from the prior."""
+    draws, generator, finite = run.protocol.joint_draws, run.generator(), Finite()
+    votes = Votes(run, draws)
+    for start in range(0, draws, BATCH):
+        latent = draw(mixture, BATCH, generator)
+        votes.add({name: finite.read(m, model.decode(name, latent)) for name, m in model.modalities.items()})
+        run.progress("draws from the fitted sampler", min(start + BATCH, draws), draws)
+    yield from joint_coherences(run, "fitted_coherence", votes, finite)

@@ -1,0 +1,50 @@
+"""Conditions and what a model makes of them, for figures: the same for every model."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metrics.evaluation.one_pass import Finite, Pass
+from metrics.images import as_float, eight_bits
+from metrics.references.judges import CLASSES
+
+__all__ = ["CrossSamples", "cross_samples"]
+
+SHOWN_PER_CLASS = 4
+
+
+class CrossSamples(NamedTuple):
+    """Conditions in class order, and an output given each.
+
+    Attributes:
+        conditions: (n, *shape) of one modality, uint8.
+        outputs: (n, *shape) of another one, uint8.
+        labels: (n,) classes of the conditions.
+    """
+
+    conditions: np.ndarray
+    outputs: np.ndarray
+    labels: np.ndarray
+
+
+def cross_samples(run: Pass) -> dict[tuple[str, str], CrossSamples]:
+    """For every ordered pair (a, b): conditions of a, and the means of b given the latent mean of each."""
+    samples = {}
+    for source in run.model.modalities:
+        images, labels = run.test[source]
+        rows = _shown(labels, run.protocol.evaluation_seed)
+        conditions = eight_bits(images[rows]).cpu().numpy()
+        targets = [name for name in run.model.modalities if name != source]
+        for name, x in run.model.translate({source: as_float(images[rows].to(run.device))}, targets).items():
+            outputs = eight_bits(Finite().read(run.model.modalities[name], x)).cpu().numpy()
+            samples[source, name] = CrossSamples(conditions, outputs, labels[rows].cpu().numpy())
+    return samples
+
+
+def _shown(labels: Tensor, seed: int) -> Tensor:
+    """Rows of four random items of every class, in class order (fewer where a class has fewer)."""
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    shuffled = labels.cpu()[order]
+    return torch.cat([order[shuffled == label][:SHOWN_PER_CLASS] for label in range(CLASSES)])

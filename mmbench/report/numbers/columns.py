@@ -1,0 +1,179 @@
+"""What the tables 1-3 hold: which metrics, how each is shown, and captions that say what they mean.
+
+table 1    coherence: joint, and every ordered pair of modalities; of more than two modalities the mean
+           per number of sources
+table 1b   of more than two modalities: coherence from each subset to each other modality
+table 2    Frechet distances: FID (Inception) and FD-clf (the judge's features), with their floors
+table 3    linear probe of the latents
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TypeAlias
+
+from metrics.catalogue import GROUPS, Better, Need, Unit, kind_of
+from metrics.names import MetricName
+from mmbench.storage.runs import StoredRun
+
+__all__ = ["Column", "Content", "abbreviations", "column_of", "paper_contents"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric and how a table shows it.
+
+    Attributes:
+        metric: its name in metrics.json.
+        group, part: the two lines of its head.
+        unit: of the stored number; fractions are shown in per cent.
+        better: which direction is better; empty for what has none.
+        floor: the reference that a perfect model would reach, by name.
+    """
+
+    metric: str
+    group: str
+    part: str = ""
+    unit: Unit = "fraction"
+    better: Better = "higher"
+    floor: str = ""
+
+    def shown(self, value: float) -> float:
+        """`value` in the table's unit, at the table's two decimals. Adding 0 turns -0 into 0."""
+        return round(100 * value if self.unit == "fraction" else value, 2) + 0.0
+
+
+Content: TypeAlias = tuple[list[Column], str]  # columns, and a caption that says what they mean
+
+
+def paper_contents(runs: Sequence[StoredRun]) -> dict[str, Content]:
+    """What the tables 1-3 hold for these runs, by number."""
+    modalities = list(dict.fromkeys(name for run in runs for name in run.modalities))
+    texts = {
+        modality["name"] for run in runs for modality in run.config["modalities"] if modality.get("symbols")
+    }
+    fitted = any("fitted_coherence" in run.metrics for run in runs)
+    return {
+        "1": _coherence(modalities, fitted),
+        **({"1b": _every_direction(modalities)} if len(modalities) > 2 else {}),
+        "2": _distances(modalities, texts),
+        "3": _probes(modalities),
+    }
+
+
+def abbreviations(names: Sequence[str]) -> dict[str, str]:
+    """The shortest beginnings that tell `names` apart, capitalised: mnist, svhn -> M, S."""
+    longest = max(map(len, names))
+    length = next(
+        (k for k in range(1, longest) if len({name[:k].lower() for name in names}) == len(names)), longest
+    )
+    return {name: name[:length].capitalize() for name in names}
+
+
+def column_of(name: MetricName, group: str = "", part: str = "") -> Column:
+    """The column of a metric that is in the catalogue.
+
+    Args:
+        name: of the metric.
+        group, part: the two lines of its head; by default its title, and the part of its name or where it was
+            measured.
+    """
+    kind = kind_of(name)
+    assert kind is not None, f"no file of metrics/evaluation declares {name}"
+    where = f"{'+'.join(name.sources)}→{name.target}" if name.sources else name.target
+    group = group or f"{kind.title} {where}".rstrip()
+    part = part or (f"{kind.part} (nats)" if kind.part and kind.unit == "nats" else kind.part)
+    floor = f"{kind.name}_floor/{name.target}" if kind.floor else ""
+    return Column(str(name), group, part, kind.unit, kind.better, floor)
+
+
+def _coherence(modalities: list[str], fitted: bool) -> Content:
+    """Table 1."""
+    columns = _figure("joint_coherence")
+    caption = (
+        "Coherence in per cent, higher is better. Joint: prior draws on which all judges agree; chance: "
+        "agreement expected from the judges' class histograms alone; entropy: of the agreed class. "
+    )
+    if fitted:
+        columns += _figure("fitted_coherence")
+        caption += (
+            "Joint fitted: as joint, with draws from a Gaussian mixture in place of the prior, fitted to "
+            "latents of train data after training; not the model's prior, and not the paper's joint "
+            "coherence. "
+        )
+    if len(modalities) == 2:
+        directions = _directions(modalities)
+        return columns + directions, caption + _reading(modalities, directions[0])
+    for size in range(1, len(modalities)):
+        for mode in ("sample", "mean"):
+            name = MetricName("cross_coherence", size=size, mode=mode)
+            columns.append(column_of(name, f"From {size}", mode))
+    return columns, caption + (
+        "From n: n modalities are given and another one is generated, and the judge finds their class, "
+        "averaged over all such directions (table 1b has each of them); sample: latent drawn once; mean: "
+        "latent mean."
+    )
+
+
+def _figure(kind: str) -> list[Column]:
+    """A coherence of joint draws, and what stands beside it."""
+    return [column_of(MetricName(kind, part=part)) for part in ("", "chance", "entropy")]
+
+
+def _every_direction(modalities: list[str]) -> Content:
+    """Table 1b."""
+    columns = _directions(modalities)
+    several = f"{columns[-1].group}: given several at once."
+    return columns, (
+        f"Cross coherence in per cent, higher is better. {_reading(modalities, columns[0])} {several}"
+    )
+
+
+def _directions(modalities: list[str]) -> list[Column]:
+    """Cross coherence from every subset to every other modality, of sampled latents and of means."""
+    short = abbreviations(modalities)
+    return [
+        column_of(
+            MetricName("cross_coherence", sources, target, mode),
+            f"{'+'.join(short[name] for name in sources)}→{short[target]}",
+            mode,
+        )
+        for size in range(1, len(modalities))
+        for sources in combinations(modalities, size)
+        for target in modalities
+        if target not in sources
+        for mode in ("sample", "mean")
+    ]
+
+
+def _reading(modalities: list[str], example: Column) -> str:
+    """What a direction means."""
+    key = "; ".join(f"{letters}: {name}" for name, letters in abbreviations(modalities).items())
+    return (
+        f"{example.group}: the second modality generated from the first, and the judge finds the class of "
+        f"the condition; sample: latent drawn once; mean: latent mean. {key}."
+    )
+
+
+def _distances(modalities: list[str], texts: Collection[str]) -> Content:
+    """Table 2: every kind of distance that has a floor."""
+    columns = [
+        column_of(MetricName(kind.name, target=name))
+        for group in GROUPS.values()
+        for kind in group.kinds
+        if kind.floor
+        for name in modalities
+        if not (name in texts and Need.INCEPTION_FEATURES in group.needs)
+    ]
+    return columns, (
+        "Fréchet distance of generated to real test data, lower is better. FID: in Inception's features"
+        f"{', which only images have' if texts else ''}; FD-clf: in the judge's features, another measure "
+        "that is not comparable with FID. Floor: real train data in place of the generated ones."
+    )
+
+
+def _probes(modalities: list[str]) -> Content:
+    """Table 3."""
+    return [column_of(MetricName("probe", target=name)) for name in modalities], (
+        "Accuracy in per cent of a linear probe on the latents of single modalities, higher is better."
+    )
