@@ -112,7 +112,7 @@ def test_paths_without_runs_are_refused(tmp_path, path, message):
         ("metrics.json", {"hash": "f" * 16}, "belongs to another configuration"),
         ("metrics.json", {"metrics": {"joint_coherence": "high"}}, "has 'high' for 'joint_coherence'"),
         ("metrics.json", {"metrics": {"joint_coherence": True}}, "has True for 'joint_coherence'"),
-        ("metrics.json", {"metrics": {"joint_coherence": float("nan")}}, "Out of range float values"),
+        ("metrics.json", '{"metrics": {"joint_coherence": NaN}}', "Out of range float values"),
         ("metrics.json", {"references": None}, "is no list of metrics"),
     ],
 )
