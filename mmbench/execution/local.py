@@ -137,17 +137,21 @@ class _Workers(Generic[RunT]):
         return not self.exhausted and self.stop.signal is None
 
     def _start(self, run: RunT) -> None:
+        """Start the process of a run; for want of memory or files, say, it cannot, and the run has failed."""
         receiver, sender = self.context.Pipe(duplex=False)
         process = self.context.Process(target=_work, args=(self.work, run, sender, self.threads), daemon=True)
+        problem = None
         try:
             with _interrupts_held_back():
                 process.start()
-        except Exception as error:  # what cannot be pickled, no memory, no processes: this run's failure
+        except Exception as error:
+            problem = f"its process could not start ({type(error).__name__}: {error})"
+        sender.close()  # the worker has its own end: when it dies, the pipe ends
+        if problem is not None:
+            receiver.close()  # first: too many open files may be the reason, and to write it down takes some
             self.failed.append(run)
-            self.lost(run, f"its process could not start ({type(error).__name__}: {error})")
+            self.lost(run, problem)
             return
-        finally:
-            sender.close()  # the worker has its own end: when it dies, the pipe ends
         self.working.append(_Worker(run, process, receiver, Relay(self.console)))
 
     def _relay(self, worker: _Worker[RunT]) -> None:

@@ -6,6 +6,7 @@
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -82,7 +83,9 @@ def orchestrate(assignment: Assignment, console: Console) -> Outcome:
                 stop.check,
             )
             work = assignment.work(references)
-            failed = assignment.executor.execute(assignment.runs(stop), work, console, stop, lost)
+            failed = assignment.executor.execute(
+                assignment.runs(stop), work, console, stop, partial(lost, console.say)
+            )
             stop.check()
         except StoppedError:
             console.say("Stopped. What is done is kept: the same command goes on from here.")
@@ -94,14 +97,19 @@ class _HeldError(Exception):
     """Another command is at work on the run."""
 
 
-def lost(run: PlannedRun, how: str, traceback: str | None = None) -> None:
-    """Record the failure of a run whose process died before it could do so itself."""
+def lost(say: Callable[[str], object], run: PlannedRun, how: str, traceback: str | None = None) -> None:
+    """Record the failure of a run whose process died before it could do so itself.
+
+    Where it cannot be written down it is said: the next command finds the run running, and takes it up.
+    """
 
     def leave() -> None:
         raise _HeldError
 
-    # where this cannot be written, the next command finds the run running, and takes it up
-    with suppress(_HeldError, InputError), run.folder.lock(leave, leave):
-        if run.folder.status["state"] != "done":
-            error = f"{how}: the next run goes on from its last checkpoint"
-            run.folder.set_status("failed", error=error, traceback=traceback)
+    try:
+        with suppress(_HeldError), run.folder.lock(leave, leave):
+            if run.folder.status["state"] != "done":
+                error = f"{how}: the next run goes on from its last checkpoint"
+                run.folder.set_status("failed", error=error, traceback=traceback)
+    except InputError as error:
+        say(f"{run.name}: {how}. {error}")

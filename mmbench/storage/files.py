@@ -1,5 +1,6 @@
 """Files on disk: written whole or not at all, JSON with a checksum, and the cache that runs share."""
 
+import errno
 import hashlib
 import json
 import os
@@ -31,6 +32,7 @@ __all__ = [
 
 T = TypeVar("T")
 FORMAT = 2  # of JSON files
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)  # are open
 PART = ".part"  # after the name of a file that is being written
 DELETE = "delete its folder and run it again"  # where nothing else can tell what a file held
 REMAKE = "the command in its config.json makes it again from the checkpoint"
@@ -54,9 +56,17 @@ class WriteError(InputError):
 
     def __init__(self, path: Path, error: OSError):
         reason = error.strerror or type(error).__name__
+        remedy = _remedy(error, "make room or change the permissions")
         super().__init__(
-            f"The file {path} cannot be written ({reason}): make room or change the permissions, then give the same command again."
+            f"The file {path} cannot be written ({reason}): {remedy}, then give the same command again."
         )
+
+
+def _remedy(error: OSError, otherwise: str) -> str:
+    """What to do about an error of the system, where the path that it came up with may not be to blame."""
+    if error.errno in _TOO_MANY_FILES:
+        return "raise the limit of open files (`ulimit -n`), or give fewer --jobs"
+    return otherwise
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], previous: Path | None = None) -> None:
@@ -123,6 +133,9 @@ def read_json(path: Path, remedy: str = DELETE) -> dict[str, Any]:
     except DamagedError:  # is a ValueError too
         raise
     except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, OSError) and error.errno in _TOO_MANY_FILES:  # nothing is known of this one
+            reason, advice = error.strerror, _remedy(error, remedy)
+            raise InputError(f"The file {path} cannot be read ({reason}): {advice}.") from None
         raise DamagedError(path, f"cannot be read as JSON ({error})", remedy) from None
     if found != right:
         raise DamagedError(path, "has changed since it was written, as its checksum says", remedy)
@@ -162,7 +175,9 @@ def check_writable(folder: Path, name: str, remedy: str) -> None:
                 missing.append(path)
         in_folder(folder, lambda: TemporaryFile(dir=folder).close())
     except OSError as error:
-        raise InputError(f"The {name} {folder} cannot be written to ({error.strerror}): {remedy}.") from None
+        raise InputError(
+            f"The {name} {folder} cannot be written to ({error.strerror}): {_remedy(error, remedy)}."
+        ) from None
     finally:
         for path in missing:
             with suppress(OSError):  # never made, or another process is at work in it already

@@ -1,5 +1,6 @@
 """Whole runs on the embedded data set: what they leave on disk, second runs, failures, interruptions, later evaluation."""
 
+import errno
 import os
 import re
 import shutil
@@ -232,19 +233,31 @@ def test_a_folder_that_another_command_has_begun_meanwhile_is_left_alone(
 
 
 def test_a_lost_run_is_marked_unless_it_is_done_or_somebody_elses(copy):
-    folder = RunFolder(seed_folder(copy))
+    folder, said, how = RunFolder(seed_folder(copy)), [], "its process was killed by SIGKILL"
     run = PlannedRun(None, 0, folder, {}, folder.config["hash"], {})
-    lost(run, "its process was killed by SIGKILL")
+    lost(said.append, run, how)
     assert folder.status["state"] == "done"
     folder.set_status("running")
     with folder.lock(lambda: pytest.fail("held"), lambda: None):
-        lost(run, "its process was killed by SIGKILL")
+        lost(said.append, run, how)
     assert folder.status["state"] == "running"
-    lost(run, "its process was killed by SIGKILL")
-    assert (
-        folder.status["error"]
-        == "its process was killed by SIGKILL: the next run goes on from its last checkpoint"
-    )
+    lost(said.append, run, how)
+    assert folder.status["error"] == f"{how}: the next run goes on from its last checkpoint"
+    assert said == []
+
+
+def test_how_a_run_was_lost_is_said_where_it_cannot_be_written(copy, monkeypatch):
+    folder, said = RunFolder(seed_folder(copy)), []
+    run = PlannedRun(None, 0, folder, {}, folder.config["hash"], {})
+
+    def refuse(*args, **kwargs):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("mmbench.storage.locks.FileLock.acquire", refuse)
+    lost(said.append, run, "its process could not start (no files)")
+    (line,) = said
+    assert line.startswith(f"{run.name}: its process could not start (no files). The file {folder.path / '.lock'} ")
+    assert "(Too many open files): raise the limit of open files (`ulimit -n`)" in line
 
 
 def test_a_report_says_that_it_waits(copy):

@@ -12,6 +12,7 @@ from mmbench.storage.files import (
     WriteError,
     cache_dir,
     check_name,
+    check_writable,
     content_hash,
     read_json,
     write_atomically,
@@ -156,6 +157,30 @@ def test_a_full_disk_leaves_the_old_file_and_its_predecessor(call, tmp_path, mon
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"file": b"old", "previous": b"older"}
     write_atomically(path, lambda file: file.write(b"new"), previous)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"file": b"new", "previous": b"old"}
+
+
+def test_too_many_open_files_are_no_damage(tmp_path, monkeypatch):
+    """The advice is neither to delete the file nor to make room."""
+    path = tmp_path / "file.json"
+    write_json(path, VALUE)
+
+    def refuse(*args, **kwargs):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as full:
+        full.setattr("pathlib.Path.open", refuse)
+        full.setattr("io.open", refuse)
+        full.setattr("mmbench.storage.files.TemporaryFile", refuse)
+        calls = (
+            lambda: read_json(path),
+            lambda: write_json(path, VALUE),
+            lambda: check_writable(tmp_path, "folder", "choose another"),
+        )
+        for call in calls:
+            with pytest.raises(InputError, match=r"\(Too many open files\): raise the limit") as caught:
+                call()
+            assert not isinstance(caught.value, DamagedError)
+    assert read_json(path) == VALUE
 
 
 def test_what_a_killed_writer_left_is_written_over(tmp_path):
