@@ -6,6 +6,7 @@ unless they are told where.
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -44,7 +45,7 @@ def make_model(name: str, data: MultimodalData, seed: int = 0, **settings: objec
             does not admit.
     """
     entry = find_model(name)
-    chosen = resolve(entry.settings, settings, entry.name)
+    chosen: Any = resolve(entry.settings, settings, entry.name)
     torch.manual_seed(seed)
     return entry.model(data.modalities, chosen)
 

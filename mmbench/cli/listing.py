@@ -103,8 +103,8 @@ def datasets(as_json: bool) -> None:
 
     if as_json:
         keys = ("name", "description", "source", "default_preset")
-        settings = describe(DataSettings)
-        found = [{**{key: getattr(entry, key) for key in keys}, "settings": settings} for entry in DATASETS]
+        own = describe(DataSettings)
+        found = [{**{key: getattr(entry, key) for key in keys}, "settings": own} for entry in DATASETS]
         click.echo(json.dumps(found, indent=1))
         return
     rows = [[entry.name, entry.description, entry.source, entry.default_preset] for entry in DATASETS]

@@ -183,7 +183,9 @@ def check_classes(labels: Mapping[str, Mapping[str, Tensor]], names: Sequence[st
 
 
 def _results(what: str, problems: Sequence[str]) -> Iterator[tuple[str, str | None]]:
-    yield from ((what, problem) for problem in problems or [None])
+    """A pair for every problem of one check; one with None where there is none."""
+    found: Sequence[str | None] = problems or [None]
+    yield from ((what, problem) for problem in found)
 
 
 def _check_shape(modality: Modality) -> list[str]:

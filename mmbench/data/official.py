@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def read_official(name: str, folder: Path) -> tuple[LabelledArrays, LabelledArra
         InputError: if they are missing and cannot be downloaded, or damaged.
     """
     found = _find(name, folder) or _find_after_download(name, folder)
-    read = {"mnist": _read_mnist, "svhn": _read_svhn}[name]
+    read: Any = {"mnist": _read_mnist, "svhn": _read_svhn}[name]
     parts = []
     for paths in (found[: len(found) // 2], found[len(found) // 2 :]):
         images, labels = read(*paths)

@@ -98,13 +98,18 @@ def evaluate_runs(paths: Sequence[Path], options: JobOptions, console: Console) 
             inception_weights=options.inception_weights,
             device=device,
             executor=Local(1, device),
-            runs=lambda stop, runs=group.runs: runs,
+            runs=partial(_as_planned, group.runs),
             work=partial(EvaluateRun, device, metrics, group.data),
         )
         outcome = orchestrate(assignment, console)
         if outcome.stopped_by is not None:
             break
     return outcome, sorted({run.folder.path.parents[1] for group in groups for run in group.runs})
+
+
+def _as_planned(runs: list[PlannedRun], stop: Stop) -> list[PlannedRun]:
+    """The runs of a group: nothing has to be done for them before they are evaluated."""
+    return runs
 
 
 def trained_model(run: PlannedRun, data: MultimodalData) -> MultimodalModel:

@@ -158,7 +158,7 @@ class Search:
         folder = self._folder(number)
         begun = folder.config
         chosen = begun["settings"] if begun else {**asdict(self.config.settings), **self._draw(number)}
-        settings = resolve(self.config.entry.settings, chosen, self.name)
+        settings: Any = resolve(self.config.entry.settings, chosen, self.name)
         about = {"label": self.label(number), "command": str(self.job.command)}
         config = replace(self.config, settings=settings)
         run = plan_run(config, self.job.seeds[0], folder, self.data, about)

@@ -154,6 +154,8 @@ def _verdict(search: Search, trials: int) -> str:
         else f"--set {search.name}.{name}={value}"
         for name, value in best.params.items()
     ]
-    score = f"{100 * scores[best.number]:.1f} %"
-    head = f"{search.name}: trial {best.number} of {len(done)} finished ones is the best, {score}"
+    head = (
+        f"{search.name}: trial {best.number} of {len(done)} finished ones is the best, "
+        f"{100 * scores[best.number]:.1f} %"
+    )
     return f"{head}: {' '.join(words)}"

@@ -256,7 +256,9 @@ def test_how_a_run_was_lost_is_said_where_it_cannot_be_written(copy, monkeypatch
     monkeypatch.setattr("mmbench.storage.locks.FileLock.acquire", refuse)
     lost(said.append, run, "its process could not start (no files)")
     (line,) = said
-    assert line.startswith(f"{run.name}: its process could not start (no files). The file {folder.path / '.lock'} ")
+    assert line.startswith(
+        f"{run.name}: its process could not start (no files). The file {folder.path / '.lock'} "
+    )
     assert "(Too many open files): raise the limit of open files (`ulimit -n`)" in line
 
 
