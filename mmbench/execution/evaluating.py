@@ -11,6 +11,7 @@ from mmbench.console import Console, Task
 from mmbench.data.base import MultimodalData, Split
 from mmbench.data.pairing import make_pairs
 from mmbench.execution.signals import Stop
+from mmbench.plan.code import shared_code
 from mmbench.plan.config import RunConfig
 from mmbench.storage import diagnostics
 from mmbench.storage.diagnostics import StoredDiagnostics
@@ -82,7 +83,7 @@ def write_evaluation(folder: RunFolder, hash: str, seed: int, evaluation: Evalua
     except DamagedError:  # nothing to keep: this is how it is mended
         old = None
     if old is None or (old["hash"], old["seed"] or seed) != (hash, seed):
-        old = {"metrics": {}, "reasons": {}, "references": {}, "files": {}}
+        old = {"metrics": {}, "reasons": {}, "references": {}, "files": {}, "code": {}}
     kept = {name: why for name, why in old["reasons"].items() if name not in evaluation.metrics}
     save_samples(folder.samples, _sample_set(evaluation.samples, _alphabets(folder)))
     keep = diagnostics.FILE in old["files"]
@@ -93,6 +94,7 @@ def write_evaluation(folder: RunFolder, hash: str, seed: int, evaluation: Evalua
         metrics=old["metrics"] | evaluation.metrics,
         reasons={name: why.to_json() for name, why in (kept | evaluation.missing).items()},
         references=old["references"] | evaluation.references,
+        code=old["code"] | dict.fromkeys(evaluation.metrics, shared_code()),
     )
 
 

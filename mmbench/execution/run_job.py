@@ -43,6 +43,7 @@ def run_job(job: Job, console: Console) -> Made:
     first, execution = job.configs[0], job.execution
     make_batches(first, data, 0, "cpu")  # an InputError now rather than in every run
     todo = [run for run in runs if not is_done(run, console)]
+    _mention_other_code([run for run in runs if run not in todo], console)
     executor = pick_executor(execution, len(todo), data.nbytes, console.say)
     precisions = " and ".join(sorted({run.config.precision for run in runs}))
     console.say(
@@ -69,6 +70,15 @@ def run_job(job: Job, console: Console) -> Made:
         work=lambda references: TrainRun(execution, job.metrics, data, references),
     )
     return Made(runs, orchestrate(assignment, console))
+
+
+def _mention_other_code(done: list[PlannedRun], console: Console) -> None:
+    """Say which runs need not give today's result: settings are the same, and the code is not."""
+    if others := [run.name for run in done if run.made_by_other_code()]:
+        console.say(
+            f"Done by other code of mmbench than today's, which may give other figures: {', '.join(others)}. "
+            "To make them again, give the command a --label, or move their folders elsewhere."
+        )
 
 
 def prepare(job: Job, console: Console) -> tuple[Job, MultimodalData]:

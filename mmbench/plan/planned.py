@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from mmbench.data.base import MultimodalData
+from mmbench.plan.code import describe_code, model_code, shared_code
 from mmbench.plan.config import RunConfig
 from mmbench.plan.job import Job
 from mmbench.storage.differences import departures
@@ -50,6 +51,12 @@ class PlannedRun:
         """
         config = self.folder.config or {}
         return config.get("environment", {}).get("threads") or torch.get_num_threads()
+
+    def made_by_other_code(self) -> bool:
+        """Whether the folder holds a run that was begun by code that may give another result."""
+        begun = (self.folder.config or {}).get("environment", {})
+        now = {"code": shared_code(), "model_code": model_code(self.config.entry)}
+        return any(begun.get(key, code) != code for key, code in now.items())
 
     def check_folder(self) -> None:
         """InputError if the folder cannot be written to, or holds a run of another configuration."""
@@ -150,4 +157,5 @@ def announce(
         with run.folder.lock(lambda: None, check):  # another command may be writing the configuration
             run.check_folder()
             if run.folder.config is None:
-                write_json(run.folder.config_file, {**run.description, "environment": dict(environment)})
+                here = {**environment, **describe_code(run.config.entry)}
+                write_json(run.folder.config_file, {**run.description, "environment": here})

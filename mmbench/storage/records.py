@@ -107,7 +107,8 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 
     Returns:
         "hash" and "seed" of its run; "metrics" and "references" (name -> number or None); "reasons" (name ->
-        `Missing`); "files" (path -> SHA-256 of what else belongs to the run's results).
+        `Missing`); "code" (name -> hash of the code that computed it); "files" (path -> SHA-256 of what else
+        belongs to the run's results).
     """
     path = folder / "metrics.json"
     found = read_json(path, REMAKE)
@@ -123,7 +124,8 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         "metrics": _numbers(path, _object(path, found, "metrics")),
         "reasons": reasons,
         "references": _numbers(path, _object(path, found, "references")),
-        "files": _object(path, {"files": {}, **found}, "files"),  # format 1 has none
+        "code": _object(path, {"code": {}, **found}, "code"),  # the first published runs have none
+        "files": _object(path, found, "files"),
     }
 
 
@@ -139,7 +141,7 @@ def check_results(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         raise DamagedError(
             path, f"belongs to another configuration (hash {results['hash']}, not {config['hash']})", REMAKE
         )
-    if results["seed"] not in (config["seed"], None):  # format 1 has none
+    if results["seed"] != config["seed"]:
         raise DamagedError(path, f"belongs to seed {results['seed']}, not {config['seed']}", REMAKE)
     for name, hash in results["files"].items():
         if not re.fullmatch(r"(samples/)?\w[^/\\]*", name):

@@ -74,13 +74,24 @@ def disagreements(runs: Sequence[StoredRun]) -> str:
         _flatten({"references": {name: f"{value:.4g}" for name, value in run.references.items()}})
         for run in runs
     ]
-    # not every run needs every reference
+    # not every run needs every reference, and the first runs did not record their code
     found = _differences(runs, shared, "not set") + _differences(runs, references, "")
+    found += _differences(runs, [_code(run) for run in runs], "")
     if len(found) > _SHOWN:
         found = [*found[:_SHOWN], f"and {len(found) - _SHOWN} more"]
     if not found:
         return ""
     return f"These rows do not share one protocol, so they cannot be compared strictly: {'; '.join(found)}."
+
+
+def _code(run: StoredRun) -> dict[tuple[str, ...], object]:
+    """The code that made a run: that of all models, which rows may share, and that of its own model."""
+    here = run.config.get("environment") or {}
+    parts = {
+        ("the code of all models",): here.get("code"),
+        ("the code of", run.model): here.get("model_code"),
+    }
+    return {path: code for path, code in parts.items() if code}
 
 
 def _differences(
