@@ -64,10 +64,8 @@ def make_references(
             if judges.can_judge(m):
                 networks[m.name], scores[m.name] = _judge(work, m)
         if others := _others(data, networks):
-            reason = (
-                f"There is no judge for {others}: judges take images with even sides of 8 pixels or more, "
-            )
-            unjudged = Missing(Lack.UNAVAILABLE, f"{reason}and categorical text.")
+            reason = "judges take images with even sides of 8 pixels or more, and categorical text."
+            unjudged = Missing(Lack.UNAVAILABLE, f"There is no judge for {others}: {reason}")
             missing |= {"judges": unjudged, Need.JUDGE_FEATURES.value: unjudged}
     if networks and Need.JUDGE_FEATURES in needs:
         spaces.append(_judge_features(work, networks))
