@@ -64,7 +64,7 @@ def _render(labels: Tensor, draw: _Draw) -> Tensor:
 
 
 def _draw_number(labels: Tensor, draw: _Draw) -> Tensor:
-    """(B, SIDE, SIDE) ink in [0, 1]: the digit in the middle, in most with neighbours."""
+    """(B, SIDE, SIDE) ink in [0, 1]: a digit in the middle, most with neighbours."""
     glyphs, widths = _glyph_atlas()
     font = draw.integers(len(FONTS))
     to_glyph = _draw_geometry(draw)
@@ -81,7 +81,7 @@ def _draw_number(labels: Tensor, draw: _Draw) -> Tensor:
 
 
 def _draw_geometry(draw: _Draw) -> Tensor:
-    """(B, 2, 3) from canvas to glyph coordinates, both in [-1, 1]: shift, rotation, slant and scale undone."""
+    """Ink (B, SIDE, SIDE) in [0, 1]: a digit in the middle, mostly with a neighbour on either side."""
     height, aspect = draw.uniform(17.0, 27.0), draw.uniform(0.85, 1.15)
     angle, slant = draw.normal(math.radians(4)), draw.normal(0.12)
     scale = SIDE / TILE * GLYPH / height  # of glyph coordinates per canvas coordinate

@@ -18,7 +18,8 @@ from mmbench.plan.config import restore_config
 from mmbench.plan.overrides import make_configs
 from mmbench.plan.presets import Training
 from mmbench.storage.files import read_json
-from mmbench.training.trainer import Trainer
+from mmbench.training.checkpoints import Checkpoints
+from mmbench.training.trainer import Trainer, Watch
 from models.conformance import THREE, TWO
 from models.errors import InputError
 from models.parts.gaussian import DiagonalGaussian, product_of_experts
@@ -221,10 +222,9 @@ def test_without_the_third_modality_it_is_the_model_of_two(entry):
 @pytest.mark.parametrize("entry", INCOMPLETE, ids=lambda entry: entry.name)
 def test_training_resumes_to_the_bit_with_terms_that_come_and_go(entry, split, tmp_path):
     def train(folder, stop=lambda: False):
-        where = folder / "checkpoint.pt", "h", "fp32", lambda step, row: None, stop
-        trainer = Trainer(
-            make(entry), Batches(split, TWO, 8, seed=3), Training(steps=60, learning_rate=1e-3), *where
-        )
+        batches, budget = Batches(split, TWO, 8, seed=3), Training(steps=60, learning_rate=1e-3)
+        checkpoints = Checkpoints(folder / "checkpoint.pt", "h", seed=3)
+        trainer = Trainer(make(entry), batches, budget, checkpoints, watch=Watch(stop=stop))
         return trainer.run(), trainer
 
     asked = iter(range(100))
