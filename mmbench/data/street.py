@@ -81,7 +81,7 @@ def _draw_number(labels: Tensor, draw: _Draw) -> Tensor:
 
 
 def _draw_geometry(draw: _Draw) -> Tensor:
-    """Ink (B, SIDE, SIDE) in [0, 1]: a digit in the middle, mostly with a neighbour on either side."""
+    """(B, 2, 3) from canvas to glyph coordinates, in [-1, 1]: shift, rotation, slant and scale undone."""
     height, aspect = draw.uniform(17.0, 27.0), draw.uniform(0.85, 1.15)
     angle, slant = draw.normal(math.radians(4)), draw.normal(0.12)
     scale = SIDE / TILE * GLYPH / height  # of glyph coordinates per canvas coordinate
