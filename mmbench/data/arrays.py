@@ -54,7 +54,7 @@ def read_arrays(path: Path, shape: tuple[int, ...]) -> LabelledArrays:
 
 
 def check_labels(path: Path, labels: np.ndarray) -> None:
-    """InputError for labels outside 0 to 9, and for digits of fewer than 2 images (one stays when one is held out)."""
+    """InputError for labels outside 0 to 9, and for digits of fewer than 2 images: one is held out."""
     if labels.min() < 0 or labels.max() >= DIGITS:
         raise InputError(
             f"The labels in {path} go from {labels.min()} to {labels.max()}: "
@@ -92,7 +92,8 @@ def _check_arrays(path: Path, found: dict[str, np.ndarray], shape: tuple[int, ..
             raise InputError(f"`{name}` in {path} is {_describe(array)}: expected {wanted}.")
         if len(array) != len(images):
             raise InputError(
-                f"{path} holds {len(images):,} images but {len(array):,} of `{name}`: expected one for each image."
+                f"{path} holds {len(images):,} images but {len(array):,} of `{name}`: "
+                "expected one for each image."
             )
 
 

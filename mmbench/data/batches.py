@@ -50,13 +50,17 @@ class Batches:
         self._batches = self._plan([modality.name for modality in modalities])
         self.steps_per_epoch = len(self._batches)
         self._items = {modality.name: split.items[modality.name].to(self.device) for modality in modalities}
-        self._pairs = (
-            pairs.t().contiguous().to(self.device)
-        )  # (M, P): a batch is one contiguous slice per modality
+        # (M, P): a batch is one contiguous slice per modality
+        self._pairs = pairs.t().contiguous().to(self.device)
         self._epoch = -1
+        self._order: Sequence[int] = ()
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """Modality name -> (B, *shape) float32 in [0, 1], images channels last: the batch of step `step`, counted from 0 over all epochs."""
+        """The batch of step `step`, counted from 0 over all epochs.
+
+        Returns:
+            Modality name -> (B, *shape) float32 in [0, 1], images in the memory format channels last.
+        """
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._shuffle(epoch)
@@ -72,43 +76,40 @@ class Batches:
         }
 
     def _plan(self, names: list[str]) -> list[tuple[int, list[str]]]:
-        """Of every batch of an epoch, pairs of one kind side by side: its first pair, and the modalities that it has."""
+        """The first pair of every batch of an epoch, and the modalities that its pairs have.
+
+        InputError where pairs of some kind are too few for a batch.
+        """
         batches, first = [], 0
         for held, rows in self._kinds:
             there = [name for name, is_there in zip(names, held, strict=True) if is_there]
             if len(rows) < self.batch_size:
-                if len(self._kinds) == 1:
-                    which, remedy = "that there are", ""
-                else:
-                    which, remedy = (
-                        f"that have just {' and '.join(there)}",
-                        ", or other shares of what is observed",
-                    )
+                which, remedy = "that there are", ""
+                if len(self._kinds) > 1:
+                    which = f"that have just {' and '.join(there)}"
+                    remedy = ", or other shares of what is observed"
                 raise InputError(
-                    f"A batch of {self.batch_size} pairs is more than the {len(rows)} {which}: choose a smaller batch size{remedy}."
+                    f"A batch of {self.batch_size} pairs is more than the {len(rows)} {which}: "
+                    f"choose a smaller batch size{remedy}."
                 )
-            batches += [
-                (start, there)
-                for start in range(first, first + len(rows) - self.batch_size + 1, self.batch_size)
-            ]
-            first += len(rows)
+            end = first + len(rows)
+            batches += [(start, there) for start in range(first, end - self.batch_size + 1, self.batch_size)]
+            first = end
         return batches
 
     def _shuffle(self, epoch: int) -> None:
+        """Order the pairs of each kind, and then the batches, for this epoch."""
         seed = int(np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0])
         generator = torch.Generator().manual_seed(seed)
-        permuted = torch.cat(
-            [rows[torch.randperm(len(rows), generator=generator)] for _, rows in self._kinds]
-        )
-        self._shuffled, self._epoch = self._pairs.index_select(1, permuted.to(self.device)), epoch
-        count = self.steps_per_epoch
-        self._order = (
-            torch.randperm(count, generator=generator).tolist() if len(self._kinds) > 1 else range(count)
-        )
+        rows = torch.cat([rows[torch.randperm(len(rows), generator=generator)] for _, rows in self._kinds])
+        self._shuffled, self._epoch = self._pairs.index_select(1, rows.to(self.device)), epoch
+        self._order = range(self.steps_per_epoch)
+        if len(self._kinds) > 1:
+            self._order = torch.randperm(self.steps_per_epoch, generator=generator).tolist()
 
 
 def _kinds(pairs: Tensor) -> list[tuple[list[bool], Tensor]]:
-    """Which modalities pairs (P, M) have, and the rows of those that have them; pairs with none are left out."""
+    """Which modalities pairs (P, M) have, and the rows of those that have them, but for pairs with none."""
     powers = 2 ** torch.arange(pairs.shape[1])
     code = ((pairs >= 0) * powers).sum(1)
     kinds = [kind for kind in code.unique().tolist() if kind] or [int(powers.sum())]
@@ -116,5 +117,5 @@ def _kinds(pairs: Tensor) -> list[tuple[list[bool], Tensor]]:
 
 
 def _as_computed(items: Tensor) -> Tensor:
-    """Images in the memory format of the convolutions and of what their likelihood is computed from, so that neither has to convert them."""
+    """Images in the memory format of convolutions and likelihoods, so that neither has to convert them."""
     return items.contiguous(memory_format=torch.channels_last) if items.ndim == 4 else items

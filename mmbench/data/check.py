@@ -128,7 +128,8 @@ def check_arrays(what: str, modality: Modality, items: object, labels: object) -
         return [*problems, f"the labels of {what}, are {_described(labels)}: expected a torch.Tensor."]
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool or labels.ndim != 1:
         problems.append(
-            f"the labels of {what}, are {_described(labels)}: expected (N,) whole numbers, the class of each item."
+            f"the labels of {what}, are {_described(labels)}: "
+            "expected (N,) whole numbers, the class of each item."
         )
     elif isinstance(items, Tensor) and items.ndim and len(labels) != len(items):
         problems.append(
@@ -152,9 +153,8 @@ def check_classes(labels: Mapping[str, Mapping[str, Tensor]], names: Sequence[st
     if isinstance(names, str) or not all(isinstance(name, str) and name.strip() for name in names):
         return [f"its class names are {names!r}: expected a text for each class."]
     if len(set(names)) < len(names) or not all(name.isprintable() for name in names):
-        return [
-            f"its class names {', '.join(map(repr, names))} are not usable: expected distinct printable texts."
-        ]
+        listed = ", ".join(map(repr, names))
+        return [f"its class names {listed} are not usable: expected distinct printable texts."]
     present = {
         split: {name: set(values.unique().tolist()) for name, values in of.items()}
         for split, of in labels.items()
@@ -168,16 +168,17 @@ def check_classes(labels: Mapping[str, Mapping[str, Tensor]], names: Sequence[st
     if len(every) < count:
         first = next(number for number in range(count) if number not in every)
         return [
-            f"the labels go from {min(every)} to {max(every)}, and no item is of class {first}: expected all of 0 "
-            f"to {count - 1}. Number the classes from 0 on without gaps; `classes` may give them any names."
+            f"the labels go from {min(every)} to {max(every)}, and no item is of class {first}: "
+            f"expected all of 0 to {count - 1}. Number the classes from 0 on without gaps; "
+            "`classes` may give them any names."
         ]
     problems = []
     for split, of in present.items():
         for name, classes in of.items():
             if missing := sorted(set().union(*of.values()) - classes):
                 problems.append(
-                    f"{name} has no {split} item of class {', '.join(map(str, missing))}, which another modality "
-                    "has: pairs share their class, so every modality needs items of all of them."
+                    f"{name} has no {split} item of class {', '.join(map(str, missing))}, which another "
+                    "modality has: pairs share their class, so every modality needs items of all of them."
                 )
     return problems
 
@@ -199,8 +200,8 @@ def _check_shape(modality: Modality) -> list[str]:
             problems.append(f"{what} is text of shape {shape}: expected (positions, symbols).")
     elif len(shape) != 3 or shape[0] not in CHANNELS:
         problems.append(
-            f"{what} has the shape {shape}: expected images (C, H, W) of 1 or 3 channels, or categorical text; "
-            "samples of anything else cannot be shown yet."
+            f"{what} has the shape {shape}: expected images (C, H, W) of 1 or 3 channels, or categorical "
+            "text; samples of anything else cannot be shown yet."
         )
     if modality.likelihood not in (None, *FAMILIES):
         problems.append(
@@ -240,8 +241,8 @@ def _check_split(part: str, split: object, modalities: Sequence[Modality]) -> li
         if not isinstance(of, dict) or list(of) != names:
             held = ", ".join(map(str, of)) if isinstance(of, dict) else _described(of)
             return [
-                f"the {field} of its {part} split are of {held}: expected a dict in the order of the modalities, "
-                f"{', '.join(names)}."
+                f"the {field} of its {part} split are of {held}: "
+                f"expected a dict in the order of the modalities, {', '.join(names)}."
             ]
     return [
         problem
@@ -260,7 +261,8 @@ def _check_pairs(part: str, split: Split) -> list[str]:
     for (name, labels), column in zip(split.labels.items(), pairs.t(), strict=True):
         if column.min() < 0 or column.max() >= len(labels):
             return [
-                f"{what} name items {column.min()} to {column.max()} of {name}: expected 0 to {len(labels) - 1}."
+                f"{what} name items {column.min()} to {column.max()} of {name}: "
+                f"expected 0 to {len(labels) - 1}."
             ]
     classes = torch.stack(
         [labels[column].long() for labels, column in zip(split.labels.values(), pairs.t(), strict=True)]
@@ -286,9 +288,8 @@ def _check_provenance(data: MultimodalData) -> list[str]:
                     return [f"its provenance does not describe the {part} items of {name}: {remedy}"]
         for part, split in splits_of(data).items():
             if data.provenance["pairs"][part] != len(split.pairs):
-                return [
-                    f"its provenance does not state the {len(split.pairs)} pairs of its {part} split: {remedy}"
-                ]
+                count = len(split.pairs)
+                return [f"its provenance does not state the {count} pairs of its {part} split: {remedy}"]
         if not all(isinstance(note, str) for note in data.provenance["notes"]):
             return [f"the notes of its provenance are no sentences: {remedy}"]
     except (LookupError, TypeError, ValueError, RecursionError) as error:

@@ -1,4 +1,7 @@
-"""The embedded data set: handwritten digits with rendered street digits of the same class. No files, no network."""
+"""The embedded data set: handwritten digits with rendered street digits of the same class.
+
+No files, no network.
+"""
 
 from pathlib import Path
 

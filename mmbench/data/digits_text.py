@@ -1,4 +1,4 @@
-"""The embedded data set with three modalities: handwritten digits, rendered street digits and the digit's English name."""
+"""The embedded data set with three modalities: handwritten and street digits, and English names."""
 
 from pathlib import Path
 
@@ -12,9 +12,11 @@ __all__ = ["load_digits_text"]
 
 @register_dataset(
     "digits-text",
-    source="UCI optical recognition of handwritten digits (Alpaydin and Kaynak 1998), rendered street digits, text as in Sutter et al. 2021",
+    source="UCI optical recognition of handwritten digits (Alpaydin and Kaynak 1998), "
+    "rendered street digits, text as in Sutter et al. 2021",
     default_preset="quick",
-    description="handwritten digits, rendered street digits and English words of the same class; embedded, needs no files",
+    description="handwritten digits, rendered street digits and English words of the same class; "
+    "embedded, needs no files",
 )
 def load_digits_text(data_dir: Path | None, settings: DataSettings) -> MultimodalData:
     """The images of `digits` with texts (8, 27); `data_dir` is not used."""

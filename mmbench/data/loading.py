@@ -1,4 +1,4 @@
-"""The way to a data set by its name: its loader is called, and what comes back is checked before anybody uses it."""
+"""The way to a data set by its name: its loader is called, and what comes back is checked."""
 
 import os
 import traceback
@@ -39,7 +39,7 @@ def load_data(
 def check_dataset(
     name: str, data_dir: str | Path | None = None, settings: DataSettings | None = None
 ) -> Iterator[tuple[str, str | None]]:
-    """Load a data set and look through it: pairs of what was checked and what is wrong (None where nothing is).
+    """Load a data set and look through it: what was checked, and what is wrong (None where nothing is).
 
     Raises:
         InputError: for an unknown name.
@@ -87,16 +87,18 @@ def _load(name: str, data_dir: str | Path | None, settings: DataSettings | None)
 
 
 def _complete(data: MultimodalData) -> MultimodalData:
-    """Labels as int64, class numbers for names where there are none, and a note on classes that training never sees."""
+    """Make labels int64, name the classes that have no names, and note classes that training never sees."""
     train, validation, test = (_with_long_labels(split) for split in splits_of(data).values())
     classes = data.classes or _numbers((train, validation, test))
     seen = _classes(train)
-    notes = [
-        f"{part.capitalize()} items of class {', '.join(classes[number] for number in sorted(unseen))} are judged and "
-        "made by networks that were trained on no item of it"
-        for part, split in (("validation", validation), ("test", test))
-        if (unseen := _classes(split) - seen)
-    ]
+    notes = []
+    for part, split in (("Validation", validation), ("Test", test)):
+        if unseen := sorted(_classes(split) - seen):
+            names = ", ".join(classes[number] for number in unseen)
+            notes.append(
+                f"{part} items of class {names} are judged and made by networks "
+                "that were trained on no item of it"
+            )
     provenance = {**data.provenance, "notes": [*data.provenance["notes"], *notes]}
     return replace(
         data, train=train, validation=validation, test=test, classes=classes, provenance=provenance
@@ -120,7 +122,7 @@ def _unique(labels: Tensor) -> list[int]:
 
 
 def _described(error: BaseException, entry: DatasetEntry) -> str:
-    """Type, message and place of what a loader raised: the innermost line of the package that it belongs to."""
+    """Type, message and place of what a loader raised: the innermost line of the package that it is from."""
     frames = list(traceback.walk_tb(error.__traceback__))[1:]
     package = _package(getattr(entry.load, "__module__", ""))
     own = [each for each in frames if _package(each[0].f_globals.get("__name__", "")) == package]

@@ -1,4 +1,4 @@
-"""MNIST (LeCun et al. 1998) with SVHN (Netzer et al. 2011, for non-commercial use): real digits from a folder.
+"""MNIST (LeCun et al. 1998) with SVHN (Netzer et al. 2011, not for commercial use), from a folder.
 
 Each of the two is read from arrays (`mnist_train.npz`, `mnist_test.npz`, `svhn_train.npz`, `svhn_test.npz`,
 see `mmbench.data.arrays`) or, where there are none, from torchvision's own files (`mmbench.data.official`),
@@ -26,7 +26,8 @@ MODALITIES = (Modality("mnist", (1, 28, 28), weight=3072 / 784), Modality("svhn"
     source="LeCun et al. 1998; Netzer et al. 2011",
     default_preset="paper",
     needs_data_dir=True,
-    description="MNIST digits with street view house numbers of the same class, from --data-dir or a download",
+    description="MNIST digits with street view house numbers of the same class, "
+    "from --data-dir or a download",
 )
 def load_mnist_svhn(data_dir: Path | None, settings: DataSettings) -> MultimodalData:
     """MNIST 1x28x28 and SVHN 3x32x32 from `data_dir`.
@@ -40,7 +41,11 @@ def load_mnist_svhn(data_dir: Path | None, settings: DataSettings) -> Multimodal
 
 
 def read_digits(folder: Path) -> tuple[dict[str, tuple[Images, Images]], list[str]]:
-    """Modality name -> train and test images, and the sentences that belong under the tables; errors as of `load_mnist_svhn`."""
+    """Modality name -> train and test images, and the sentences that belong under the tables.
+
+    Raises:
+        InputError: as `load_mnist_svhn`.
+    """
     found = {modality.name: _read(modality.name, folder) for modality in MODALITIES}
     parts = {name: (to_images(train), to_images(test)) for name, (train, test) in found.items()}
     return parts, [
@@ -60,7 +65,7 @@ def _read(name: str, folder: Path) -> tuple[LabelledArrays, LabelledArrays]:
 
 
 def coverage_note(name: str, train: LabelledArrays, test: LabelledArrays) -> str | None:
-    """A sentence for under the tables, unless the arrays are the whole official data set in its official split."""
+    """A sentence for under the tables; None for the whole official data set in its official split."""
     official, counts = OFFICIAL[name], (len(train.labels), len(test.labels))
     share = f"{name.upper()}: {sum(counts):,} of {official.train + official.test:,} official {official.noun}"
     warning = f"not comparable to results on the whole of {name.upper()}."
@@ -72,7 +77,9 @@ def coverage_note(name: str, train: LabelledArrays, test: LabelledArrays) -> str
         from_train, from_test = np.bincount(
             np.concatenate([train.official_part, test.official_part]), minlength=2
         )
-        return f"{share} ({from_train:,} train, {from_test:,} test), re-split by photo into {counts[0]:,} / {counts[1]:,}: {warning}"
+        parts = f"({from_train:,} train, {from_test:,} test)"
+        return f"{share} {parts}, re-split by photo into {counts[0]:,} / {counts[1]:,}: {warning}"
     if counts != (official.train, official.test):
-        return f"{share} ({counts[0]:,} of {official.train:,} train, {counts[1]:,} of {official.test:,} test): {warning}"
+        sizes = f"({counts[0]:,} of {official.train:,} train, {counts[1]:,} of {official.test:,} test)"
+        return f"{share} {sizes}: {warning}"
     return None

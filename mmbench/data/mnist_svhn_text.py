@@ -15,7 +15,8 @@ __all__ = ["load_mnist_svhn_text"]
     source="LeCun et al. 1998; Netzer et al. 2011; Sutter et al. 2021",
     default_preset="paper",
     needs_data_dir=True,
-    description="MNIST digits, street view house numbers and English words of the same class, from --data-dir or a download",
+    description="MNIST digits, street view house numbers and English words of the same class, "
+    "from --data-dir or a download",
 )
 def load_mnist_svhn_text(data_dir: Path | None, settings: DataSettings) -> MultimodalData:
     """The images of `mnist-svhn`, from `data_dir`, with texts (8, 27).

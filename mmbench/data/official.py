@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -61,15 +61,15 @@ def read_official(name: str, folder: Path) -> tuple[LabelledArrays, LabelledArra
         InputError: if they are missing and cannot be downloaded, or damaged.
     """
     found = _find(name, folder) or _find_after_download(name, folder)
-    read: Any = {"mnist": _read_mnist, "svhn": _read_svhn}[name]
     parts = []
     for paths in (found[: len(found) // 2], found[len(found) // 2 :]):
-        images, labels = read(*paths)
+        images, labels = _read_mnist(*paths) if name == "mnist" else _read_svhn(*paths)
         shape = OFFICIAL[name].shape
         if images.dtype != np.uint8 or images.shape[1:] != shape or len(images) != len(labels):
+            found_in = f"{' and '.join(map(str, paths))} hold images {images.shape} {images.dtype}"
             raise InputError(
-                f"{' and '.join(map(str, paths))} hold images {images.shape} {images.dtype} and {len(labels)} "
-                f"labels, expected uint8 images of {shape} and a label for each: get them again, or {_own(name)}."
+                f"{found_in} and {len(labels)} labels, expected uint8 images of {shape} and one label each: "
+                f"get them again, or {_own(name)}."
             )
         check_labels(paths[-1], labels)
         parts.append(LabelledArrays(images, labels, None))
@@ -112,7 +112,8 @@ def _find_after_download(name: str, folder: Path) -> list[Path]:
         some = f" Of the latter there is {', '.join(there)} alone." if there else ""
         raise InputError(
             f"{folder} holds neither {name}_train.npz and {name}_test.npz nor torchvision's "
-            f"{', '.join(files)}, and their download failed ({_first_line(error)}): put the one or the other there.{some}"
+            f"{', '.join(files)}, and their download failed ({_first_line(error)}): "
+            f"put the one or the other there.{some}"
         ) from error
     return found
 
@@ -143,7 +144,7 @@ def _read_mnist(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """The array in an IDX file of bytes: two zeros, 8 for bytes, the number of dimensions, their sizes, the bytes."""
+    """The array in an IDX file: two zeros, 8 for bytes, the number of dimensions, their sizes, the bytes."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             if (magic := file.read(4)) != bytes((0, 0, 8, dimensions)):

@@ -1,4 +1,4 @@
-"""Pairs that share their class, the hold-out by image that comes before them, and what is hidden of them for training.
+"""Pairs that share their class, the hold-out by image before them, and what is hidden of them for training.
 
 All are pure functions of labels or pairs, settings and seed, computed on the CPU with a generator of their
 own.
@@ -63,9 +63,8 @@ def hide(pairs: Tensor, counts: Sequence[int], shares: Mapping[int, float], seed
         shares: column -> the share of its items that is observed, rounded; at least one item, and not all.
         seed: of the draw.
     """
-    seed = int(
-        np.random.SeedSequence((seed, 1)).generate_state(1, np.uint64)[0]
-    )  # not the numbers that drew the partners
+    # not the numbers that drew the partners
+    seed = int(np.random.SeedSequence((seed, 1)).generate_state(1, np.uint64)[0])
     generator = torch.Generator().manual_seed(seed)
     pairs = pairs.clone()
     for column, share in sorted(shares.items()):
@@ -93,7 +92,7 @@ def _draw_partners(classes: Tensor, labels: Tensor, k: int, generator: torch.Gen
         drawn = (torch.rand(len(classes), generator=generator, dtype=torch.float64) * (top + 1)).long()
         taken = enough & (ranks[:, :i] == drawn[:, None]).any(dim=1)
         ranks[:, i] = torch.where(taken, top, drawn)
-    # The subset is uniform but its order is not; shuffled, the i-th partners in two modalities are independent.
+    # The subset is uniform, its order is not; shuffled, the i-th partners in two modalities are independent.
     shuffle = torch.rand(ranks.shape, generator=generator, dtype=torch.float64).argsort(dim=1)
     return by_class[starts[:, None] + ranks.gather(1, shuffle)]
 
@@ -102,9 +101,10 @@ def _check_classes(labels: Sequence[Tensor]) -> None:
     present = [set(values.unique().tolist()) for values in labels]
     for index, classes in enumerate(present):
         if missing := set.union(*present) - classes:
+            listed = ", ".join(map(str, sorted(missing)))
             raise InputError(
-                f"Modality {index + 1} of {len(present)} has no image of class {', '.join(map(str, sorted(missing)))}, which another modality has: "
-                "pairs share their class, so every modality needs images of all of them."
+                f"Modality {index + 1} of {len(present)} has no image of class {listed}, which another "
+                "modality has: pairs share their class, so every modality needs images of all of them."
             )
 
 

@@ -104,7 +104,8 @@ def _checked(
     for modality, values in labels["train"].items():
         found, counts = values.unique(return_counts=True)
         problems += [
-            f"{modality} has one train item of class {number}: expected two or more, as one is held out for validation."
+            f"{modality} has one train item of class {number}: expected two or more, "
+            "as one is held out for validation."
             for number in found[counts == 1].tolist()
         ]
     if problems:

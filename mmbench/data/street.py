@@ -21,29 +21,12 @@ __all__ = ["render_digits"]
 SIDE = 32
 TILE, GLYPH = 48, 32  # pixels of a glyph's tile, and of the digit's height in it
 CHUNK = 500  # images rendered at once: bounds the memory
-FONTS = tuple(
-    f"{name}.ttf"
-    for name in (
-        *(
-            "DejaVuSans",
-            "DejaVuSans-Bold",
-            "DejaVuSans-Oblique",
-            "DejaVuSans-BoldOblique",
-            "DejaVuSansMono",
-            "DejaVuSansMono-Bold",
-        ),
-        *("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic"),
-        *(
-            "STIXGeneral",
-            "STIXGeneralBol",
-            "STIXGeneralItalic",
-            "STIXGeneralBolIta",
-            "cmb10",
-            "cmr10",
-            "cmss10",
-            "cmtt10",
-        ),
-    )
+FONTS = (
+    *("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSans-Oblique.ttf", "DejaVuSans-BoldOblique.ttf"),
+    *("DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf"),
+    *("DejaVuSerif.ttf", "DejaVuSerif-Bold.ttf", "DejaVuSerif-Italic.ttf", "DejaVuSerif-BoldItalic.ttf"),
+    *("STIXGeneral.ttf", "STIXGeneralBol.ttf", "STIXGeneralItalic.ttf", "STIXGeneralBolIta.ttf"),
+    *("cmb10.ttf", "cmr10.ttf", "cmss10.ttf", "cmtt10.ttf"),
 )
 LUMINANCE = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)  # of red, green and blue (ITU-R BT.601)
 
@@ -72,16 +55,16 @@ class _Draw:
 
 
 def _render(labels: Tensor, draw: _Draw) -> Tensor:
-    ink = _blur(_draw_number(labels, draw), draw.uniform(0.0, 1.0))[
-        :, None
-    ]  # colours mix linearly: blurred ink is a blurred image
+    """(B, 3, SIDE, SIDE) uint8 images that show `labels` (B,)."""
+    # colours mix linearly: blurred ink is a blurred image
+    ink = _blur(_draw_number(labels, draw), draw.uniform(0.0, 1.0))[:, None]
     paper, paint = _draw_colours(draw)
     image = (paper + (paint - paper) * ink) * _draw_light(draw) + draw.uniform(-0.04, 0.04, 3, SIDE, SIDE)
     return image.clamp_(0, 1).mul_(255).round_().to(torch.uint8)
 
 
 def _draw_number(labels: Tensor, draw: _Draw) -> Tensor:
-    """(B, SIDE, SIDE) ink in [0, 1]: the digit in the middle, and in most images a neighbour on either side."""
+    """(B, SIDE, SIDE) ink in [0, 1]: a digit in the middle, most with neighbours."""
     glyphs, widths = _glyph_atlas()
     font = draw.integers(len(FONTS))
     to_glyph = _draw_geometry(draw)
@@ -98,17 +81,13 @@ def _draw_number(labels: Tensor, draw: _Draw) -> Tensor:
 
 
 def _draw_geometry(draw: _Draw) -> Tensor:
-    """(B, 2, 3): from canvas to glyph coordinates, both in [-1, 1]: shift, then rotation, slant and scale undone."""
+    """(B, 2, 3) from canvas to glyph coordinates, in [-1, 1]: shift, rotation, slant and scale undone."""
     height, aspect = draw.uniform(17.0, 27.0), draw.uniform(0.85, 1.15)
     angle, slant = draw.normal(math.radians(4)), draw.normal(0.12)
     scale = SIDE / TILE * GLYPH / height  # of glyph coordinates per canvas coordinate
     cos, sin = torch.cos(angle), torch.sin(angle)
-    linear = (
-        torch.stack([(cos + slant * sin) / aspect, (sin - slant * cos) / aspect, -sin, cos], dim=1).view(
-            -1, 2, 2
-        )
-        * scale[:, None, None]
-    )
+    entries = [(cos + slant * sin) / aspect, (sin - slant * cos) / aspect, -sin, cos]
+    linear = torch.stack(entries, dim=1).view(-1, 2, 2) * scale[:, None, None]
     shift = draw.uniform(-2.0, 2.0, 2, 1) * 2 / SIDE
     return torch.cat([linear, -linear @ shift], dim=2)
 
@@ -120,7 +99,7 @@ def _sample(glyphs: Tensor, to_glyph: Tensor) -> Tensor:
 
 
 def _draw_colours(draw: _Draw) -> tuple[Tensor, Tensor]:
-    """(B, 3, 1, 1) background and foreground, muted and at least 0.3 apart in luminance, either one the brighter."""
+    """(B, 3, 1, 1) background and foreground, muted, 0.3 or more apart in luminance, either the brighter."""
     dark = draw.uniform(0.05, 0.45)
     bright = dark + draw.uniform(0.3, 0.5)
     swap = draw.uniform(0, 1) < 0.5
@@ -148,7 +127,7 @@ def _blur(ink: Tensor, share: Tensor) -> Tensor:
 
 @cache
 def _glyph_atlas() -> tuple[Tensor, Tensor]:
-    """(fonts, 10, TILE, TILE) ink in [0, 1], each digit centred and GLYPH pixels high, and (fonts, 10) widths in pixels."""
+    """Ink (fonts, 10, TILE, TILE) in [0, 1] of centred digits GLYPH pixels high; (fonts, 10) their widths."""
     import matplotlib
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
@@ -158,7 +137,7 @@ def _glyph_atlas() -> tuple[Tensor, Tensor]:
 
 
 def _draw_glyph(font: str, digit: str) -> np.ndarray:
-    """(TILE, TILE) uint8. Basic layout, as shaping libraries differ between installations and digits need none."""
+    """(TILE, TILE) uint8, in basic layout: shaping libraries differ between installations."""
     from PIL import Image, ImageDraw, ImageFont
 
     _, top, _, bottom = ImageFont.truetype(font, 100, layout_engine=ImageFont.Layout.BASIC).getbbox(digit)

@@ -1,9 +1,8 @@
 """Archives that may be damaged or anybody's: torch's .pt and numpy's .npz.
 
 torch (`weights_only=True`) and numpy (`allow_pickle=False`) run nothing that a file holds. Two things they
-leave open are
-looked at here, the same way for both: torch reads past wrong checksums, and neither bounds what a small file
-unpacks to.
+leave open are looked at here: torch reads past wrong checksums, and neither bounds what a small file unpacks
+to.
 """
 
 import io
@@ -31,7 +30,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """
     with _damage_is_a_value_error(), zipfile.ZipFile(path) as archive:
         _check_size(archive, MAX_BYTES)
-        # Whole members, which zipfile checks against their CRC-32: numpy stops where an array ends, and may not reach it.
+        # Whole members, which zipfile checks against their CRC-32: numpy may stop before the end of one.
         members = {name: io.BytesIO(archive.read(name)) for name in archive.namelist()}
         return {
             name.removesuffix(".npy"): np.lib.format.read_array(member, allow_pickle=False)
@@ -66,7 +65,7 @@ def torch_bytes(value: object) -> bytes:
 
 
 def _check_size(archive: zipfile.ZipFile, limit: int) -> None:
-    """ValueError for an archive whose members declare more than `limit` bytes; zipfile unpacks no more than they declare."""
+    """ValueError for members that declare more than `limit` bytes: zipfile unpacks no more."""
     declared = sum(member.file_size for member in archive.infolist())
     if declared > limit:
         raise ValueError(f"it declares {declared:,} bytes, more than {limit:,}")
@@ -74,7 +73,7 @@ def _check_size(archive: zipfile.ZipFile, limit: int) -> None:
 
 @contextmanager
 def _damage_is_a_value_error() -> Iterator[None]:
-    """On a damaged file readers raise whatever they stumble over: a ValueError in its place, an OSError as it is."""
+    """Make a ValueError of whatever readers raise on a damaged file; an OSError stays as it is."""
     try:
         yield
     except (OSError, ValueError):

@@ -111,7 +111,12 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write `value` as indented JSON with a checksum, atomically. NaN and infinities are refused (ValueError): they are no results."""
+    """Write `value` as indented JSON with a checksum, atomically.
+
+    Raises:
+        ValueError: for NaN and infinities, which are no results.
+        WriteError: where the disk does not take it.
+    """
     content = {"format": FORMAT, **value}
     text = json.dumps({**content, "checksum": content_hash(content)}, indent=1, allow_nan=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
@@ -147,20 +152,25 @@ def read_json(path: Path, remedy: str = DELETE) -> dict[str, Any]:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is something at `path`; InputError where that cannot be told (too long a name, a folder that may not be entered)."""
+    """Whether there is something at `path`.
+
+    Raises:
+        InputError: where that cannot be told: too long a name, a folder that may not be entered.
+    """
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         raise InputError(
-            f"The path {path} cannot be used ({error.strerror}): give another one, or change the permissions of its folders."
+            f"The path {path} cannot be used ({error.strerror}): "
+            "give another one, or change the permissions of its folders."
         ) from None
     return True
 
 
 def check_writable(folder: Path, name: str, remedy: str) -> None:
-    """InputError unless files can be written to `folder`, which need not be there yet. Nothing is left behind.
+    """InputError unless files can be written to `folder`, which need not be there. Nothing is left behind.
 
     Args:
         name: what the folder is, for the message.
@@ -185,7 +195,10 @@ def check_writable(folder: Path, name: str, remedy: str) -> None:
 
 
 def check_name(path: Path, remedy: str) -> None:
-    """InputError unless a file can have this name, while it is written too. Its folder need not be there yet."""
+    """InputError unless a file can have this name, and a longer one while it is written.
+
+    Its folder need not be there yet.
+    """
     folder = next(there for there in path.parents if there.is_dir())
     try:
         (folder / f"{path.name}{PART}").lstat()
@@ -201,7 +214,10 @@ def file_hash(path: Path) -> str:
 
 
 def in_folder(folder: Path, act: Callable[[], T]) -> T:
-    """`act()`, with `folder` made where it is missing; made again where another process, done with `check_writable`, removes it in between."""
+    """`act()`, with `folder` made where it is missing.
+
+    It is made again where another process, done with `check_writable`, removes it in between.
+    """
     for _ in range(5):
         with suppress(FileNotFoundError):
             folder.mkdir(parents=True, exist_ok=True)

@@ -140,7 +140,7 @@ def _kinds(values: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _kind(value: Any) -> object:
-    """The type of a value; of a tensor its shape and numbers, unless it is of a kind that has none of its own in memory."""
+    """The type of a value; of a tensor that has its numbers in memory, its shape and dtype."""
     if not isinstance(value, torch.Tensor):
         return type(value)
     if value.is_nested or value.is_meta or value.layout != torch.strided:
@@ -198,7 +198,7 @@ def _are_random_states(cpu: Any, cuda: Any) -> bool:
 
 
 def _is_adam(state: Any, parameters: Sequence[torch.Tensor]) -> bool:
-    """Whether `state` is that of Adam for these parameters: number of a parameter -> a step and two moments."""
+    """Whether it is Adam's for these parameters: number of a parameter -> a step and two moments."""
     if not isinstance(state, dict):
         return False
     for number, found in state.items():

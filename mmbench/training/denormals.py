@@ -46,8 +46,8 @@ def _openmp_pools() -> list[ctypes.CDLL]:
 def _set_everywhere(on: bool, pools: list[ctypes.CDLL]) -> None:
     """Turn the switch of this thread, and of those that work for it in `pools`.
 
-    `GOMP_parallel(function, argument, threads, flags)` is what GCC makes of `#pragma omp parallel`: each thread
-    of the team calls the function once. Clang's and Intel's libraries have it too.
+    `GOMP_parallel(function, argument, threads, flags)` is what GCC makes of `#pragma omp parallel`: each
+    thread of the team calls the function once. Clang's and Intel's libraries have it too.
     """
     torch.set_flush_denormal(on)
     task = _TASK(lambda _: torch.set_flush_denormal(on))

@@ -1,4 +1,7 @@
-"""What a run leaves for TensorBoard: the rows of its history while it is trained, and its samples at the end. No part of its results."""
+"""What a run leaves for TensorBoard: its history while it is trained, and its samples at the end.
+
+None of it is part of the run's results.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,7 +41,10 @@ class Board:
                 self._writer.add_scalar(_tag(name if "/" in name else f"train/{name}"), value, self._step)
 
     def add_samples(self, samples: SampleSet, row: Mapping[str, Any]) -> None:
-        """Sample grids, at the step of the history's last `row`, which is added too where this sitting had nothing left to train."""
+        """Sample grids, at the step of the history's last `row`.
+
+        The row is added too where nothing was left to train.
+        """
         if self._writer is None:
             self.add_row(row)
         for name, tiles in samples.joint.items():
@@ -48,12 +54,12 @@ class Board:
                 self._add_tiles(f"cross/{cross.source}->{cross.target}/{part}", tiles, CROSS_COLUMNS)
 
     def _add_tiles(self, name: str, tiles: Tiles, columns: int) -> None:
+        """A grid of images, or texts as a block of Markdown code, which keeps their blanks."""
         if self._writer is None:
             return
         if isinstance(tiles, list):
-            self._writer.add_text(
-                _tag(name), "\n".join(f"    {text}" for text in tiles), self._step
-            )  # as Markdown code, blanks included
+            code = "\n".join(f"    {text}" for text in tiles)
+            self._writer.add_text(_tag(name), code, self._step)
         else:
             self._writer.add_image(_tag(name), tile(tiles, columns), self._step, dataformats="HWC")
 

@@ -150,12 +150,12 @@ def test_with_text(folder: Path) -> None:
         (
             ([0, 0, 1, 1, 1], [1, 0, 1]),
             (5, 3),
-            "SVHN: 8 of 99,289 official crops (3 train, 5 test), re-split by photo into 5 / 3: not comparable",
+            "SVHN: 8 of 99,289 official crops (3 train, 5 test), re-split by photo into 5 / 3: not",
         ),
         (
             ([0] * 5, [1, 1, 0]),
             (5, 3),
-            "SVHN: 8 of 99,289 official crops (6 train, 2 test), re-split by photo into 5 / 3: not comparable",
+            "SVHN: 8 of 99,289 official crops (6 train, 2 test), re-split by photo into 5 / 3: not",
         ),
     ],
 )
@@ -328,7 +328,8 @@ def test_bad_folders(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_an_empty_folder_without_network(name: str, tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
-        match=r"mnist_train.npz and mnist_test.npz nor torchvision's MNIST/raw/.*download failed \(.*\): put the one",
+        match=r"mnist_train.npz and mnist_test.npz nor torchvision's MNIST/raw/.*"
+        r"download failed \(.*\): put the one",
     ) as caught:
         load_data(name, tmp_path)
     assert "\n" not in str(caught.value)

@@ -57,7 +57,7 @@ def test_another_seed_gives_other_pairs() -> None:
 
 @pytest.mark.parametrize("draws", [1, 3, 5])
 def test_every_subset_of_partners_is_equally_likely(draws: int) -> None:
-    """4,000 anchors draw from 5 images: every image, and every image in every place, comes equally often (5 standard errors)."""
+    """4,000 anchors draw from 5 images: each comes equally often, in every place too (5 standard errors)."""
     anchors = 4000
     pairs = make_pairs([torch.zeros(anchors, dtype=torch.int64), torch.zeros(5, dtype=torch.int64)], draws, 0)
     partners = pairs[: anchors * draws, 1].view(anchors, draws)

@@ -1,4 +1,4 @@
-"""Data sets with text: strings that spell their label, the images of the two-modality data sets, triples that belong together."""
+"""Data sets with text: strings that spell their label, images as without text, triples of one class."""
 
 from collections import Counter
 

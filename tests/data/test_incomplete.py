@@ -1,4 +1,4 @@
-"""Training on pairs that lack modalities (`--observe`): what is hidden, how batches are made of it, and losses against unimodal VAEs by hand."""
+"""Training on pairs that lack modalities (`--observe`): what is hidden, batches, and losses by hand."""
 
 import math
 from collections import Counter
@@ -18,7 +18,8 @@ from mmbench.plan.config import restore_config
 from mmbench.plan.overrides import make_configs
 from mmbench.plan.presets import Training
 from mmbench.storage.files import read_json
-from mmbench.training.trainer import Trainer
+from mmbench.training.checkpoints import Checkpoints
+from mmbench.training.trainer import Trainer, Watch
 from models.conformance import THREE, TWO
 from models.errors import InputError
 from models.parts.gaussian import DiagonalGaussian, product_of_experts
@@ -41,7 +42,7 @@ RUN = (
 
 @pytest.fixture
 def split():
-    """Items that spell out their own index; of 300 pairs some lack one modality, some the other, some both."""
+    """Items that spell out their own index; of 300 pairs some lack one modality, some both."""
     generator = torch.Generator().manual_seed(0)
     items = {
         m.name: torch.arange(200, dtype=torch.uint8)
@@ -127,7 +128,7 @@ def test_too_few_pairs_of_a_kind_are_refused(split):
     )
     with pytest.raises(
         InputError,
-        match="A batch of 8 pairs is more than the 5 that have just a: choose a smaller batch size, or other shares",
+        match="A batch of 8 pairs is more than the 5 that have just a: choose a smaller batch size, or other",
     ):
         Batches(few, TWO, 8, seed=0)
 
@@ -164,7 +165,7 @@ def make(entry, modalities=TWO):
 
 
 def unimodal(name, model, x):
-    """The loss of a batch of modality a alone, written as that of a VAE: (negative log-likelihood, KL) with the noise of seed 2."""
+    """The loss of a batch of modality a alone, written as that of a VAE with the noise of seed 2."""
     torch.manual_seed(2)
     s, weight = model.settings, model.modalities["a"].weight
     if name == "cnf-mvae":  # equation 11
@@ -202,7 +203,10 @@ def test_one_modality_alone_is_a_vae(entry):
 
 @pytest.mark.parametrize("entry", INCOMPLETE, ids=lambda entry: entry.name)
 def test_without_the_third_modality_it_is_the_model_of_two(entry):
-    """With the same weights and noise; but for MoPoE, whose product of all modalities has a prior expert, and that of two among three has none."""
+    """With the same weights and noise.
+
+    But for MoPoE, whose product of all modalities has a prior expert, and that of two among three has none.
+    """
     whole, part = make(entry, THREE), make(entry)
     part.load_state_dict(
         {name: value for name, value in whole.state_dict().items() if "c" not in name.split(".")}
@@ -218,10 +222,9 @@ def test_without_the_third_modality_it_is_the_model_of_two(entry):
 @pytest.mark.parametrize("entry", INCOMPLETE, ids=lambda entry: entry.name)
 def test_training_resumes_to_the_bit_with_terms_that_come_and_go(entry, split, tmp_path):
     def train(folder, stop=lambda: False):
-        where = folder / "checkpoint.pt", "h", "fp32", lambda step, row: None, stop
-        trainer = Trainer(
-            make(entry), Batches(split, TWO, 8, seed=3), Training(steps=60, learning_rate=1e-3), *where
-        )
+        batches, budget = Batches(split, TWO, 8, seed=3), Training(steps=60, learning_rate=1e-3)
+        checkpoints = Checkpoints(folder / "checkpoint.pt", "h", seed=3)
+        trainer = Trainer(make(entry), batches, budget, checkpoints, watch=Watch(stop=stop))
         return trainer.run(), trainer
 
     asked = iter(range(100))

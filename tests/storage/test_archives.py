@@ -1,4 +1,4 @@
-"""Archives that anybody may have made: nothing in them runs, no bomb is unpacked, nothing that changed is used."""
+"""Archives that anybody may have made: nothing in them runs, no bomb is unpacked, no damage is used."""
 
 import io
 import pickle

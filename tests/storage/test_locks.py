@@ -91,7 +91,7 @@ def test_a_disk_without_locks(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
 def test_on_a_disk_without_locks_work_goes_on_after_a_warning(number, tmp_path, monkeypatch):
-    """Also where a command has left its empty lock file, which filelock's soft locks would take for a held one."""
+    """Also where a command has left its empty lock file, which a soft lock would take for a held one."""
     path = tmp_path / ".lock"
     with locked(path, lambda: pytest.fail("waited")):
         pass

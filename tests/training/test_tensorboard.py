@@ -1,4 +1,4 @@
-"""What a run leaves for TensorBoard: every row once however often it was stopped, samples, and results that are the same without."""
+"""What a run leaves for TensorBoard: every row once, samples; and results that are the same without."""
 
 import csv
 
@@ -94,7 +94,7 @@ def test_a_run_writes_its_history_and_samples_and_the_same_results(invoke, tmp_p
 
 @pytest.mark.parametrize("when", ["training", "evaluation"])
 def test_a_run_that_goes_on_has_every_point_once(when, invoke, tmp_path, monkeypatch):
-    """Stopped without a checkpoint after step 30, it begins anew; stopped in its evaluation, it has nothing left to train."""
+    """Stopped without a checkpoint it begins anew; in its evaluation, nothing is left to train."""
     add_row = Board.add_row
 
     def fail(*_, **__):
@@ -137,7 +137,7 @@ def test_without_the_package_it_is_refused_before_anything_is_done(invoke, tmp_p
     result = invoke(*RUN, "--tensorboard", "--results", tmp_path / "results")
     assert result.code == 2
     assert (
-        "--tensorboard needs the package tensorboard: install the extra with pip install 'mmbench[tensorboard]'."
-        in result.text
+        "--tensorboard needs the package tensorboard: "
+        "install the extra with pip install 'mmbench[tensorboard]'." in result.text
     )
     assert not (tmp_path / "results").exists()
