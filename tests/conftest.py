@@ -10,9 +10,8 @@ from click.testing import CliRunner
 from filelock import FileLock
 from options import SMALL
 
-if (
-    "PYTEST_XDIST_WORKER" in os.environ
-):  # a process for each core: threads would only stand in each other's way
+# a process for each core: threads would only stand in each other's way
+if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
@@ -42,7 +41,9 @@ def street_digits():
 
 @pytest.fixture(scope="session")
 def invoke():
-    """Call the command line in this process: an object with `code` and `text`, which holds what was printed to both streams."""
+    """Call the command line in this process: an object with `code` and `text`, which holds what was printed
+    to both streams.
+    """
 
     def call(*arguments):
         from mmbench.cli import main
@@ -57,7 +58,9 @@ def invoke():
 
 @pytest.fixture(scope="session")
 def finished(invoke, tmp_path_factory):
-    """The results folder of a finished smoke run of all models on the embedded data set, a few steps long: made once, to be read by all processes."""
+    """The results folder of a finished smoke run of all models on the embedded data set, a few steps long:
+    made once, to be read by all processes.
+    """
     own = tmp_path_factory.getbasetemp()
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     results, said = shared / "finished", shared / "finished.txt"
@@ -84,7 +87,10 @@ def finished(invoke, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def report_folder(tmp_path_factory):
-    """A preset folder with its report: three models of two seeds with diagnostics; one is an attack, one has a failed seed."""
+    """A preset folder with its report: three models of two seeds with diagnostics.
+
+    One is an attack, one has a failed seed.
+    """
     from report_setup import copy_runs
 
     from mmbench.report import write_report

@@ -1,4 +1,5 @@
-"""The table of bad inputs: each is answered with one or two sentences and exit code 2, and leaves nothing behind.
+"""The table of bad inputs: each is answered with one or two sentences and exit code 2, and leaves nothing
+behind.
 
 Damaged data files have a table of their own in test_data_mnist_svhn.py.
 """
@@ -94,7 +95,8 @@ BAD_OPTIONS = {
             "--observe",
             "street=0.5",
         ),
-        "The model mdae is trained on complete pairs alone: leave it out, or --observe (others take it: cada-vae, cnf-mvae, mmvae, mopoe, mvae).",
+        "The model mdae is trained on complete pairs alone: leave it out, or --observe (others take it: "
+        "cada-vae, cnf-mvae, mmvae, mopoe, mvae).",
     ),
     "share that leaves too little": (
         (*RUN, "--observe", "street=1e-9"),
@@ -156,7 +158,8 @@ BAD_OPTIONS = {
     ),
     "label too long for the files of a report": (
         (*RUN, "--label", "x" * 235),
-        ".png could not be written (File name too long): choose another with --results, or a shorter --label.",
+        ".png could not be written (File name too long): choose another with --results, or a shorter "
+        "--label.",
     ),
     "report path too long": (
         ("report", "--results", LONG),
@@ -244,7 +247,10 @@ def test_the_cache_is_a_file(invoke, run, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
     cache.write_text("mine")
     monkeypatch.setenv("MMBENCH_CACHE", str(cache))
-    sentence = f"The cache folder {cache} is a file: expected a folder; name another with the environment variable MMBENCH_CACHE."
+    sentence = (
+        f"The cache folder {cache} is a file: expected a folder; name another with the environment "
+        "variable MMBENCH_CACHE."
+    )
     with pytest.raises(InputError) as error:
         check_cache()
     assert str(error.value) == sentence
@@ -395,7 +401,10 @@ def on_disk(folder):
 
 @pytest.mark.parametrize("case", DAMAGE)
 def test_damaged_files_of_a_run_are_named(case, run, invoke, monkeypatch):
-    """A later evaluation and a report refuse them and write nothing; a run that would go on refuses a configuration, and mends the rest."""
+    """A later evaluation and a report refuse them and write nothing.
+
+    A run that would go on refuses a configuration, and mends the rest.
+    """
     file, content, message = DAMAGE[case]
     whole = {
         path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "status.json"
@@ -413,9 +422,8 @@ def test_damaged_files_of_a_run_are_named(case, run, invoke, monkeypatch):
         ), command
     assert on_disk(run) == before
     if not config:
-        monkeypatch.setattr(
-            "mmbench.report.write_report", lambda results, say: []
-        )  # which takes seconds: what mends the run comes before
+        # which takes seconds: what mends the run comes before
+        monkeypatch.setattr("mmbench.report.write_report", lambda results, say: [])
         result = invoke(*job)
         assert result.code == 0, result.text
         assert f"the file {run / file} " in result.text
@@ -487,8 +495,8 @@ def test_a_run_with_a_checkpoint_that_it_cannot_use(case, run, invoke):
     status = read_json(run / "status.json")
     if case == "empty":
         assert (
-            f"The checkpoint {run / 'checkpoint.pt'} is damaged (File is not a zip file): training begins again."
-            in result.text
+            f"The checkpoint {run / 'checkpoint.pt'} is damaged (File is not a zip file): training begins "
+            "again." in result.text
         )
         assert (result.code, status["state"], (run / "metrics.json").read_bytes()) == (0, "done", before)
     else:
@@ -551,14 +559,17 @@ def test_evaluation_of_a_run_out_of_its_place(place, run, invoke, tmp_path):
     before = on_disk(moved)
     text = answer(invoke, "evaluate", moved)
     assert (
-        f"The run in {moved} is out of its place, where reports look for it: move it to a folder results/digits/smoke/mopoe/seed-0."
-        in text
+        f"The run in {moved} is out of its place, where reports look for it: move it to a folder "
+        "results/digits/smoke/mopoe/seed-0." in text
     )
     assert on_disk(moved) == before
 
 
 def test_evaluation_keeps_what_it_does_not_compute(run, invoke, monkeypatch):
-    """Judges that judged nothing now leave the accuracy that belongs to the coherences; metrics of another configuration are refused."""
+    """Judges that judged nothing now leave the accuracy that belongs to the coherences.
+
+    Metrics of another configuration are refused.
+    """
     monkeypatch.setattr("mmbench.report.write_report", lambda *_: [])
     path = run / "metrics.json"
     mark = {"judge/street": 0.125, "judge/handwritten": 0.25}

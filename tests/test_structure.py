@@ -1,4 +1,6 @@
-"""The rooms of the project: who may import whom, what stays unloaded until it is needed, and that no stranger takes a room's name."""
+"""The rooms of the project: who may import whom, what stays unloaded until it is needed, and that no stranger
+takes a room's name.
+"""
 
 import ast
 import os
@@ -152,7 +154,8 @@ try:
     main({arguments})
 except SystemExit as end:
     assert end.code == 0, end.code
-print("loaded:", sorted({{"torch", "numpy", "pandas", "matplotlib", "scipy", "sklearn", "PIL"}} & set(sys.modules)))
+heavy = {{"torch", "numpy", "pandas", "matplotlib", "scipy", "sklearn", "PIL"}}
+print("loaded:", sorted(heavy & set(sys.modules)))
 """
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
@@ -172,6 +175,7 @@ def test_a_stranger_of_the_same_name_is_refused(name, tmp_path):
     )
     assert result.returncode == 1, result.stdout
     assert result.stderr.splitlines()[-1] == (
-        f"ImportError: mmbench needs its own package {name!r} ({ROOT / name}), but {tmp_path / name / '__init__.py'} answers to that name: "
+        f"ImportError: mmbench needs its own package {name!r} ({ROOT / name}), but "
+        f"{tmp_path / name / '__init__.py'} answers to that name: "
         "rename it, or start Python where it is not on the path."
     )

@@ -220,9 +220,8 @@ def _work(work: Work[RunT], run: RunT, pipe: Any, threads: int) -> None:
     torch.set_num_threads(threads)
 
     def send(message: tuple[Any, ...]) -> None:
-        with suppress(
-            OSError
-        ):  # the parent is gone: nobody reads, and this process is about to be told to stop
+        # the parent is gone: nobody reads, and this process is about to be told to stop
+        with suppress(OSError):
             pipe.send(message)
 
     threading.Thread(target=_leave_with_parent, daemon=True).start()

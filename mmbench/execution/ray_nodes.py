@@ -50,9 +50,8 @@ def _as_array(tensor: torch.Tensor) -> np.ndarray:
 
 def _as_tensor(array: np.ndarray) -> torch.Tensor:
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="The given NumPy array is not writable"
-        )  # nor is anything that runs share written to
+        # nor is anything that runs share written to
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)
 
 

@@ -43,9 +43,8 @@ class Session:
     def __init__(self, run: Any, files: dict[str, bytes], work: Any, threads: int):
         # that its files are gone at the end does not matter as much as the results
         self.scratch = TemporaryDirectory(prefix="mmbench-", ignore_cleanup_errors=True)
-        self.folder = RunFolder(
-            Path(self.scratch.name, *run.folder.path.parts[-2:])
-        )  # model and seed, which name the run
+        # model and seed, which name the run
+        self.folder = RunFolder(Path(self.scratch.name, *run.folder.path.parts[-2:]))
         self.run, self.work, self.threads = replace(run, folder=self.folder), work, threads
         self.folder.path.mkdir(parents=True)
         for name, content in files.items():

@@ -8,11 +8,8 @@ __all__ = ["STOPPING", "Stop", "StoppedError"]
 
 STOPPING = tuple(
     getattr(signal, name)
-    for name in (
-        "SIGINT",
-        "SIGTERM",
-        "SIGHUP",
-    )  # SIGHUP: a closed terminal, and some schedulers; not on Windows
+    # SIGHUP: a closed terminal, and some schedulers; not on Windows
+    for name in ("SIGINT", "SIGTERM", "SIGHUP")
     if hasattr(signal, name)
 )
 

@@ -118,9 +118,8 @@ class TrainRun:
             if self.execution.tensorboard:
                 board.add_samples(load_samples(run.folder.samples), trainer.history[-1])
         assert trainer.checkpoints is not None
-        trainer.checkpoints.previous.unlink(
-            missing_ok=True
-        )  # before the run is done: later nobody looks for it
+        # before the run is done: later nobody looks for it
+        trainer.checkpoints.previous.unlink(missing_ok=True)
         training, evaluating = trainer.seconds, time.monotonic() - began
         run.folder.set_status(
             "done",

@@ -1,7 +1,7 @@
 """The code that decides a result: recorded with every run, so that a result of other code can be told.
 
-The hash of a run covers its settings; what the settings mean is in the code. Docstrings, blank lines and lines
-of comments decide nothing, and do not count.
+The hash of a run covers its settings; what the settings mean is in the code. Docstrings, blank lines and
+lines of comments decide nothing, and do not count.
 """
 
 import ast

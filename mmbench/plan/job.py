@@ -195,9 +195,8 @@ def _command(
 ) -> Command:
     """The job in words, complete for another machine with the same data and model files."""
     metrics = options.metrics
-    if (
-        metrics is None and options.inception_weights
-    ):  # which is what asks for FID, and is a path of this machine
+    # which is what asks for FID, and is a path of this machine
+    if metrics is None and options.inception_weights:
         metrics = ",".join(
             sorted(choices.pick_metrics(None, get_preset(config.preset), options.inception_weights))
         )

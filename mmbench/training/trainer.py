@@ -43,9 +43,8 @@ class _Recorder:
         self.names, self.rows = names, rows
 
     def add(self, loss: Loss) -> None:
-        self.names.append(
-            [*loss.terms, "loss"]
-        )  # the total last: where it is not finite, the term to blame comes first
+        # the total last: where it is not finite, the term to blame comes first
+        self.names.append([*loss.terms, "loss"])
         self.rows.append(
             torch.stack([value.detach().float() for value in (*loss.terms.values(), loss.total)])
         )

@@ -248,7 +248,6 @@ class Search:
             ]  # not by --set
             return {name: getattr(defaults, name) for name in replaced}
         study = self._study(self.read(number))
-        study.sampler = TPESampler(
-            seed=number, n_startup_trials=STARTUP
-        )  # by the number: a search that is taken up goes on as it would have
+        # by the number: a search that is taken up goes on as it would have
+        study.sampler = TPESampler(seed=number, n_startup_trials=STARTUP)
         return study.ask(self.space).params

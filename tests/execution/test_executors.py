@@ -1,4 +1,6 @@
-"""Runs in processes of their own: failures stay where they happen, stops reach everybody, nothing is lost or hangs."""
+"""Runs in processes of their own: failures stay where they happen, stops reach everybody, nothing is lost or
+hangs.
+"""
 
 import os
 import signal

@@ -1,4 +1,6 @@
-"""Short forms of the fault scripts in tests/faults, which break things for real, and what is quicker to break in this process."""
+"""Short forms of the fault scripts in tests/faults, which break things for real, and what is quicker to break
+in this process.
+"""
 
 import errno
 import os
@@ -64,7 +66,9 @@ def test_a_second_signal_stops_at_once(tmp_path):
     not Path("/proc/self/fd").exists(), reason="there is no /proc to tell which file is flushed"
 )
 def test_a_full_disk_fails_the_run_and_the_same_command_goes_on(finished, invoke, tmp_path, monkeypatch):
-    """The disk is full when the checkpoint is written, then when the metrics are: what was whole before is used."""
+    """The disk is full when the checkpoint is written, then when the metrics are: what was whole before is
+    used.
+    """
     folder = seed_folder(tmp_path)
     for name in ("checkpoint.pt", "metrics.json"):
         original = os.fsync
@@ -127,9 +131,8 @@ def test_a_run_that_fails_says_why_and_the_table_what_it_rests_on(
         assert "Rests on" not in (tmp_path / "digits" / "smoke" / "table1.md").read_text()
 
 
-@pytest.mark.parametrize(
-    "model", ["cnf-mvae", "avae"]
-)  # of one stage, of two; that draws follow the seed is checked for every model
+# of one stage, of two; that draws follow the seed is checked for every model
+@pytest.mark.parametrize("model", ["cnf-mvae", "avae"])
 def test_the_run_of_a_config_file_has_the_same_bits(model, finished, invoke, tmp_path):
     config = seed_folder(finished.path, model) / "config.json"
     result = invoke("run", "--config", config, "--results", tmp_path, "--jobs", "1", "--label", "again")

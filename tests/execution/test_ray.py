@@ -1,4 +1,6 @@
-"""Runs on a Ray cluster: the bits of a local run whatever is lost on the way, bounded retries, and nodes that lack something named."""
+"""Runs on a Ray cluster: the bits of a local run whatever is lost on the way, bounded retries, and nodes that
+lack something named.
+"""
 
 import os
 import re
@@ -45,7 +47,9 @@ LONG = (
 
 
 def die_once_home(run):
-    """Dies as soon as the run's checkpoint has travelled: worker and results folder of these tests are on one machine."""
+    """Dies as soon as the run's checkpoint has travelled: worker and results folder of these tests are on one
+    machine.
+    """
     written = run.folder.checkpoint.read_bytes()
     for _ in range(1200):
         with suppress(FileNotFoundError):
@@ -57,7 +61,10 @@ def die_once_home(run):
 
 @dataclass(frozen=True)
 class Work:
-    """Writes like a run: a checkpoint with one byte more than the one that it finds; dies until that has `enough`, if `dies`."""
+    """Writes like a run: a checkpoint with one byte more than the one that it finds.
+
+    Dies until that has `enough`, if `dies`.
+    """
 
     enough: int
     dies: bool = False
@@ -184,7 +191,10 @@ def test_an_address_where_no_cluster_answers(monkeypatch):
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     with pytest.raises(
         InputError,
-        match=r"There is no Ray cluster at 127\.0\.0\.1:1 \(.*refused\): start one with `ray start --head`, or give",
+        match=(
+            r"There is no Ray cluster at 127\.0\.0\.1:1 \(.*refused\): start one with `ray start --head`, "
+            r"or give"
+        ),
     ):
         pick_executor(SimpleNamespace(cluster=Cluster("127.0.0.1:1", 1, 0.0), jobs=None), 1, 1, print)
 
@@ -256,7 +266,9 @@ def execute(cluster, runs, work, console=None, cpus=1):
 
 @pytest.mark.slow
 def test_lost_workers_go_on_elsewhere_so_many_times(cluster, tmp_path, monkeypatch):
-    """The first run, for which another command has to be waited, dies once and goes on from what has arrived; the second one dies always."""
+    """The first run, for which another command has to be waited, dies once and goes on from what has arrived;
+    the second one dies always.
+    """
     monkeypatch.setattr("mmbench.execution.ray_executor.RETRIES", 1)
     runs = [fake_run(tmp_path / name) for name in ("a", "b")]
     runs[0].folder.path.mkdir(parents=True)
@@ -286,9 +298,8 @@ def test_lost_workers_go_on_elsewhere_so_many_times(cluster, tmp_path, monkeypat
 def test_losses_count_where_nothing_was_gained_and_a_run_that_cannot_travel_fails_alone(
     cluster, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(
-        "mmbench.execution.ray_executor.RETRIES", 2
-    )  # fewer than the losses; one to spare for a start that fails on a busy machine
+    # fewer than the losses; one to spare for a start that fails on a busy machine
+    monkeypatch.setattr("mmbench.execution.ray_executor.RETRIES", 2)
     stays = replace(fake_run(tmp_path / "b"), hash=lambda: None)
     with node(cluster, 1):
         failed, lost = execute(cluster, [stays, fake_run(tmp_path / "a")], Stepping())
@@ -307,7 +318,10 @@ def test_nodes_that_lack_something_are_named(cluster, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     import lonely_plugin
 
-    message = r"The Ray node \S+ \(.*\) cannot make model seed 0: ModuleNotFoundError: No module named 'lonely_plugin'\. Put there what is here"
+    message = (
+        r"The Ray node \S+ \(.*\) cannot make model seed 0: ModuleNotFoundError: No module named "
+        r"'lonely_plugin'\. Put there what is here"
+    )
     with node(cluster, 1), pytest.raises(InputError, match=message):
         execute(cluster, [fake_run(tmp_path, lonely_plugin.Model)], Work(1))
     fake = tmp_path / "other" / "torch-0.0.1.dist-info"
@@ -415,9 +429,8 @@ def test_a_run_that_is_stopped_killed_and_moved_has_the_bits_of_a_local_one(clus
         driver = Driver(cluster, tmp_path)
         driver.wait_for_checkpoint()
         steps.append(driver.step())
-        assert (
-            earliest < steps[0] <= steps[1] <= steps[2]
-        )  # each command goes on from where the one before was
+        # each command goes on from where the one before was
+        assert earliest < steps[0] <= steps[1] <= steps[2]
         cluster.remove_node(first, allow_graceful=False)
     with node(cluster, 1):
         code, text = driver.end()

@@ -1,4 +1,6 @@
-"""The cache of judges and statistics: used when it is whole, rebuilt and named when it is not, never mixed up."""
+"""The cache of judges and statistics: used when it is whole, rebuilt and named when it is not, never mixed
+up.
+"""
 
 import pickle
 from functools import partial
@@ -115,7 +117,9 @@ def test_a_stop_is_heard_while_a_judge_is_examined(monkeypatch):
 
 
 def judge_files(seed):
-    """Modality and cached state of judges with other weights, such as the same recipe gives on another machine."""
+    """Modality and cached state of judges with other weights, such as the same recipe gives on another
+    machine.
+    """
     parts = make_data().train
     for name in "ab":
         judge = judges.train_judge(
@@ -183,7 +187,10 @@ def test_modalities_that_no_judge_takes_leave_their_cells_empty():
     single = {name for name in found.metrics if name.startswith("cross") and "->" in name and "+" not in name}
     assert len(single) == 2 * 4 * 3
     assert single & empty == {name for name in single if "->row" in name or "->odd" in name}
-    sentence = "There is no judge for row, odd: judges take images with even sides of 8 pixels or more, and categorical text."
+    sentence = (
+        "There is no judge for row, odd: judges take images with even sides of 8 pixels or more, and "
+        "categorical text."
+    )
     assert set(said(found).values()) == {sentence}
 
 
@@ -236,5 +243,6 @@ def test_without_inception_weights_there_is_a_reason_and_no_number(monkeypatch, 
     references = make(make_data(), metrics=("fid",))
     assert references.feature_spaces == ()
     assert references.missing["fid"].sentence.startswith(
-        "No FID: pytorch-fid's Inception weights are not in its cache and could not be downloaded (Network is unreachable). Fetch http"
+        "No FID: pytorch-fid's Inception weights are not in its cache and could not be downloaded (Network "
+        "is unreachable). Fetch http"
     )

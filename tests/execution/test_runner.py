@@ -1,4 +1,6 @@
-"""Whole runs on the embedded data set: what they leave on disk, second runs, failures, interruptions, later evaluation."""
+"""Whole runs on the embedded data set: what they leave on disk, second runs, failures, interruptions, later
+evaluation.
+"""
 
 import errno
 import os
@@ -124,7 +126,10 @@ def test_report_writes_the_same_bytes_without_models_or_data(all_copied, invoke,
 
 @pytest.mark.slow
 def test_jobs_at_once_give_what_jobs_in_turn_give(finished, invoke, tmp_path):
-    """`finished` made its runs one after another in one process; these are made by processes of their own, with as many threads."""
+    """`finished` made its runs one after another in one process.
+
+    These are made by processes of their own, with as many threads.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(2 * threads)  # each of two jobs gets half of them
     try:
@@ -181,7 +186,7 @@ def test_a_diverging_model_fails_alone(invoke, tmp_path, monkeypatch):
 
 
 def test_a_run_keeps_the_number_of_threads_that_it_was_begun_with(invoke, tmp_path, monkeypatch):
-    """Whatever number the command that goes on has for it, which --jobs and the number of open runs decide."""
+    """Whatever number the command that goes on would give it, by --jobs and the number of open runs."""
     whole, used, usual = MoPoE.loss, [], torch.get_num_threads()
 
     def fail(self, batch, progress):

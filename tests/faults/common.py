@@ -38,7 +38,9 @@ def finish(process: subprocess.Popen, timeout: float = 600) -> str:
 
 
 def outcome(results: Path) -> dict[str, str]:
-    """What must be the same whatever happened on the way: hashes of metrics, histories, samples and final weights, by path."""
+    """What must be the same whatever happened on the way: hashes of metrics, histories, samples and final
+    weights, by path.
+    """
     found = {}
     for folder in sorted(path.parent for path in results.rglob("config.json")):
         for path in (

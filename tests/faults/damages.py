@@ -1,4 +1,5 @@
-"""Damages files of every kind that mmbench reads back, at random: each damage must be named and mended, be refused, or change nothing at all.
+"""Damages files of every kind that mmbench reads back, at random: each damage must be named and mended, be
+refused, or change nothing at all.
 
 python tests/faults/damages.py [DAMAGES] [SEED]
 """
@@ -247,9 +248,12 @@ class Images32:
 
 
 def damage_often(results: Path, scratch: Path, damages: int, seed: int = 0, every: int = 100) -> str:
-    """Do `damages` damages, one at a time, to copies that are whole otherwise; AssertionError for one that goes unnoticed.
+    """Do `damages` damages, one at a time, to copies that are whole otherwise.
 
-    After every `every`th damage to a run, `mmbench report` answers with a sentence. What happened, in a sentence.
+    AssertionError for one that goes unnoticed.
+
+    After every `every`th damage to a run, `mmbench report` answers with a sentence. What happened, in a
+    sentence.
     """
     chance, counts, kinds, reports = random.Random(seed), Counter(), Counter(), 0
     readers = [Reports(results), Trainings(results), Caches(scratch / "cache"), Images32(scratch)]
@@ -284,7 +288,10 @@ def damage_often(results: Path, scratch: Path, damages: int, seed: int = 0, ever
         kinds[kind] += 1
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
     each = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
-    return f"{damages} damages: {verdicts}; none used. {reports} reports asked for by command, all answered with a sentence. By kind: {each}."
+    return (
+        f"{damages} damages: {verdicts}; none used. {reports} reports asked for by command, all answered "
+        f"with a sentence. By kind: {each}."
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Disks that are full or read-only: a sentence with the path, what is done stays, and the job goes on once there is room.
+"""Disks that are full or read-only: a sentence with the path, what is done stays, and the job goes on once
+there is room.
 
     python tests/faults/disks.py
 
@@ -62,13 +63,19 @@ def fill_up(folder: Path, whole: dict[str, str]) -> str:
         assert code == 0, text
         assert outcome(folder / "disk" / "results") == whole
         if not mounted:
-            return "a limit of 1 MB on files: refused with a sentence, finished without it; no tmpfs may be mounted here, read-only disks not tried."
+            return (
+                "a limit of 1 MB on files: refused with a sentence, finished without it; no tmpfs may be "
+                "mounted here, read-only disks not tried."
+            )
         assert mount(folder / "disk", "remount", "ro")
         code, text = job(folder / "disk")
         assert code == 2, text
         assert "cannot be written to (Read-only file system)" in text, text
         assert outcome(folder / "disk" / "results") == whole
-        return "a disk of 3 MB: stopped with a sentence; enlarged: finished with the same bits; read-only: refused with a sentence, all still there."
+        return (
+            "a disk of 3 MB: stopped with a sentence; enlarged: finished with the same bits; read-only: "
+            "refused with a sentence, all still there."
+        )
 
 
 if __name__ == "__main__":

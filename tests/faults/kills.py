@@ -1,4 +1,6 @@
-"""Kills `mmbench run` with SIGKILL at random moments of every phase and starts it again; the end must be that of a run that nobody killed.
+"""Kills `mmbench run` with SIGKILL at random moments of every phase and starts it again.
+
+The end must be that of a run that nobody killed.
 
 python tests/faults/kills.py [KILLS] [SEED]
 """
@@ -46,7 +48,10 @@ def run(folder: Path, log: Path, phase: str, fraction: float) -> tuple[int, str]
 
 
 def kill_often(folder: Path, kills: int, seed: int) -> str:
-    """Kill `kills` times over as many jobs as that takes; AssertionError where something is lost. What happened, in a sentence."""
+    """Kill `kills` times over as many jobs as that takes; AssertionError where something is lost.
+
+    What happened, in a sentence.
+    """
     chance, log, began = random.Random(seed), folder / "times.json", time.monotonic()
     code, text = run(folder / "whole", log, "none", 0)
     assert code == 0, text
@@ -68,16 +73,17 @@ def kill_often(folder: Path, kills: int, seed: int) -> str:
     lines = [json.loads(line) for line in log.with_suffix(".kills").read_text().splitlines()]
     lost = [line["lost"] for line in lines if line["phase"] in ("training", "checkpoint")] or [0.0]
     times = json.loads(log.read_text())
-    allowed = (
-        CHECKPOINT_SECONDS + times["training"] / STEPS + times["checkpoint"]
-    )  # a step and the writing come on top
+    # a step and the writing come on top
+    allowed = CHECKPOINT_SECONDS + times["training"] / STEPS + times["checkpoint"]
     # three times, for other work on the machine
     assert max(lost) <= 3 * allowed, f"{max(lost):.2f} s of training lost, {allowed:.2f} s expected at most"
     where = ", ".join(f"{phase} {count}" for phase, count in killed.items())
     return (
-        f"{len(lines)} kills ({where}) in {jobs} jobs, all of which ended with the bits of the job that nobody killed, in "
+        f"{len(lines)} kills ({where}) in {jobs} jobs, all of which ended with the bits of the job that "
+        "nobody killed, in "
         f"{time.monotonic() - began:.0f} s; lost per kill in training or at a checkpoint: "
-        f"mean {sum(lost) / len(lost):.2f} s, at most {max(lost):.2f} s, with a checkpoint every {CHECKPOINT_SECONDS} s."
+        f"mean {sum(lost) / len(lost):.2f} s, at most {max(lost):.2f} s, with a checkpoint every "
+        f"{CHECKPOINT_SECONDS} s."
     )
 
 

@@ -32,7 +32,10 @@ def start(folder: Path, *options: str) -> subprocess.Popen:
 
 
 def race(folder: Path, commands: int, jobs: int) -> str:
-    """Start `commands` equal jobs of two models at once, with `jobs` processes each; AssertionError where they do not share the work."""
+    """Start `commands` equal jobs of two models at once, with `jobs` processes each.
+
+    AssertionError where they do not share the work.
+    """
     began = time.monotonic()
     options = ("--models", "mopoe,cada-vae", "--set", "steps=12", "--jobs", str(jobs))
     racing = [start(folder, *options) for _ in range(commands)]
@@ -56,7 +59,10 @@ def race(folder: Path, commands: int, jobs: int) -> str:
     )
     assert not list(folder.rglob("*.part"))
     took = f"{time.monotonic() - began:.0f} s"
-    return f"{commands} commands of {jobs} jobs: each judge, the statistics and each run made once, {waited} times waited, {took}."
+    return (
+        f"{commands} commands of {jobs} jobs: each judge, the statistics and each run made once, {waited} "
+        f"times waited, {took}."
+    )
 
 
 if __name__ == "__main__":

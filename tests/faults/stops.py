@@ -33,7 +33,10 @@ def train(folder: Path, jobs: int):
 
 
 def leave(process, began: float, code: int, words: str) -> float:
-    """Seconds from `began` to the end of `process`; AssertionError unless it ends with `code` and says `words`, without a traceback."""
+    """Seconds from `began` to the end of `process`.
+
+    AssertionError unless it ends with `code` and says `words`, without a traceback.
+    """
     text, _ = process.communicate(timeout=60)
     took = time.monotonic() - began
     assert process.returncode == code, text
@@ -43,7 +46,10 @@ def leave(process, began: float, code: int, words: str) -> float:
 
 
 def stop(folder: Path, number: int, jobs: int, group: bool) -> float:
-    """Seconds from the signal to the end; AssertionError for another exit code than 128 + `number`, and for a checkpoint that is lost."""
+    """Seconds from the signal to the end.
+
+    AssertionError for another exit code than 128 + `number`, and for a checkpoint that is lost.
+    """
     process = train(folder, jobs)
     began = time.monotonic()
     if group:
@@ -59,13 +65,15 @@ def stop(folder: Path, number: int, jobs: int, group: bool) -> float:
 
 
 def stop_twice(folder: Path, jobs: int) -> float:
-    """Seconds from two signals to the end, in a job that goes on from checkpoints; AssertionError unless those are as they were."""
+    """Seconds from two signals to the end, in a job that goes on from checkpoints.
+
+    AssertionError unless those are as they were.
+    """
     stop(folder, signal.SIGINT, jobs, group=True)
     before = {path: path.read_bytes() for path in folder.rglob("checkpoint.pt")}
     process = train(folder, jobs)
-    process.send_signal(
-        signal.SIGSTOP
-    )  # so that it finds both when it wakes up: two of one kind would be one
+    # so that it finds both when it wakes up: two of one kind would be one
+    process.send_signal(signal.SIGSTOP)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
     began = time.monotonic()

@@ -1,7 +1,9 @@
 """`mmbench`, killed with SIGKILL from within: `victim.py PHASE FRACTION LOG -- ARGUMENTS`.
 
-FRACTION of the time that PHASE took when it was last seen whole (in LOG) after its beginning, the process is gone. PHASE "none" kills
-nothing and writes the times to LOG. What is lost goes there too: the seconds of training since the last checkpoint.
+FRACTION of the time that PHASE took when it was last seen whole (in LOG) after its beginning, the process is
+gone. PHASE "none" kills
+nothing and writes the times to LOG. What is lost goes there too: the seconds of training since the last
+checkpoint.
 """
 
 import json
@@ -39,9 +41,8 @@ class Victim:
         def wrapped(*args, **kwargs):
             began = time.monotonic()
             checkpoints = {"training": lambda: args[0].checkpoints, "checkpoint": lambda: args[0]}.get(phase)
-            if checkpoints and "seed-" not in str(
-                checkpoints().path
-            ):  # the short training behind an estimate
+            # the short training behind an estimate
+            if checkpoints and "seed-" not in str(checkpoints().path):
                 return function(*args, **kwargs)
             if phase == self.phase:
                 timer = threading.Timer(self.fraction * self.times.get(phase, 1.0), self.kill)

@@ -219,10 +219,12 @@ def test_accuracy_on_real_test_images(name, least):
     images, labels = parts["train"]
     held_out = len(images) // 10
     protocol = Protocol()
+    # fmt: skip
     judge = train(
-        images[held_out:], labels[held_out:],
+        images[held_out:],
+        labels[held_out:],
         steps=protocol.judge_steps,
         batch_size=protocol.judge_batch_size,
         learning_rate=protocol.judge_learning_rate,
-    )  # fmt: skip
+    )
     assert accuracy(judge, *parts["test"]) >= least

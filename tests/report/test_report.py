@@ -220,9 +220,8 @@ def test_figure_3_places_joint_above_cross_and_conditions_above_outputs(report):
     assert red[0].max() < min(green[0].min(), blue[0].min())
     assert blue[0].min() < green[0].min()  # svhn as a condition stands above svhn as an output
     half = picture.shape[1] // 2
-    assert (
-        {True, False} == set(np.unique(red[1] < half)) == set(np.unique(green[1] < half))
-    )  # two models side by side
+    # two models side by side
+    assert {True, False} == set(np.unique(red[1] < half)) == set(np.unique(green[1] < half))
 
 
 def test_the_same_runs_give_the_same_bytes(report):

@@ -267,9 +267,8 @@ def test_the_losses_of_two_stages_are_two_curves(tmp_path, drawn):
         write_run(tmp_path, "avae", seed, stages=("vaes", "associators"))
     write_run(tmp_path, "mopoe")
     report_of(tmp_path)
-    figure = max(
-        drawn, key=lambda drawing: len(drawing.axes)
-    )  # that of all models; there is one of each model too
+    # that of all models; there is one of each model too
+    figure = max(drawn, key=lambda drawing: len(drawing.axes))
     plots = {axes.get_title(): axes for axes in figure.axes}
     assert list(plots) == [
         "loss",

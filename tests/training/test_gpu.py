@@ -1,4 +1,6 @@
-"""On a GPU what is promised for a CPU: equal numbers but for rounding, steps that never wait for the host, runs resumed to the bit, whole jobs."""
+"""On a GPU what is promised for a CPU: equal numbers but for rounding, steps that never wait for the host,
+runs resumed to the bit, whole jobs.
+"""
 
 import os
 
@@ -9,9 +11,8 @@ from training_setup import make_batches, make_model, make_trainer
 from mmbench.storage.records import read_config
 from models.names import find_models
 
-os.environ.setdefault(
-    "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-)  # what deterministic products of matrices need, read when the first is computed
+# what deterministic products of matrices need, read when the first is computed
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="there is no GPU here that torch can use"
@@ -41,9 +42,8 @@ def test_batches_are_those_of_a_cpu(batches):
     for step in (0, 5, 13, 40):  # over several epochs
         for name, x in batches.batch(step).items():
             assert x.is_cuda
-            torch.testing.assert_close(
-                x.cpu(), here.batch(step)[name], rtol=1e-6, atol=0
-            )  # a GPU divides by 255 with a rounding of its own
+            # a GPU divides by 255 with a rounding of its own
+            torch.testing.assert_close(x.cpu(), here.batch(step)[name], rtol=1e-6, atol=0)
 
 
 @every_model
@@ -72,14 +72,12 @@ def test_a_model_computes_what_it_computes_on_a_cpu(entry):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_step_does_not_wait_for_the_host(entry, precision, batches, tmp_path):
     """Batch, loss, gradients, optimiser and record: torch raises where one of them makes the host wait."""
-    trainer = make_trainer(
-        make_model(entry).cuda(), batches, tmp_path, steps=4000, precision=precision
-    )  # a row of history only every 50 steps
+    # a row of history only every 50 steps
+    trainer = make_trainer(make_model(entry).cuda(), batches, tmp_path, steps=4000, precision=precision)
 
     def stop():
-        torch.cuda.set_sync_debug_mode(
-            "error" if 2 <= trainer.step < 12 else "default"
-        )  # kernels are loaded in the first steps
+        # kernels are loaded in the first steps
+        torch.cuda.set_sync_debug_mode("error" if 2 <= trainer.step < 12 else "default")
         return trainer.step == 12
 
     trainer.watch.stop = stop

@@ -27,7 +27,9 @@ def batches():
 
 @pytest.mark.parametrize("entry", find_models("all"), ids=lambda entry: entry.name)
 def test_bfloat16_changes_the_loss_by_its_rounding_alone(entry, batches, tmp_path):
-    """What leaves a network is float32: terms agree to bfloat16's 3 digits, weights stay in float32, and training moves them alike."""
+    """What leaves a network is float32: terms agree to bfloat16's 3 digits, weights stay in float32, and
+    training moves them alike.
+    """
     runs = {}
     for precision in ("fp32", "bf16"):
         runs[precision] = make_trainer(
@@ -40,9 +42,8 @@ def test_bfloat16_changes_the_loss_by_its_rounding_alone(entry, batches, tmp_pat
     for name, value in first["fp32"].items():
         if name != "stage":
             assert first["bf16"][name] == pytest.approx(value, rel=0.02, abs=0.05), name
-    assert runs["bf16"].history[-1]["loss"] == pytest.approx(
-        runs["fp32"].history[-1]["loss"], rel=0.1
-    )  # 20 steps apart
+    # 20 steps apart
+    assert runs["bf16"].history[-1]["loss"] == pytest.approx(runs["fp32"].history[-1]["loss"], rel=0.1)
 
 
 @pytest.mark.parametrize("entry", find_models("all"), ids=lambda entry: entry.name)
@@ -291,7 +292,9 @@ CRAFTED = {
 
 @pytest.mark.parametrize("case", CRAFTED)
 def test_a_crafted_checkpoint_counts_as_damaged(case, batches, tmp_path):
-    """Its checksums are right, its contents are not: the kernels of the fused Adam would read and write beyond their tensors."""
+    """Its checksums are right, its contents are not: the kernels of the fused Adam would read and write
+    beyond their tensors.
+    """
     whole, lines = train_noisy(batches, tmp_path / "whole"), []
     train_noisy(batches, tmp_path / "crafted", stop_at=7)
     path = tmp_path / "crafted" / "checkpoint.pt"
@@ -303,7 +306,10 @@ def test_a_crafted_checkpoint_counts_as_damaged(case, batches, tmp_path):
 
 
 def test_moments_and_options_are_laid_out_as_this_training_wants_them(batches, tmp_path):
-    """One number repeated by its strides looks like a tensor and is no memory to write to; the options of the optimizer are not the file's."""
+    """One number repeated by its strides looks like a tensor and is no memory to write to.
+
+    The options of the optimizer are not the file's.
+    """
     entry = MODELS.get("mopoe")
     trainer = make_trainer(make_model(entry), batches, tmp_path)
     trainer.watch.stop = lambda: trainer.step == 7
@@ -377,7 +383,10 @@ def test_numbers_below_the_smallest_normal_one_are_zero_in_training_only(batches
 
 
 def test_looks_are_rows_of_the_history_and_change_nothing_else(batches, tmp_path):
-    """Evenly spaced and the last at the end; weights and loss terms are those of a training without them; one that was interrupted is made again."""
+    """Evenly spaced and the last at the end.
+
+    Weights and loss terms are those of a training without them; one that was interrupted is made again.
+    """
     entry = MODELS.get("avae")  # two stages
     plain = make_trainer(make_model(entry), batches, tmp_path / "plain", steps=60)
     assert plain.run()

@@ -1,4 +1,6 @@
-"""The search: what is drawn, what is given up, what test data has to do with it (nothing), and that it goes on where it was."""
+"""The search: what is drawn, what is given up, what test data has to do with it (nothing), and that it goes
+on where it was.
+"""
 
 import re
 from dataclasses import dataclass, replace
@@ -126,9 +128,8 @@ def test_trials_begin_with_the_defaults_stay_in_range_and_can_be_drawn_again(sea
             replace(run.config.settings, **{name: getattr(runs[0].config.settings, name) for name in space})
             == runs[0].config.settings
         )
-    assert (
-        search.run(4).config == search.run(4).config
-    )  # drawn from what is on disk: another sitting draws the same
+    # drawn from what is on disk: another sitting draws the same
+    assert search.run(4).config == search.run(4).config
     assert search.run(2).config == runs[2].config  # as it was begun
 
 
@@ -152,7 +153,9 @@ def test_the_first_trial_has_the_defaults_where_the_preset_has_what_a_search_cho
 
 
 def test_a_trial_below_the_median_at_the_same_step_is_given_up(search):
-    """Of four finished trials with 40 % after 50 steps, a fifth with 39 % is worse than the median and one with 41 % is not."""
+    """Of four finished trials with 40 % after 50 steps, a fifth with 39 % is worse than the median and one
+    with 41 % is not.
+    """
     search.check(4, 50, {"joint_coherence": 0.41})
     with pytest.raises(GivenUpError, match="at step 50 its objective is 39"):
         search.check(4, 50, {"joint_coherence": 0.39})
@@ -194,7 +197,10 @@ def test_tune_from_the_command_line_and_again(invoke, tmp_path):
     command = read_json(tmp_path / "digits" / "smoke" / "mopoe+trial-01" / "seed-0" / "config.json")[
         "command"
     ]
-    expected = r"mmbench tune --models cnf-mvae,mopoe --dataset digits --preset smoke --precision \w+( --set \w+=\d+){3} --trials 2"
+    expected = (
+        r"mmbench tune --models cnf-mvae,mopoe --dataset digits --preset smoke --precision \w+( --set "
+        r"\w+=\d+){3} --trials 2"
+    )
     assert re.fullmatch(expected, command)
     files = {path: path.read_bytes() for path in tmp_path.rglob("metrics.json")}
     again = invoke(*words)
