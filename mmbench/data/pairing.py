@@ -98,6 +98,7 @@ def _draw_partners(classes: Tensor, labels: Tensor, k: int, generator: torch.Gen
 
 
 def _check_classes(labels: Sequence[Tensor]) -> None:
+    """InputError unless every modality has items of every class."""
     present = [set(values.unique().tolist()) for values in labels]
     for index, classes in enumerate(present):
         if missing := set.union(*present) - classes:

@@ -95,6 +95,7 @@ class RayExecutor:
 
 
 def _connect(address: str) -> None:
+    """Connect this process to the cluster; InputError where none answers."""
     if ray.is_initialized():
         return
     host, _, port = address.rpartition(":")
@@ -208,6 +209,7 @@ class _Workers:
         return not self.stopping and self._is_left()
 
     def _start(self, run: PlannedRun, attempt: int) -> None:
+        """Give a run an actor, with its lock held here; one that another command works on is kept for later."""
         lock = ExitStack()
         try:
             lock.enter_context(run.folder.lock(_held, lambda: None))
@@ -280,6 +282,7 @@ class _Workers:
         worker.ask()
 
     def _begin(self, worker: _Worker, node: str, problem: str | None) -> None:
+        """The node has answered that it makes the run, or why it cannot: then no other run starts either."""
         if problem is not None:
             self.refused = (
                 f"The Ray node {node} cannot make {worker.run.name}: {problem} Put there what is here, "
@@ -291,6 +294,7 @@ class _Workers:
         worker.ask()
 
     def _write(self, run: PlannedRun, name: str, content: bytes) -> None:
+        """Put a file that a worker wrote into the results folder."""
         path, checkpoint = run.folder.path / name, run.folder.checkpoint
         # no reason to fail, as on this machine: the next checkpoint tells whether the disk is full
         note = path == run.folder.status_file and json.loads(content).get("state") == "running"
@@ -302,6 +306,7 @@ class _Workers:
             )
 
     def _lose(self, worker: _Worker, why: str) -> None:
+        """A worker has died: its run starts again elsewhere, unless that was tried too often at one step."""
         self._leave(worker)
         attempt = worker.attempt if _step(worker.run) == worker.step else 0
         if self.stopping:
@@ -316,6 +321,7 @@ class _Workers:
             self._fail(worker.run, f"its worker was lost {RETRIES + 1} times at one step", why)
 
     def _end(self, worker: _Worker, how: str, trace: str | None) -> None:
+        """A worker has said how its run ended."""
         if how == DONE:
             with suppress(OSError):  # as after a local run: nobody looks after it now
                 previous_path(worker.run.folder.checkpoint).unlink(missing_ok=True)

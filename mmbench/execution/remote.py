@@ -81,6 +81,7 @@ class Session:
         return found
 
     def _make(self) -> None:
+        """Make the run; the main function of the thread."""
         torch.set_num_threads(self.threads)  # holds for this thread
         console: Console = RemoteConsole(self.messages.put)
         try:

@@ -68,6 +68,7 @@ class RunConfig:
         }
 
     def _check_observed(self, names: Sequence[str]) -> None:
+        """InputError for hidden modalities that are not among `names`, or that the model cannot miss."""
         for name in self.observed:
             if name not in names:
                 raise InputError(f"Unknown modality {name!r} in --observe: {suggest(name, names)}")

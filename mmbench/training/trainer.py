@@ -144,6 +144,7 @@ class Trainer:
             return self._run_stages()
 
     def _run_stages(self) -> bool:
+        """All stages that are left; False when stopped before the end."""
         saved = self._restore()
         self._began = time.monotonic() - self.seconds
         self.model.train()
@@ -219,6 +220,7 @@ class Trainer:
         return True
 
     def _save(self, stage: int) -> None:
+        """Write a checkpoint in the middle or at the end of a stage."""
         if self.checkpoints is None:
             return
         assert self.optimizer is not None

@@ -197,6 +197,7 @@ class Search:
             )
 
     def _folder(self, number: int) -> RunFolder:
+        """Where a trial is."""
         return RunFolder.of(
             self.job.results,
             self.config.dataset,

@@ -77,6 +77,7 @@ def tune(job: Job, trials: int, console: Console) -> Outcome:
 
 
 def _check(job: Job, trials: int) -> None:
+    """InputError without optuna, without trials, and for a model that has nothing to search."""
     if find_spec("optuna") is None:
         raise InputError("Tuning needs optuna: install the extra with pip install 'mmbench[tune]'.")
     if trials < 1:
