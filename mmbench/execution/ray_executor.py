@@ -209,7 +209,7 @@ class _Workers:
         return not self.stopping and self._is_left()
 
     def _start(self, run: PlannedRun, attempt: int) -> None:
-        """Give a run an actor, with its lock held here; one that another command works on is kept for later."""
+        """Give a run an actor, with its lock held here; one that another command holds is kept for later."""
         lock = ExitStack()
         try:
             lock.enter_context(run.folder.lock(_held, lambda: None))

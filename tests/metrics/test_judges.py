@@ -219,7 +219,6 @@ def test_accuracy_on_real_test_images(name, least):
     images, labels = parts["train"]
     held_out = len(images) // 10
     protocol = Protocol()
-    # fmt: skip
     judge = train(
         images[held_out:],
         labels[held_out:],
