@@ -5,8 +5,8 @@ No step waits for the device: losses are read once per row of the history.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor
 from mmbench.data.batches import Batches
 from mmbench.plan.presets import Training
 from mmbench.training.checkpoints import Checkpoints
+from mmbench.training.denormals import flushed_denormals
 from mmbench.training.memory import keep_freed_memory
 from models.base import Loss, MultimodalModel, Stage
 
@@ -65,20 +66,6 @@ class _Recorder:
                 raise DivergedError(f"{name} became {value} at step {when}: try a lower learning_rate.")
             terms.setdefault(name, []).append(value)
         return {name: fmean(recorded) for name, recorded in terms.items()}
-
-
-@contextmanager
-def _denormals_flushed() -> Iterator[None]:
-    """Numbers too small for normalised floats (below 1.2e-38 in float32) count as zero meanwhile.
-
-    Processors take many times as long for them, and importance weights breed them: MMVAE with K = 10 trains
-    twice as fast without.
-    """
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
 
 
 @dataclass
@@ -140,7 +127,7 @@ class Trainer:
     def run(self) -> bool:
         """Train to the end of the budget, from the checkpoint if there is one; False when stopped before."""
         keep_freed_memory()
-        with _denormals_flushed():
+        with flushed_denormals():
             return self._run_stages()
 
     def _run_stages(self) -> bool:
