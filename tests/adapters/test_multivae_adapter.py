@@ -385,15 +385,16 @@ from mmbench.cli import main
 main(["models"], standalone_mode=False)
 print({"multivae", "pythae"} & set(sys.modules))
 """
-    lines = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
-    ).stdout.splitlines()
-    assert lines[-1] == "set()"
-    names = [line.split()[0] for line in lines[:-1]]
+    ).stdout
+    _, *lines, _, loaded = printed.splitlines()  # without the heads of the columns, and the hint below
+    assert loaded == "set()"
+    names = [line.split()[0] for line in lines]
     known = sorted(MODELS, key=lambda entry: (entry.collection, entry.name))
     assert names == [entry.name for entry in known if entry.file is None]
     (jnf,) = [line for line in lines if line.startswith("multivae-jnf ")]
-    assert "at most 2 modalities: given some of more" in jnf
+    assert jnf.endswith("at most 2 modalities")
 
 
 def test_another_process_gets_the_model():

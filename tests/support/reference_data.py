@@ -1,5 +1,6 @@
 """Small data sets and extractors for judges and statistics."""
 
+import pytest
 import torch
 
 from mmbench.data.base import DataSettings, MultimodalData
@@ -20,7 +21,9 @@ def make_data(seed: int = 0, modalities: tuple[Modality, ...] = TWO, test: int =
         )
 
     parts = {m.name: (noise(60, m.shape), noise(test, m.shape)) for m in modalities}
-    return assemble("noise", modalities, parts, DataSettings())
+    with pytest.MonkeyPatch.context() as patch:  # metrics take more kinds of modalities than runs do so far
+        patch.setattr("mmbench.data.splits.check_modalities", lambda modalities: [])
+        return assemble("noise", modalities, parts, DataSettings())
 
 
 class Noise(MultimodalModel):
