@@ -84,13 +84,18 @@ class BoltzmannMachine(nn.Module):
         return signal @ self.weights[f"{layer}-{other}"].T
 
     def bias(self, layer: str, state: Mapping[str, Tensor]) -> Tensor:
-        """The bias of a layer, (size,); above documents alone (N, size), once for each word (replicated softmax)."""
-        bias = self.units(layer).bias
-        below = [self.units(other) for other in self.neighbours[layer]]
-        if all(isinstance(units, ReplicatedSoftmax) for units in below):
-            documents = torch.cat([state[other] for other in self.neighbours[layer]], 1)
-            return documents.sum(1, keepdim=True) * bias
-        return bias
+        """The bias of a layer, (size,); above documents alone (N, size), once for each word (replicated softmax).
+
+        Where `state` lacks the documents, they are new ones.
+        """
+        bias, lengths = self.units(layer).bias, []
+        for other in self.neighbours[layer]:
+            units = self.units(other)
+            if not isinstance(units, ReplicatedSoftmax):
+                return bias
+            lengths.append(units.length(state.get(other)))
+        total = sum(lengths)
+        return total * bias if isinstance(total, int) else total[:, None] * bias
 
     def means(self, fields: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> State:
         """The expected states of the layers in `fields`, given the `state` that these come from."""

@@ -1,47 +1,25 @@
-"""Undirected Boltzmann machines of several modalities, registered: `rbm`, shallow, and `mdbm`, deep.
-
-They have networks of their own: a layer of units for each modality where other models have encoders and decoders.
-"""
+"""Undirected Boltzmann machines of several modalities, registered: `rbm`, shallow, and `mdbm`, deep."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.base import Batch, Loss, Modality, MultimodalModel, Stage
+from models.base import Batch, Loss, Modality, Stage
 from models.boltzmann.annealing import AnnealingPath
-from models.boltzmann.dbm import DBM, JOINT, layer_name
+from models.boltzmann.dbm import DBM, layer_name
 from models.boltzmann.divergence import PersistentChains
-from models.boltzmann.visible import Visible
+from models.boltzmann.machine import State
+from models.boltzmann.model import BoltzmannModel, BoltzmannSettings, PathwaySettings
 from models.registry import register
 from models.settings import setting
 
-__all__ = ["MDBM", "BoltzmannSettings", "MDBMSettings", "MultimodalRBM", "RBMSettings"]
+__all__ = ["MDBM", "MDBMSettings", "MultimodalRBM", "RBMSettings"]
 
 
-@dataclass(frozen=True)
-class BoltzmannSettings:
-    """What all machines have."""
-
-    joint_size: int = setting(512, "units of the joint layer", low=1)
-    sigma: float = setting(
-        1.0, "standard deviation of Gaussian units, in standard deviations of the data", low=1e-3
-    )
-    cd_steps: int = setting(1, "steps of Gibbs sampling in each training step", low=1)
-    chains: int = setting(200, "chains that joint draws come from, at most", low=1)
-    chain_steps: int = setting(200, "steps of Gibbs sampling from noise to a chain's first draw", low=1)
-    thinning: int = setting(20, "steps between two draws of a chain", low=1)
-    inference_steps: int = setting(
-        10, "updates of mean field, or samples of clamped chains, that infer what is not observed", low=1
-    )
-
-
-class UndirectedModel(MultimodalModel):
-    """A deep Boltzmann machine behind the contract; subclasses say how it is trained.
-
-    A joint draw is a state of one of a few chains that start from noise. Translation clamps what is observed and infers
-    the rest by mean field, or by Gibbs sampling where a sample is asked for. The embedding is the joint layer's mean.
+class UndirectedModel(BoltzmannModel):
+    """A deep Boltzmann machine over all modalities, the parts that do not depend on its training.
 
     Args:
         hidden: units in each hidden layer of every modality's pathway.
@@ -49,67 +27,37 @@ class UndirectedModel(MultimodalModel):
 
     def __init__(self, modalities: Sequence[Modality], settings: BoltzmannSettings, hidden: Sequence[int]):
         super().__init__(modalities, settings)
-        self.visible = nn.ModuleDict({m.name: Visible(m, settings.sigma) for m in modalities})
         units = {name: self.of(name).units for name in self.modalities}
-        self.machine = DBM(units, hidden, settings.joint_size)
+        self.dbm = DBM(units, hidden, settings.joint_size)
 
-    def of(self, name: str) -> Visible:
-        """The visible side of a modality."""
-        visible = self.visible[name]
-        assert isinstance(visible, Visible)
-        return visible
+    @property
+    def machine(self) -> DBM:
+        return self.dbm
 
-    def clamp(self, inputs: Batch) -> dict[str, Tensor]:
-        """The machine's state that holds the inputs alone."""
-        return self.machine.clamp({name: self.of(name).encode(x) for name, x in self.observed(inputs).items()})
-
-    def see(self, batch: Batch) -> None:
-        """Let the statistics of all modalities know of a batch."""
-        for name, x in self.observed(batch).items():
-            self.of(name).see(x)
+    def clamp(self, inputs: Batch) -> State:
+        return self.machine.clamp(self.encode(inputs))
 
     def decode(self, state: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
-        """Modality name -> (B, *shape): means of visible units given the layers of `state` above them."""
         above = {layer: x for layer, x in state.items() if layer in self.machine.odd}
         fields = self.machine.fields(above, [layer_name(name, 0) for name in names])
         means = self.machine.means(fields, above)
         return {name: self.of(name).decode(means[layer_name(name, 0)]) for name in names}
 
-    def generate(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
-        s = self.settings
-        state = self.machine.noise(self.machine.even, min(n, s.chains), generator)
-        drawn: list[dict[str, Tensor]] = []
-        while sum(len(next(iter(part.values()))) for part in drawn) < n:
-            state = self.machine.gibbs(state, s.thinning if drawn else s.chain_steps, generator)
-            drawn.append(self.decode(state, list(self.modalities)))
-        return {name: torch.cat([part[name] for part in drawn])[:n] for name in self.modalities}
-
-    def translate(
-        self,
-        inputs: Batch,
-        targets: Sequence[str],
-        sample: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> dict[str, Tensor]:
-        clamped, steps = self.clamp(inputs), self.settings.inference_steps
-        if sample:
-            state = self.machine.gibbs(clamped, steps, generator, clamped)
-        else:
-            state = self.machine.mean_field(clamped, steps)
-        return self.decode(state, targets)
-
-    def embed(self, inputs: Batch) -> Tensor:
-        return self.machine.mean_field(self.clamp(inputs), self.settings.inference_steps)[JOINT]
+    def log_density_bound(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """By mean field: exact for the shallow machine."""
+        states, volume = self.draw(batch, generator)
+        steps = self.settings.inference_steps
+        return self.machine.log_density_bound(self.machine.clamp(states), steps) + volume
 
     def path(self) -> AnnealingPath:
-        """The way to the machine from one without weights, whose visible units have the machine's biases."""
+        """From visible units with the machine's biases."""
         base = {layer_name(name, 0): self.of(name).units.bias.detach() for name in self.modalities}
         return AnnealingPath(self.machine, base)
 
 
 @dataclass(frozen=True)
 class RBMSettings(BoltzmannSettings):
-    """Sizes chosen for runs of a quarter of an hour on the embedded digits."""
+    """A shallow machine's, and the chains of its training."""
 
     training_chains: int = setting(128, "persistent chains of training", low=1)
 
@@ -135,11 +83,9 @@ class MultimodalRBM(UndirectedModel):
 
 
 @dataclass(frozen=True)
-class MDBMSettings(BoltzmannSettings):
-    """Sizes chosen for runs of a quarter of an hour on the embedded digits."""
+class MDBMSettings(PathwaySettings):
+    """A deep machine's, and the chains of its joint training."""
 
-    first_size: int = setting(512, "units of the first hidden layer of each pathway", low=1)
-    second_size: int = setting(256, "units of the second hidden layer of each pathway", low=1)
     training_chains: int = setting(128, "persistent chains of training", low=1)
 
 
