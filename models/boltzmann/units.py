@@ -25,7 +25,7 @@ __all__ = ["Bernoulli", "Gaussian", "ReplicatedSoftmax", "Softmax", "Units", "sa
 def sample_bernoulli(probabilities: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """0 or 1 in the type of `probabilities`, one draw each."""
     uniform = torch.empty_like(probabilities).uniform_(generator=generator)
-    return (uniform < probabilities).to(probabilities.dtype)
+    return torch.lt(uniform, probabilities, out=uniform)
 
 
 class Units(nn.Module, ABC):
