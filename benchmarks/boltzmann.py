@@ -63,7 +63,10 @@ def main(threads: int, batch: int, steps: int, repeats: int) -> None:
         "all five products": make_products(batch, gradient=True),
     }
     times = alternate(
-        {name: lambda side=side: seconds(lambda: [side() for _ in range(steps)]) / steps for name, side in sides.items()},
+        {
+            name: lambda side=side: seconds(lambda: [side() for _ in range(steps)]) / steps
+            for name, side in sides.items()
+        },
         repeats,
     )
     for name, found in times.items():

@@ -14,7 +14,7 @@ annealing".
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor
 
 __all__ = [
     "SCHEDULE",
+    "AnnealedModel",
     "Estimate",
     "LikelihoodBracket",
     "Path",
@@ -55,6 +56,20 @@ class Path(Protocol):
 
     def step(self, state: States, fields: States, beta: float, generator: torch.Generator) -> States:
         """A transition that leaves the density at `beta` as it is, and is its own reverse."""
+
+
+@runtime_checkable
+class AnnealedModel(Protocol):
+    """A model of M modalities whose density is known up to Z, p(x_1, .., x_M) = f / Z, or a lower bound of its f."""
+
+    def path(self) -> Path:
+        """The way to the density that Z belongs to."""
+
+    def states(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> States:
+        """States at the end of `path`, as B complete items make them probable."""
+
+    def log_density_bound(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+        """(B,), in nats: log f of B complete items, or what is on average no more."""
 
 
 class Estimate(NamedTuple):
@@ -142,9 +157,7 @@ class LikelihoodBracket(NamedTuple):
     high_error: float
 
 
-def likelihood_bracket(
-    log_densities: Tensor, partition: Estimate, reverse: Estimate
-) -> LikelihoodBracket:
+def likelihood_bracket(log_densities: Tensor, partition: Estimate, reverse: Estimate) -> LikelihoodBracket:
     """The bracket of the mean of `log_densities` (N,), log f of N items, by both estimates of log Z."""
     values = log_densities.double()
     mean, error = float(values.mean()), float(values.std()) / math.sqrt(len(values))

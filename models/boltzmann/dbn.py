@@ -66,9 +66,7 @@ class DBN(nn.Module):
 
     def clamp_top(self, visible: Mapping[str, Tensor]) -> State:
         """The state of the top that holds the last hidden layers of the modalities given, as means."""
-        return {
-            layer_name(name, 0): self.up(name, v, len(self.pathway(name))) for name, v in visible.items()
-        }
+        return {layer_name(name, 0): self.up(name, v, len(self.pathway(name))) for name, v in visible.items()}
 
     @torch.no_grad()
     def log_density_bound(self, visible: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:

@@ -129,8 +129,7 @@ class BoltzmannMachine(nn.Module):
             for layer, x in state.items()
         ]
         summed = [
-            copies.get(layer, 1)
-            * self.units(layer).log_sum(field, self.bias(layer, state), state.get(layer))
+            copies.get(layer, 1) * self.units(layer).log_sum(field, self.bias(layer, state), state.get(layer))
             for layer, field in fields.items()
         ]
         return sum(given[1:], given[0]) - sum(summed[1:], summed[0])
@@ -206,6 +205,8 @@ def _sides(neighbours: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], tu
                 distance[other] = distance[layer] + 1
                 reached.append(other)
             if (distance[other] - distance[layer]) % 2 == 0:
-                raise ValueError(f"{layer} and {other} are on one side: weights must join an even and an odd layer")
+                raise ValueError(
+                    f"{layer} and {other} are on one side: weights must join an even and an odd layer"
+                )
     even, odd = (tuple(name for name in neighbours if distance[name] % 2 == side) for side in (0, 1))
     return even, odd

@@ -11,6 +11,7 @@ from models.boltzmann.dbm import DBM, layer_name
 from models.boltzmann.dbn import DBN
 from models.boltzmann.machine import State
 from models.boltzmann.model import BoltzmannModel, PathwaySettings
+from models.boltzmann.units import sample_bernoulli
 from models.registry import register
 
 __all__ = ["MDBN"]
@@ -86,6 +87,11 @@ class MDBN(BoltzmannModel):
     def log_density_bound(self, batch: Batch, generator: torch.Generator) -> Tensor:
         states, volume = self.draw(batch, generator)
         return self.dbn.log_density_bound(states, generator) + volume
+
+    def states(self, batch: Batch, generator: torch.Generator) -> State:
+        """The last hidden layers, sampled given the means of those below."""
+        means = self.dbn.clamp_top(self.draw(batch, generator)[0])
+        return {layer: sample_bernoulli(x, generator) for layer, x in means.items()}
 
     def path(self) -> AnnealingPath:
         """To the top, from hidden units without biases."""

@@ -74,6 +74,10 @@ class BoltzmannModel(MultimodalModel):
         """(B,), in nats: a lower bound of log p(x_1, .., x_M) + log Z of complete items, Z being that at the end of `path`."""
 
     @abstractmethod
+    def states(self, batch: Batch, generator: torch.Generator) -> State:
+        """Of the machine's even side, as complete items make them probable."""
+
+    @abstractmethod
     def path(self) -> AnnealingPath:
         """The way to the undirected machine from one without weights, for `metrics.partition`."""
 

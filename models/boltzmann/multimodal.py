@@ -49,6 +49,13 @@ class UndirectedModel(BoltzmannModel):
         steps = self.settings.inference_steps
         return self.machine.log_density_bound(self.machine.clamp(states), steps) + volume
 
+    def states(self, batch: Batch, generator: torch.Generator) -> State:
+        """What is visible, and hidden layers sampled given their neighbours' means."""
+        visible = self.machine.clamp(self.draw(batch, generator)[0])
+        means = self.machine.mean_field(visible, self.settings.inference_steps)
+        hidden = [layer for layer in self.machine.even if layer not in visible]
+        return visible | self.machine.sample(self.machine.fields(means, hidden), means, generator)
+
     def path(self) -> AnnealingPath:
         """From visible units with the machine's biases."""
         base = {layer_name(name, 0): self.of(name).units.bias.detach() for name in self.modalities}

@@ -106,7 +106,10 @@ def test_a_dbm_without_upper_weights_is_an_rbm():
 def test_the_bound_of_a_deep_machine_is_below_the_exact_density(hidden):
     """By brute force over all hidden layers; equal in a restricted machine."""
     dbm = random_(DBM({"a": Bernoulli(3), "b": Softmax(1, 3)}, hidden, 2), scale=1.0)
-    visible = {"a/0": torch.tensor([[1.0, 0, 1]], dtype=torch.float64), "b/0": torch.eye(3, dtype=torch.float64)[:1]}
+    visible = {
+        "a/0": torch.tensor([[1.0, 0, 1]], dtype=torch.float64),
+        "b/0": torch.eye(3, dtype=torch.float64)[:1],
+    }
     layers = [name for name in dbm.layers if name not in visible]
     sizes = [dbm.units(name).size for name in layers]
     states = binary(sum(sizes))
