@@ -2,9 +2,9 @@
 
 python benchmarks/boltzmann.py --threads 1
 
-CD-1 of a 784-500 machine at batch 256, with plain gradient descent. Its products: v W twice and h W' once for the chain,
-v'h twice for the gradient. Both sides take turns in one process, the ratio is taken within each round and its median
-printed.
+CD-1 of a 784-500 machine at batch 256, with plain gradient descent. Its products: v W twice and h W' once for
+the chain, v'h twice for the gradient. Both sides take turns in one process, the ratio is taken within each
+round and its median printed.
 """
 
 from statistics import median

@@ -1,12 +1,12 @@
-"""A restricted Boltzmann machine with 500 hidden units on MNIST, trained by persistent contrastive divergence.
+"""A restricted Boltzmann machine with 500 hidden units on MNIST, by persistent contrastive divergence.
 
 python examples/rbm_mnist.py rbm.pt --data-dir DATA                     # trains; goes on where it was stopped
 python examples/rbm_mnist.py rbm.pt --data-dir DATA --steps 20000       # a shorter one
-python examples/rbm_mnist.py rbm.pt --data-dir DATA --likelihood        # then its likelihood, a minute or two more
+python examples/rbm_mnist.py rbm.pt --data-dir DATA --likelihood        # and its likelihood
 python examples/rbm_mnist.py rbm.pt --data-dir DATA --pictures docs/pictures
 
-Pixels are probabilities of binary pixels, drawn anew for every batch. The learning rate of plain gradient descent falls
-linearly to zero, so that the chains can follow the model. One thread.
+Pixels are probabilities of binary pixels, drawn anew for every batch. The learning rate of plain gradient
+descent falls linearly to zero, so that the chains can follow the model. One thread.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def train(images: torch.Tensor, path: Path, steps: int, rate: float) -> RBM:
 
 
 def print_likelihood(rbm: RBM, train_images: torch.Tensor, test_images: torch.Tensor) -> None:
-    """The bracket of the mean log-likelihood of binarised test images, with the published schedule of annealing."""
+    """The bracket of the mean log-likelihood of binarised test images, with the published schedule."""
     generator = torch.Generator().manual_seed(0)
     v = sample_bernoulli(test_images, generator)
     path = rbm.path(base_rates(train_images.mean(0)))

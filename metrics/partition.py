@@ -1,14 +1,15 @@
-"""The partition function Z of a Boltzmann machine: exactly where it is small, else from both sides by annealed sampling.
+"""The partition function Z of a Boltzmann machine, exactly or from both sides by annealed sampling.
 
-log p(v) = log f(v) - log Z, where f is what the model computes and Z its sum over all v. Annealed importance sampling
-(AIS) makes estimates of Z that are right on average, so those of log Z are too low on average and those of the
-likelihood too good. Reverse AIS goes the same way back from given states. From draws of the model its log Z is too high on
-average; from data it is pessimistic about the likelihood of these data. What is true lies between the two, as far as
-the data resemble draws of the model, so a likelihood is a bracket of both. All values are in nats.
+log p(v) = log f(v) - log Z, where f is what the model computes and Z its sum over all v. Annealed importance
+sampling (AIS) makes estimates of Z that are right on average, so those of log Z are too low on average and
+those of the likelihood too good. Reverse AIS goes the same way back from given states. From draws of the
+model its log Z is too high on average; from data it is pessimistic about the likelihood of these data. What
+is true lies between the two, as far as the data resemble draws of the model, so a likelihood is a bracket of
+both. All values are in nats.
 
-R. Salakhutdinov and I. Murray 2008, "On the quantitative analysis of deep belief networks";
-Y. Burda, R. Grosse and R. Salakhutdinov 2015, "Accurate and conservative estimates of MRF log-likelihood using reverse
-annealing".
+R. Salakhutdinov and I. Murray 2008, "On the quantitative analysis of deep belief networks".
+Y. Burda, R. Grosse and R. Salakhutdinov 2015, "Accurate and conservative estimates of MRF log-likelihood
+using reverse annealing".
 """
 
 import math
@@ -40,7 +41,7 @@ States = Mapping[str, Tensor]
 
 
 class Path(Protocol):
-    """Densities from one that is known (beta = 0) to the model (beta = 1), as `models.boltzmann.annealing` has them."""
+    """Densities from a known one (beta = 0) to the model (beta = 1), see `models.boltzmann.annealing`."""
 
     def log_base(self) -> float:
         """log Z at beta = 0."""
@@ -60,7 +61,7 @@ class Path(Protocol):
 
 @runtime_checkable
 class AnnealedModel(Protocol):
-    """A model of M modalities whose density is known up to Z, p(x_1, .., x_M) = f / Z, or a lower bound of its f."""
+    """A model of M modalities, p(x_1, .., x_M) = f / Z, that computes f or a lower bound of it."""
 
     def path(self) -> Path:
         """The way to the density that Z belongs to."""
@@ -77,8 +78,8 @@ class Estimate(NamedTuple):
 
     Attributes:
         value: of log Z.
-        low, high: three standard errors of Z to either side (AIS), or of the mean of log Z (reverse AIS); `low` is
-            minus infinity where the weights of AIS scatter more than they weigh.
+        low, high: three standard errors to either side, of Z (AIS) or of the mean of log Z (reverse AIS);
+            `low` is minus infinity where the weights of AIS scatter more than they weigh.
         chains: (N,) float64, the estimate of each chain.
     """
 
@@ -133,7 +134,8 @@ def reverse_log_partition(
 ) -> Estimate:
     """log Z by reverse AIS from `states` at beta = 1: the mean over chains, one for each of N given states.
 
-    log f(v) minus the chain's estimate is in expectation at most the log-likelihood of its v under the annealed model.
+    log f(v) minus the chain's estimate is in expectation at most the log-likelihood of its v under the
+    annealed model.
     """
     state, total = states, path.log_base()
     fields = path.fields(state)
@@ -149,7 +151,12 @@ def reverse_log_partition(
 
 
 class LikelihoodBracket(NamedTuple):
-    """Mean log-likelihood per item, in nats: `low` by reverse AIS, `high` by AIS, and their standard errors over items and chains."""
+    """Mean log-likelihood per item, in nats.
+
+    Attributes:
+        low, high: by reverse AIS and by AIS.
+        low_error, high_error: their standard errors, over items and chains.
+    """
 
     low: float
     high: float

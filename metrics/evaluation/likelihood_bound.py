@@ -1,7 +1,6 @@
-"""The log-likelihood of test tuples as a bracket, of models whose density is known up to its partition function."""
+"""The log-likelihood of test tuples as a bracket, of models whose density is known up to a constant."""
 
 import math
-
 
 from metrics.catalogue import Kind, metric
 from metrics.evaluation.one_pass import Found, Pass
@@ -30,9 +29,9 @@ TUPLES = 1_000  # random tuples of test items, at most
     Kind("likelihood_bound_low", "Log-likelihood, from below", "nats", "", per="model"),
     Kind("likelihood_bound_high", "Log-likelihood, from above", "nats", "", per="model"),
     asked=True,
-    reading="Log-likelihood of tuples of test data in nats, as a bracket: log Z by reverse annealed importance "
-    "sampling from test data (from below) and by annealed importance sampling (from above). Of deep machines "
-    "both are of a variational bound. Comparable between models of the same visible units only.",
+    reading="Log-likelihood of tuples of test data in nats, as a bracket: log Z by reverse annealed "
+    "importance sampling from test data (from below) and by annealed importance sampling (from above). Of "
+    "deep machines both are of a variational bound. Comparable between models of the same visible units.",
 )
 def likelihood_bound(run: Pass) -> Found:
     """Of TUPLES random tuples; reverse chains begin at the first CHAINS of them."""

@@ -1,8 +1,9 @@
-"""The way from independent units to a Boltzmann machine, along which annealed importance sampling measures its Z.
+"""The way from independent units to a Boltzmann machine, along which annealed sampling measures its Z.
 
-At beta in [0, 1] all weights and all biases are multiplied by beta, but for those of the even side, which go in a straight line
-from the biases of a base model to their own (Salakhutdinov and Murray 2008, "On the quantitative analysis of deep belief
-networks", section 4.1). At 0 the units are independent, at 1 the machine is itself. The odd side is summed out.
+At beta in [0, 1] all weights and all biases are multiplied by beta, but for those of the even side, which go
+in a straight line from the biases of a base model to their own (Salakhutdinov and Murray 2008, "On the
+quantitative analysis of deep belief networks", section 4.1). At 0 the units are independent, at 1 the machine
+is itself. The odd side is summed out.
 """
 
 from collections.abc import Mapping

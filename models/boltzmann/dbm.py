@@ -1,11 +1,14 @@
-"""Deep Boltzmann machines of one or several modalities (Salakhutdinov and Hinton 2009; Srivastava and Salakhutdinov 2012).
+"""Deep Boltzmann machines of one or several modalities.
+
+R. Salakhutdinov and G. Hinton 2009, "Deep Boltzmann machines"; N. Srivastava and R. Salakhutdinov 2014,
+"Multimodal learning with deep Boltzmann machines".
 
 Each modality has a pathway of hidden layers above its visible one, and all pathways meet in one joint layer:
 
     m/0 (visible) - m/1 - m/2 - ... - joint
 
-Without hidden layers it is a restricted Boltzmann machine over the visible units of all modalities. All weights are
-symmetric; a layer hears from below and from above.
+Without hidden layers it is a restricted Boltzmann machine over the visible units of all modalities. All
+weights are symmetric; a layer hears from below and from above.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,18 +73,18 @@ class DBM(BoltzmannMachine):
     def copies(self, depth: int) -> dict[str, int]:
         """What is doubled where the layers at `depth` are pre-trained with the next ones.
 
-        In the whole machine a hidden layer of a pathway hears from below and from above. While one of them is missing, the
-        other is there twice.
+        In the whole machine a hidden layer of a pathway hears from below and from above. While one of them is
+        missing, the other is there twice.
         """
         lower = self.level(depth) if depth < self.depth else []
         upper = self.level(depth + 1) if depth > 0 else []
-        return {layer: 2 for layer in lower + upper}
+        return dict.fromkeys(lower + upper, 2)
 
     def bottom_up(self, visible: State, depth: int) -> State:
         """Means of the layers at `depth`, given the visible ones, by one pass with doubled inputs."""
         state = visible
         for level in range(depth):
-            fields = self.fields(state, self.level(level + 1), {layer: 2 for layer in state})
+            fields = self.fields(state, self.level(level + 1), dict.fromkeys(state, 2))
             state = self.means(fields, state)
         return state
 
@@ -94,16 +97,17 @@ class DBM(BoltzmannMachine):
     def joint_loss(
         self, visible: State, chains: PersistentChains, steps: int, mean_field_steps: int
     ) -> Tensor:
-        """PCD of the whole machine, hidden layers of the data by mean field: a scalar, the mean over the batch."""
+        """PCD of the whole machine, with mean field for the data: a scalar, the mean over the batch."""
         with torch.no_grad():
             means = self.mean_field(visible, mean_field_steps)
         return persistent_divergence(self, {layer: means[layer] for layer in self.even}, chains, steps)
 
     @torch.no_grad()
     def log_density_bound(self, visible: State, mean_field_steps: int) -> Tensor:
-        """(N,): a lower bound of log f(v), where p(v) = f(v) / Z: by mean field; exact in a restricted machine.
+        """(N,): a lower bound of log f(v), where p(v) = f(v) / Z, by mean field.
 
-        With q the product of the means of the even side, it is -F(v, means) + H(q): the odd side at its best is summed out.
+        With q the product of the means of the even side, it is -F(v, means) + H(q): the odd side at its best
+        is summed out. In a restricted machine it is exact.
         """
         means = self.mean_field(visible, mean_field_steps)
         even = {layer: means[layer] for layer in self.even}

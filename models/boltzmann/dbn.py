@@ -1,7 +1,7 @@
 """Deep belief networks of one or several modalities (Hinton, Osindero and Teh 2006; Ngiam et al. 2011).
 
-Each modality has a pathway of restricted machines, each trained on what the one below it makes of the data. The last
-one, the top, joins the last layers of all pathways. Read downwards, a pathway is a directed network:
+Each modality has a pathway of restricted machines, each trained on what the one below it makes of the data.
+The last one, the top, joins the last layers of all pathways. Read downwards, a pathway is a directed network:
 
     p(v, h1, h2) = p(v given h1) p(h1 given h2),    h2 of all modalities from the top
 """
@@ -70,7 +70,7 @@ class DBN(nn.Module):
 
     @torch.no_grad()
     def log_density_bound(self, visible: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
-        """(N,): a draw of log p(v, h1.. given the top) f(top) / q(h given v), in expectation at most log Z + log p(v).
+        """(N,): log p(v, h1, .. given the top) f(top) / q(h given v), on average at most log p(v) + log Z.
 
         Z is the top's; q is the way up, a sample at every layer.
         """

@@ -1,10 +1,10 @@
 """Contrastive divergence (CD-k) and its persistent form (PCD) as losses.
 
-Both are mean F(x) over data minus mean F(x') over samples of the model, with the samples held constant. The gradient of
-F is that of the energy, averaged over what is summed out, so the gradient of the loss is the one of Hinton 2002
-("Training products of experts by minimizing contrastive divergence") and of Tieleman 2008 ("Training RBMs using
-approximations to the likelihood gradient"), and any optimiser can follow it. The value of the loss says little: the
-samples change with every step.
+Both are mean F(x) over data minus mean F(x') over samples of the model, with the samples held constant. The
+gradient of F is that of the energy, averaged over what is summed out, so the gradient of the loss is the one
+of Hinton 2002 ("Training products of experts by minimizing contrastive divergence") and of Tieleman 2008
+("Training RBMs using approximations to the likelihood gradient"), and any optimiser can follow it. The value
+of the loss says little: the samples change with every step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ class PersistentChains(nn.Module):
         return dict(self.named_buffers())
 
     def keep(self, state: Mapping[str, Tensor]) -> None:
-        """Take the chains to `state`, in training mode alone: a loss that is only looked at leaves them where they are."""
+        """Take the chains to `state`, in training mode alone: else a look at a loss would move them."""
         if self.training:
             for layer, x in self.named_buffers():
                 x.copy_(state[layer])

@@ -1,8 +1,8 @@
 """A Boltzmann machine whose layers fall into two sides, even and odd, with weights between the sides alone.
 
-Given one side, the layers of the other are independent: Gibbs sampling takes the sides in turn, and either side can be
-summed out of the energy exactly. A restricted Boltzmann machine is the case of two layers, one over several modalities
-has all visible layers on the even side, and a deep one alternates its layers.
+Given one side, the layers of the other are independent: Gibbs sampling takes the sides in turn, and either
+side can be summed out of the energy exactly. A restricted Boltzmann machine is the case of two layers, one
+over several modalities has all visible layers on the even side, and a deep one alternates its layers.
 
     E(x) = sum_l own_energy_l(x_l) - sum_(l, u) signal(x_l)' W_lu signal(x_u)
 """
@@ -57,10 +57,10 @@ class BoltzmannMachine(nn.Module):
     def fields(
         self, state: Mapping[str, Tensor], layers: Iterable[str], copies: Mapping[str, int] | None = None
     ) -> State:
-        """Layer -> (N, size): the field that reaches each of `layers` from those neighbours that `state` holds.
+        """Layer -> (N, size): the field that reaches each of `layers` from its neighbours in `state`.
 
-        Layers that none of these is beside are left out. `copies` says how many times over a layer is there (once where
-        it is not named).
+        Layers that none of these is beside are left out. `copies` says how many times over a layer is there
+        (once where it is not named).
         """
         found = {}
         for layer in layers:
@@ -84,7 +84,7 @@ class BoltzmannMachine(nn.Module):
         return signal @ self.weights[f"{layer}-{other}"].T
 
     def bias(self, layer: str, state: Mapping[str, Tensor]) -> Tensor:
-        """The bias of a layer, (size,); above documents alone (N, size), once for each word (replicated softmax).
+        """The bias of a layer, (size,); above documents (N, size), as many times as they have words.
 
         Where `state` lacks the documents, they are new ones.
         """
@@ -122,7 +122,7 @@ class BoltzmannMachine(nn.Module):
         fields: Mapping[str, Tensor],
         copies: Mapping[str, int] | None = None,
     ) -> Tensor:
-        """(N,): the energy of `state` with the layers in `fields`, which are those of the other side, summed out."""
+        """(N,): the energy of `state`, of one side, with the layers in `fields`, of the other, summed out."""
         copies = copies or {}
         given = [
             copies.get(layer, 1) * self.units(layer).own_energy(x, self.bias(layer, state))
@@ -167,7 +167,7 @@ class BoltzmannMachine(nn.Module):
         generator: torch.Generator | None = None,
         clamped: Mapping[str, Tensor] | None = None,
     ) -> State:
-        """The state after `steps` samples of both sides, the odd one first; layers that are `clamped` stay so."""
+        """The state after `steps` samples of both sides, the odd one first; `clamped` layers stay."""
         clamped = clamped or {}
         state = {**state, **clamped}
         held = self.fields(clamped, [name for name in self.layers if name not in clamped])
@@ -184,7 +184,7 @@ class BoltzmannMachine(nn.Module):
         side: Iterable[str],
         clamped: Mapping[str, Tensor],
     ) -> State:
-        """The fields of those layers of a side that are not clamped; `held` is what clamped layers send, made once."""
+        """The fields of a side's layers that are not clamped; `held` is what clamped layers send."""
         free = [layer for layer in side if layer not in clamped]
         others = {layer: x for layer, x in state.items() if layer not in clamped}
         found = self.fields(others, free)

@@ -1,4 +1,4 @@
-"""MDBN, registered: the multimodal deep belief network (Ngiam et al. 2011; Srivastava and Salakhutdinov 2012)."""
+"""MDBN, registered: the multimodal deep belief network (Srivastava and Salakhutdinov 2012)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,8 +26,9 @@ __all__ = ["MDBN"]
 class MDBN(BoltzmannModel):
     """A directed pathway of two hidden layers for each modality, below an undirected joint layer.
 
-    Layers are trained one after the other, from the bottom, by CD-k: each on the means of the one below it. A draw is a
-    state of the top two layers' chain, taken down by means. Observed modalities are taken up and clamped at the top.
+    Layers are trained one after the other, from the bottom, by CD-k: each on the means of the one below it. A
+    draw is a state of the top two layers' chain, taken down by means. Observed modalities are taken up and
+    clamped at the top.
     """
 
     def __init__(self, modalities: Sequence[Modality], settings: PathwaySettings):

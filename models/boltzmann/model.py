@@ -1,6 +1,7 @@
 """What the registered Boltzmann machines share: visible units by modality, and their side of the contract.
 
-They have networks of their own: a layer of units for each modality where other models have encoders and decoders.
+They have networks of their own: a layer of units for each modality where other models have encoders and
+decoders.
 """
 
 from abc import abstractmethod
@@ -48,8 +49,9 @@ class PathwaySettings(BoltzmannSettings):
 class BoltzmannModel(MultimodalModel):
     """A machine behind the contract; subclasses say what is clamped, how it is decoded and how it is trained.
 
-    A joint draw is a state of one of a few chains that start from noise. Translation clamps what is observed and infers
-    the rest by mean field, or by Gibbs sampling where a sample is asked for. The embedding is the joint layer's mean.
+    A joint draw is a state of one of a few chains that start from noise. Translation clamps what is observed
+    and infers the rest by mean field, or by Gibbs sampling where a sample is asked for. The embedding is the
+    joint layer's mean.
     """
 
     def __init__(self, modalities: Sequence[Modality], settings: BoltzmannSettings):
@@ -71,7 +73,7 @@ class BoltzmannModel(MultimodalModel):
 
     @abstractmethod
     def log_density_bound(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """(B,), in nats: a lower bound of log p(x_1, .., x_M) + log Z of complete items, Z being that at the end of `path`."""
+        """(B,), in nats: a lower bound of log p(x_1, .., x_M) + log Z, with the Z at the end of `path`."""
 
     @abstractmethod
     def states(self, batch: Batch, generator: torch.Generator) -> State:

@@ -76,7 +76,7 @@ class RBMSettings(BoltzmannSettings):
     title="RBM",
 )
 class MultimodalRBM(UndirectedModel):
-    """One restricted Boltzmann machine over the visible units of all modalities, trained by persistent contrastive divergence."""
+    """One restricted Boltzmann machine over the visible units of all modalities, trained by PCD."""
 
     def __init__(self, modalities: Sequence[Modality], settings: RBMSettings):
         super().__init__(modalities, settings, ())
@@ -105,9 +105,9 @@ class MDBMSettings(PathwaySettings):
 class MDBM(UndirectedModel):
     """A deep Boltzmann machine with a pathway of two hidden layers for each modality and one joint layer.
 
-    Layers are pre-trained from the bottom by CD-k, with doubled inputs where a layer will hear from both sides; then all
-    weights are trained together, with mean field for the data and persistent chains for the model (Salakhutdinov and
-    Hinton 2009, "Deep Boltzmann machines").
+    Layers are pre-trained from the bottom by CD-k, with doubled inputs where a layer will hear from both
+    sides; then all weights are trained together, with mean field for the data and persistent chains for the
+    model (Salakhutdinov and Hinton 2009, "Deep Boltzmann machines").
     """
 
     def __init__(self, modalities: Sequence[Modality], settings: MDBMSettings):

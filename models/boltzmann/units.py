@@ -1,7 +1,7 @@
-"""Units of a Boltzmann machine: the values they take, their energy, and their distribution given the layers beside them.
+"""Units of a Boltzmann machine: their values, their energy, their distribution given the layers beside them.
 
-x (N, D) are the states of a layer of D units, c (D,) its bias, f (N, D) the field: what arrives from other layers
-through the weights. Given f, the units of a layer are independent, with density proportional to
+x (N, D) are the states of a layer of D units, c (D,) its bias, f (N, D) the field: what arrives from other
+layers through the weights. Given f, the units of a layer are independent, with density proportional to
 exp(signal(x)'f - own_energy(x)).
 
 | units              | x                        | own energy                        | signal    |
@@ -31,8 +31,8 @@ def sample_bernoulli(probabilities: Tensor, generator: torch.Generator | None = 
 class Units(nn.Module, ABC):
     """A layer of `size` units with a bias.
 
-    Methods take the bias as an argument, because annealing scales it; `like` is the layer's state before, of which
-    replicated softmax units keep the number of words.
+    Methods take the bias as an argument, because annealing scales it; `like` is the layer's state before, of
+    which replicated softmax units keep the number of words.
     """
 
     def __init__(self, size: int):
@@ -157,7 +157,8 @@ class Softmax(Units):
 class ReplicatedSoftmax(Units):
     """Counts of `size` kinds of words in documents (Salakhutdinov and Hinton 2009, "Replicated Softmax").
 
-    A document of D words is D softmax units that share their weights; the bias of the hidden layer beside it counts D times.
+    A document of D words is D softmax units that share their weights; the bias of the hidden layer beside it
+    counts D times.
     Sums over states are over sequences of words: a vector of counts is as many of them as their order allows.
 
     Args:

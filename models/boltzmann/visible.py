@@ -14,7 +14,8 @@ LEAST_STD = 0.02  # of a pixel: one that hardly moves would be blown up beyond r
 class Standardisation(nn.Module):
     """Mean and standard deviation of every dimension, over all batches that it has seen in training mode.
 
-    They are buffers, so they belong to the checkpoint. Before the first batch they are those of uniform numbers.
+    They are buffers, so they belong to the checkpoint. Before the first batch they are those of uniform
+    numbers.
     """
 
     count: Tensor
@@ -48,8 +49,8 @@ class Standardisation(nn.Module):
 class Visible(nn.Module):
     """The visible units of a modality, and the way from its items to them and back.
 
-    Texts have softmax units at every position, images of one channel Bernoulli units with the pixels as probabilities
-    (as in the literature on MNIST), colour images Gaussian units over standardised pixels.
+    Texts have softmax units at every position, images of one channel Bernoulli units with the pixels as
+    probabilities (as in the literature on MNIST), colour images Gaussian units over standardised pixels.
 
     Args:
         modality: whose items are observed.
@@ -89,7 +90,7 @@ class Visible(nn.Module):
         return means.unflatten(1, self.shape)
 
     def draw(self, items: Tensor, generator: torch.Generator) -> Tensor:
-        """States (B, size) that have a probability or density: pixels of Bernoulli units become 0 or 1 at random."""
+        """States (B, size) that have a density: those of Bernoulli units become 0 or 1 at random."""
         states = self.encode(items)
         return sample_bernoulli(states, generator) if isinstance(self.units, Bernoulli) else states
 

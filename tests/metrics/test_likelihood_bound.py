@@ -35,7 +35,9 @@ def bracket_of(model, setup):
 
 
 def test_the_bracket_of_a_shallow_machine_holds_the_exact_value():
-    """p(x) of binary pixels and colours in [0, 1], by enumeration of the hidden units: the standardisation counts."""
+    """p(x) of binary pixels and colours in [0, 1], by enumeration of the hidden units: the standardisation
+    counts.
+    """
     model, setup = made("rbm", SMALL)
     low, high = bracket_of(model, setup)
     tuples = setup["tuples"]["a"]

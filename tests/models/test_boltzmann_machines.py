@@ -139,7 +139,7 @@ def test_sides_and_the_layers_that_are_doubled():
 
 
 def test_gibbs_sampling_finds_the_exact_distribution():
-    """The frequencies of all 16 visible states, from noise, within five standard errors of their probabilities."""
+    """The frequencies of all 16 visible states within five standard errors of their probabilities."""
     rbm = random_(RBM(Bernoulli(4), 3))
     v = binary(4)
     p = (-rbm.free_energy_of(v)).softmax(0)
