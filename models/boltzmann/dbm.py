@@ -88,6 +88,61 @@ class DBM(BoltzmannMachine):
             state = self.means(fields, state)
         return state
 
+    def infer(self, visible: State, steps: int, generator: torch.Generator | None = None) -> State:
+        """All layers given the visible ones of some modalities: means, or samples where a generator is given.
+
+        Of a modality that is not observed only the last hidden layer takes part in the `steps` updates of
+        both sides; the layers below follow once, by means. A layer that hears from one of its two sides alone
+        hears it twice, as in pre-training.
+        """
+        missing = [name for name in self.names if layer_name(name, 0) not in visible]
+        below = {layer_name(name, depth) for name in missing for depth in range(self.depth)}
+        state = dict(visible)
+        for _ in range(steps):
+            for side in (self.odd, self.even):
+                free = [layer for layer in side if layer not in visible and layer not in below]
+                fields = self._heard(state, free)
+                state |= (
+                    self.means(fields, state) if generator is None else self.sample(fields, state, generator)
+                )
+        for depth in reversed(range(self.depth)):
+            layers = [layer_name(name, depth) for name in missing]
+            state |= self.means(self._heard(state, layers), state)
+        return state
+
+    def _heard(self, state: State, layers: Sequence[str]) -> State:
+        """Fields of `layers`, doubled where a hidden layer of a pathway hears from above or from below alone.
+        """
+        fields = self.fields(state, layers)
+        for layer in fields:
+            sides = self.neighbours[layer]
+            if layer != JOINT and len(sides) == 2 and not all(side in state for side in sides):
+                fields[layer] = 2 * fields[layer]
+        return fields
+
+    def prediction_loss(self, visible: State, steps: int) -> Tensor:
+        """How badly each modality's last hidden layer predicts those of the others through the joint layer.
+
+        Minus log-probabilities of the others' means, given the joint layer's mean after `steps` of mean field
+        between it and what is missing (multi-prediction training, Goodfellow et al. 2013), averaged over the
+        batch and summed over the modalities that are given.
+        """
+        with torch.no_grad():
+            data = self.bottom_up(visible, self.depth)
+        copies = self.copies(self.depth)
+        losses = []
+        for given, x in data.items():
+            state, target = {given: x}, {layer: y for layer, y in data.items() if layer != given}
+            for _ in range(steps):
+                joint = self.means(self.fields(state, [JOINT], copies), state)
+                fields = self.fields(joint, target, copies)
+                state = {given: x, **self.means(fields, joint)}
+            losses += [
+                -self.units(layer).log_prob(y, fields[layer], self.bias(layer, joint)).mean()
+                for layer, y in target.items()
+            ]
+        return torch.stack(losses).sum()
+
     def layer_loss(self, visible: State, depth: int, steps: int) -> Tensor:
         """CD-k of the layers at `depth` with the next ones, all lower ones held (pre-training)."""
         with torch.no_grad():

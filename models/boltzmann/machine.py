@@ -135,7 +135,7 @@ class BoltzmannMachine(nn.Module):
         return sum(given[1:], given[0]) - sum(summed[1:], summed[0])
 
     def log_prob(self, target: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Tensor:
-        """(N,): log-probability of the layers in `target`, all of one side, given the `state` of the other."""
+        """(N,): log-probability of the layers in `target`, of one side, given the `state` of the other."""
         fields = self.fields(state, target)
         found = [
             self.units(layer).log_prob(x, fields[layer], self.bias(layer, state))
@@ -152,47 +152,25 @@ class BoltzmannMachine(nn.Module):
 
         The first updates pass what is known on to the layers that nothing is known of yet.
         """
-        state = dict(clamped)
-        held = self.fields(clamped, [name for name in self.layers if name not in clamped])
+        free = [layer for layer in self.layers if layer not in clamped]
+        held = self.fields(clamped, free)  # what clamped layers send is the same in every step
+        state: State = {}
         for _ in range(steps):
             for side in (self.odd, self.even):
-                fields = self._fields_of_free(state, held, side, clamped)
-                state |= self.means(fields, state)
-        return state
+                fields = self.fields(state, [layer for layer in side if layer in free])
+                for layer in held:
+                    if layer in side:
+                        fields[layer] = fields[layer] + held[layer] if layer in fields else held[layer]
+                state |= self.means(fields, {**clamped, **state})
+        return {**clamped, **state}
 
-    def gibbs(
-        self,
-        state: State,
-        steps: int,
-        generator: torch.Generator | None = None,
-        clamped: Mapping[str, Tensor] | None = None,
-    ) -> State:
-        """The state after `steps` samples of both sides, the odd one first; `clamped` layers stay."""
-        clamped = clamped or {}
-        state = {**state, **clamped}
-        held = self.fields(clamped, [name for name in self.layers if name not in clamped])
+    def gibbs(self, state: State, steps: int, generator: torch.Generator | None = None) -> State:
+        """The state after `steps` samples of both sides, the odd one first."""
+        state = dict(state)
         for _ in range(steps):
             for side in (self.odd, self.even):
-                fields = self._fields_of_free(state, held, side, clamped)
-                state |= self.sample(fields, state, generator)
+                state |= self.sample(self.fields(state, side), state, generator)
         return state
-
-    def _fields_of_free(
-        self,
-        state: Mapping[str, Tensor],
-        held: Mapping[str, Tensor],
-        side: Iterable[str],
-        clamped: Mapping[str, Tensor],
-    ) -> State:
-        """The fields of a side's layers that are not clamped; `held` is what clamped layers send."""
-        free = [layer for layer in side if layer not in clamped]
-        others = {layer: x for layer, x in state.items() if layer not in clamped}
-        found = self.fields(others, free)
-        return {
-            layer: found[layer] + held[layer] if layer in found and layer in held else (found | held)[layer]
-            for layer in free
-            if layer in found or layer in held
-        }
 
 
 def _sides(neighbours: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -79,11 +79,13 @@ class MDBN(BoltzmannModel):
         return Loss(torch.stack(list(parts.values())).sum(), terms)
 
     def joint_loss(self, batch: Batch, progress: float) -> Loss:
-        """CD-k of the top."""
+        """CD-k of the top, and how well it predicts modalities from each other."""
         with torch.no_grad():
             data = self.clamp(batch)
-        total = self.machine.layer_loss(data, 0, self.settings.cd_steps)
-        return Loss(total, {"divergence": total.detach()})
+        divergence = self.machine.layer_loss(data, 0, self.settings.cd_steps)
+        prediction = self.machine.prediction_loss(data, self.settings.prediction_steps)
+        terms = {"divergence": divergence.detach(), "prediction": prediction.detach()}
+        return Loss(divergence + prediction, terms)
 
     def log_density_bound(self, batch: Batch, generator: torch.Generator) -> Tensor:
         states, volume = self.draw(batch, generator)

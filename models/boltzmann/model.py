@@ -44,6 +44,9 @@ class PathwaySettings(BoltzmannSettings):
 
     first_size: int = setting(512, "units of the first hidden layer of each pathway", low=1)
     second_size: int = setting(256, "units of the second hidden layer of each pathway", low=1)
+    prediction_steps: int = setting(
+        2, "steps of mean field in which the joint layer learns to predict one modality from another", low=1
+    )
 
 
 class BoltzmannModel(MultimodalModel):
@@ -119,12 +122,9 @@ class BoltzmannModel(MultimodalModel):
         sample: bool = False,
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
-        clamped, steps = self.clamp(inputs), self.settings.inference_steps
-        if sample:
-            state = self.machine.gibbs(clamped, steps, generator, clamped)
-        else:
-            state = self.machine.mean_field(clamped, steps)
+        steps = self.settings.inference_steps
+        state = self.machine.infer(self.clamp(inputs), steps, generator if sample else None)
         return self.decode(state, targets)
 
     def embed(self, inputs: Batch) -> Tensor:
-        return self.machine.mean_field(self.clamp(inputs), self.settings.inference_steps)[JOINT]
+        return self.machine.infer(self.clamp(inputs), self.settings.inference_steps)[JOINT]

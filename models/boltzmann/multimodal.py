@@ -107,7 +107,10 @@ class MDBM(UndirectedModel):
 
     Layers are pre-trained from the bottom by CD-k, with doubled inputs where a layer will hear from both
     sides; then all weights are trained together, with mean field for the data and persistent chains for the
-    model (Salakhutdinov and Hinton 2009, "Deep Boltzmann machines").
+    model (Salakhutdinov and Hinton 2009, "Deep Boltzmann machines"). The weights of visible units stay as
+    pre-trained then: chains of Gaussian units part from the data faster than a short training can follow.
+    What the modalities share is little beside what they do not, so the joint layer also learns to predict
+    them from each other.
     """
 
     def __init__(self, modalities: Sequence[Modality], settings: MDBMSettings):
@@ -115,33 +118,47 @@ class MDBM(UndirectedModel):
         self.chains = PersistentChains(self.machine, settings.training_chains)
 
     def stages(self) -> tuple[Stage, ...]:
-        losses = (self.loss, self.second_loss, self.third_loss)
-        greedy = [
-            Stage(f"layer {depth + 1}", 0.2, loss, tuple(self.machine.level_parameters(depth)))
-            for depth, loss in enumerate(losses)
-        ]
-        return (*greedy, Stage("joint", 0.4, self.joint_loss, tuple(self.machine.parameters())))
+        first, second, third = (tuple(self.machine.level_parameters(depth)) for depth in range(3))
+        above = tuple(dict.fromkeys(second + third))
+        return (
+            Stage("layer 1", 0.25, self.loss, first),
+            Stage("layer 2", 0.15, self.second_loss, second),
+            Stage("joint layer", 0.45, self.third_loss, third),
+            Stage("all layers", 0.15, self.joint_loss, above),
+        )
 
     def loss(self, batch: Batch, progress: float) -> Loss:
         """Of the first layers; the statistics of the data are taken meanwhile."""
         self.see(batch)
-        return self.layer_loss(batch, 0)
+        total = self.machine.layer_loss(self.clamp(batch), 0, self.settings.cd_steps)
+        return Loss(total, {"divergence": total.detach()})
 
     def second_loss(self, batch: Batch, progress: float) -> Loss:
         """Of the second layers."""
-        return self.layer_loss(batch, 1)
+        total = self.machine.layer_loss(self.clamp(batch), 1, self.settings.cd_steps)
+        return Loss(total, {"divergence": total.detach()})
 
     def third_loss(self, batch: Batch, progress: float) -> Loss:
-        """Of the joint layer."""
-        return self.layer_loss(batch, 2)
-
-    def layer_loss(self, batch: Batch, depth: int) -> Loss:
-        """Pre-training of the layers at `depth` with those above them."""
-        total = self.machine.layer_loss(self.clamp(batch), depth, self.settings.cd_steps)
-        return Loss(total, {"divergence": total.detach()})
+        """Of the joint layer, and how well it predicts modalities from each other."""
+        visible = self.clamp(batch)
+        return self.with_prediction(self.machine.layer_loss(visible, 2, self.settings.cd_steps), visible)
 
     def joint_loss(self, batch: Batch, progress: float) -> Loss:
-        """Of the whole machine."""
-        s = self.settings
-        total = self.machine.joint_loss(self.clamp(batch), self.chains, s.cd_steps, s.inference_steps)
-        return Loss(total, {"divergence": total.detach()})
+        """Of the whole machine, and the predictions again."""
+        s, visible = self.settings, self.clamp(batch)
+        if progress == 0 and self.training:
+            self.begin_chains()
+        divergence = self.machine.joint_loss(visible, self.chains, s.cd_steps, s.inference_steps)
+        return self.with_prediction(divergence, visible)
+
+    def with_prediction(self, divergence: Tensor, visible: State) -> Loss:
+        """A divergence with the loss of predictions between modalities."""
+        prediction = self.machine.prediction_loss(visible, self.settings.prediction_steps)
+        terms = {"divergence": divergence.detach(), "prediction": prediction.detach()}
+        return Loss(divergence + prediction, terms)
+
+    @torch.no_grad()
+    def begin_chains(self) -> None:
+        """Take the chains of training from noise to the machine that pre-training made."""
+        noise = self.machine.noise(self.machine.even, self.settings.training_chains)
+        self.chains.keep(self.machine.gibbs(noise, self.settings.chain_steps))

@@ -149,16 +149,40 @@ def test_gibbs_sampling_finds_the_exact_distribution():
     assert ((counts / 20_000 - p).abs() < 5 * error).all()
 
 
-def test_clamped_layers_stay_and_what_is_missing_is_reached():
-    dbm = random_(DBM({"a": Bernoulli(3), "b": Bernoulli(4)}, (5, 6), 7))
+@pytest.mark.parametrize("hidden", [(), (5,), (5, 6)], ids=["restricted", "one layer", "two layers"])
+def test_what_is_missing_is_inferred_and_what_is_observed_stays(hidden):
+    dbm = random_(DBM({"a": Bernoulli(3), "b": Bernoulli(4)}, hidden, 7))
     a = binary(3)
-    for state in (
-        dbm.mean_field({"a/0": a}, 5),
-        dbm.gibbs({"a/0": a}, 5, torch.Generator().manual_seed(0), {"a/0": a}),
-    ):
+    drawn = dbm.infer({"a/0": a}, 5, torch.Generator().manual_seed(0))
+    for state in (dbm.mean_field({"a/0": a}, 5), dbm.infer({"a/0": a}, 5), drawn):
         assert set(state) == set(dbm.layers)
         assert torch.equal(state["a/0"], a)
         assert state["b/0"].shape == (8, 4)
+    assert set(drawn[JOINT].unique().tolist()) == {0, 1}
+
+
+def test_inference_in_a_restricted_machine_is_mean_field():
+    """There every hidden layer hears from one side only: nothing is doubled."""
+    dbm = random_(DBM({"a": Bernoulli(3), "b": Softmax(2, 3)}, (), 7))
+    clamped = {"a/0": binary(3)}
+    for found, expected in zip(
+        dbm.infer(clamped, 9).values(), dbm.mean_field(clamped, 9).values(), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
+
+
+def test_predictions_learn_what_modalities_share():
+    """Two modalities that are copies of each other: the loss falls to nothing."""
+    torch.manual_seed(0)
+    dbm = DBM({"a": Bernoulli(4), "b": Bernoulli(4)}, (), 8)
+    bits = (torch.rand(500, 1) < 0.5).float().expand(-1, 4)
+    optimizer = torch.optim.Adam(dbm.parameters(), lr=0.05)
+    for _ in range(150):
+        loss = dbm.prediction_loss({"a/0": bits, "b/0": bits}, 2)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.2 < 8 * math.log(2)
 
 
 def test_mean_field_is_a_fixed_point():
