@@ -111,8 +111,7 @@ class DBM(BoltzmannMachine):
         return state
 
     def _heard(self, state: State, layers: Sequence[str]) -> State:
-        """Fields of `layers`, doubled where a hidden layer of a pathway hears from above or from below alone.
-        """
+        """Fields of `layers`, doubled where a hidden layer of a pathway hears from above or from below alone."""
         fields = self.fields(state, layers)
         for layer in fields:
             sides = self.neighbours[layer]
