@@ -88,18 +88,26 @@ class DBM(BoltzmannMachine):
             state = self.means(fields, state)
         return state
 
-    def infer(self, visible: State, steps: int, generator: torch.Generator | None = None) -> State:
+    def infer(
+        self,
+        visible: State,
+        steps: int,
+        generator: torch.Generator | None = None,
+        start: State | None = None,
+    ) -> State:
         """All layers given the visible ones of some modalities: means, or samples where a generator is given.
 
         Of a modality that is not observed only the last hidden layer takes part in the `steps` updates of
         both sides; the layers below follow once, by means. A layer that hears from one of its two sides alone
-        hears it twice, as in pre-training.
+        hears it twice, as in pre-training. Without `visible`, and with a `start` of the last hidden layers, it is
+        a chain of joint draws.
         """
         missing = [name for name in self.names if layer_name(name, 0) not in visible]
         below = {layer_name(name, depth) for name in missing for depth in range(self.depth)}
-        state = dict(visible)
+        state = {**(start or {}), **visible}
         for _ in range(steps):
-            for side in (self.odd, self.even):
+            # with the joint layer first, for what is to be drawn is on its other side
+            for side in (self.odd, self.even) if JOINT in self.odd else (self.even, self.odd):
                 free = [layer for layer in side if layer not in visible and layer not in below]
                 fields = self._heard(state, free)
                 state |= (
@@ -111,7 +119,7 @@ class DBM(BoltzmannMachine):
         return state
 
     def _heard(self, state: State, layers: Sequence[str]) -> State:
-        """Fields of `layers`, doubled where a hidden layer of a pathway hears from above or from below alone."""
+        """Fields of `layers`, doubled where a layer of a pathway hears from above or from below alone."""
         fields = self.fields(state, layers)
         for layer in fields:
             sides = self.neighbours[layer]

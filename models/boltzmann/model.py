@@ -52,9 +52,9 @@ class PathwaySettings(BoltzmannSettings):
 class BoltzmannModel(MultimodalModel):
     """A machine behind the contract; subclasses say what is clamped, how it is decoded and how it is trained.
 
-    A joint draw is a state of one of a few chains that start from noise. Translation clamps what is observed
-    and infers the rest by mean field, or by Gibbs sampling where a sample is asked for. The embedding is the
-    joint layer's mean.
+    A joint draw comes from one of a few chains between the last hidden layers and the joint one, which start
+    from noise. Translation clamps what is observed and infers the rest by mean field, or by Gibbs sampling
+    where a sample is asked for. The embedding is the joint layer's mean.
     """
 
     def __init__(self, modalities: Sequence[Modality], settings: BoltzmannSettings):
@@ -107,11 +107,13 @@ class BoltzmannModel(MultimodalModel):
         return states, torch.stack([self.of(name).log_volume() for name in states]).sum()
 
     def generate(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
-        s = self.settings
-        state = self.machine.noise(self.machine.even, min(n, s.chains), generator)
+        s, machine = self.settings, self.machine
+        last = machine.level(machine.depth)
+        start = machine.noise(last, min(n, s.chains), generator)
         drawn: list[dict[str, Tensor]] = []
         for draw in range(-(-n // min(n, s.chains))):
-            state = self.machine.gibbs(state, s.thinning if draw else s.chain_steps, generator)
+            state = machine.infer({}, s.thinning if draw else s.chain_steps, generator, start)
+            start = {layer: state[layer] for layer in last}
             drawn.append(self.decode(state, list(self.modalities)))
         return {name: torch.cat([part[name] for part in drawn])[:n] for name in self.modalities}
 

@@ -93,7 +93,13 @@ class MultimodalRBM(UndirectedModel):
 class MDBMSettings(PathwaySettings):
     """A deep machine's, and the chains of its joint training."""
 
-    training_chains: int = setting(128, "persistent chains of training", low=1)
+    training_chains: int = setting(128, "persistent chains of the joint training", low=1)
+    joint_share: float = setting(
+        0.0,
+        "share of the steps in which all layers are trained together, after pre-training",
+        low=0,
+        high=0.9,
+    )
 
 
 @register(
@@ -106,11 +112,11 @@ class MDBM(UndirectedModel):
     """A deep Boltzmann machine with a pathway of two hidden layers for each modality and one joint layer.
 
     Layers are pre-trained from the bottom by CD-k, with doubled inputs where a layer will hear from both
-    sides; then all weights are trained together, with mean field for the data and persistent chains for the
-    model (Salakhutdinov and Hinton 2009, "Deep Boltzmann machines"). The weights of visible units stay as
-    pre-trained then: chains of Gaussian units part from the data faster than a short training can follow.
-    What the modalities share is little beside what they do not, so the joint layer also learns to predict
-    them from each other.
+    sides. What the modalities share is little beside what they do not, so the joint layer also learns to
+    predict them from each other. With `joint_share` all hidden layers are then trained together, with mean
+    field for the data and persistent chains for the model (Salakhutdinov and Hinton 2009, "Deep Boltzmann
+    machines"). By default they are not: chains from noise find states that pre-training never saw, and what
+    is unlearned then a training of some thousand steps does not regain.
     """
 
     def __init__(self, modalities: Sequence[Modality], settings: MDBMSettings):
@@ -119,13 +125,15 @@ class MDBM(UndirectedModel):
 
     def stages(self) -> tuple[Stage, ...]:
         first, second, third = (tuple(self.machine.level_parameters(depth)) for depth in range(3))
-        above = tuple(dict.fromkeys(second + third))
-        return (
-            Stage("layer 1", 0.25, self.loss, first),
-            Stage("layer 2", 0.15, self.second_loss, second),
-            Stage("joint layer", 0.45, self.third_loss, third),
-            Stage("all layers", 0.15, self.joint_loss, above),
+        joint = self.settings.joint_share
+        greedy = (
+            Stage("layer 1", 0.3 * (1 - joint), self.loss, first),
+            Stage("layer 2", 0.2 * (1 - joint), self.second_loss, second),
+            Stage("joint layer", 0.5 * (1 - joint), self.third_loss, third),
         )
+        if joint == 0:
+            return greedy
+        return (*greedy, Stage("all layers", joint, self.joint_loss, tuple(dict.fromkeys(second + third))))
 
     def loss(self, batch: Batch, progress: float) -> Loss:
         """Of the first layers; the statistics of the data are taken meanwhile."""

@@ -40,7 +40,7 @@ def exact_gradient(rbm, v):
 
 @pytest.mark.parametrize("method", ["CD", "PCD"])
 def test_many_steps_and_chains_give_the_gradient_of_the_likelihood(method):
-    """CD-50, and PCD once its chains have run 50 steps: of 20,000 chains within 0.02 of the exact gradient."""
+    """CD-50, and PCD once its chains have run 50 steps: 20,000 chains within 0.02 of the exact gradient."""
     rbm = small_rbm()
     torch.manual_seed(1)
     v = STATES[torch.randint(64, (10,))].repeat(2_000, 1)
@@ -147,7 +147,7 @@ def test_statistics_are_those_of_all_batches_together():
 @pytest.mark.parametrize("modalities", [TWO, THREE], ids=["two", "three"])
 @pytest.mark.parametrize("name", ["rbm", "mdbn", "mdbm"])
 def test_embeddings_and_draws_of_models(name, modalities):
-    """Embeddings are means of the joint layer; draws beyond the number of chains go on from the same chains."""
+    """Embeddings are means of the joint layer; more draws than chains go on from the same chains."""
     entry = MODELS.get(name)
     torch.manual_seed(0)
     settings = {"joint_size": 9, "chains": 4, "chain_steps": 3, "thinning": 2}
