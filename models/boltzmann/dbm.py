@@ -95,12 +95,12 @@ class DBM(BoltzmannMachine):
         generator: torch.Generator | None = None,
         start: State | None = None,
     ) -> State:
-        """All layers given the visible ones of some modalities: means, or samples where a generator is given.
+        """All layers given the visible ones of some modalities: means, or samples with a generator.
 
         Of a modality that is not observed only the last hidden layer takes part in the `steps` updates of
         both sides; the layers below follow once, by means. A layer that hears from one of its two sides alone
-        hears it twice, as in pre-training. Without `visible`, and with a `start` of the last hidden layers, it is
-        a chain of joint draws.
+        hears it twice, as in pre-training. Without `visible`, and with a `start` of the last hidden layers,
+        it is a chain of joint draws.
         """
         missing = [name for name in self.names if layer_name(name, 0) not in visible]
         below = {layer_name(name, depth) for name in missing for depth in range(self.depth)}
