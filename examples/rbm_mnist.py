@@ -110,7 +110,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--data-dir", type=Path, required=True, help="folder with mnist_train.npz")
-    parser.add_argument("--steps", type=int, default=60_000)
+    parser.add_argument("--steps", type=int, default=48_000)
     parser.add_argument("--rate", type=float, default=0.1, help="the learning rate at first")
     parser.add_argument("--likelihood", action="store_true", help="print the likelihood of the test images")
     parser.add_argument("--pictures", type=Path, help="folder for pictures of filters and samples")
