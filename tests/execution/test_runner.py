@@ -84,8 +84,10 @@ def test_no_figure_is_missing_without_a_reason(finished):
     assert {*missing[missing["model"] == "mdae"]["metric"]} >= without_prior
     assert "not defined" in (finished.path / "digits" / "smoke" / "table1.md").read_text()
     without_latent = {"fitted_coherence", "fitted_coherence/chance"}
-    assert {*missing[missing["model"] == "avae"]["metric"]} >= without_latent
-    others = missing[~missing["model"].isin(["mdae", "avae"])]
+    no_shared_latent = ["avae", "rbm", "mdbn", "mdbm"]
+    for model in no_shared_latent:
+        assert {*missing[missing["model"] == model]["metric"]} >= without_latent
+    others = missing[~missing["model"].isin(["mdae", *no_shared_latent])]
     assert set(others["metric"]) <= {"joint_coherence/entropy", "fitted_coherence/entropy"}
     assert missing["reason"].str.len().gt(20).all()
 
