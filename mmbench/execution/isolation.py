@@ -222,24 +222,24 @@ def same_state(say: Callable[[str], object]) -> Iterator[None]:
     Args:
         say: told what the block has left changed.
     """
-    before = {state.name: state.get() for state in _STATES}
-    drawn = torch.get_rng_state(), random.getstate(), np.random.get_state()
-    functions = Functions()
-    for state in _STATES:
-        if state.decides and before[state.name] != _AT_FIRST[state.name]:
-            state.set(_AT_FIRST[state.name])
-    begun = {state.name: state.get() for state in _STATES}
-    try:
-        with torch.inference_mode(False):
-            yield
-    finally:
-        changed = functions.put_back()  # first: the rest is done with functions of torch and numpy
-        changed += [state.name for state in _STATES if state.get() != begun[state.name]]
+    with torch.inference_mode(False):  # the outermost: to leave it turns gradients back to what they were
+        before = {state.name: state.get() for state in _STATES}
+        drawn = torch.get_rng_state(), random.getstate(), np.random.get_state()
+        functions = Functions()
         for state in _STATES:
-            if state.get() != before[state.name]:
-                state.set(before[state.name])
-        torch.set_rng_state(drawn[0])
-        random.setstate(drawn[1])
-        np.random.set_state(drawn[2])
-        if changed:
-            say(f"the model's code has changed {', '.join(changed)}: put back for what comes after it.")
+            if state.decides and before[state.name] != _AT_FIRST[state.name]:
+                state.set(_AT_FIRST[state.name])
+        begun = {state.name: state.get() for state in _STATES}
+        try:
+            yield
+        finally:
+            changed = functions.put_back()  # first: the rest is done with functions of torch and numpy
+            changed += [state.name for state in _STATES if state.get() != begun[state.name]]
+            for state in _STATES:
+                if state.get() != before[state.name]:
+                    state.set(before[state.name])
+            torch.set_rng_state(drawn[0])
+            random.setstate(drawn[1])
+            np.random.set_state(drawn[2])
+            if changed:
+                say(f"the model's code has changed {', '.join(changed)}: put back for what comes after it.")

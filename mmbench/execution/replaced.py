@@ -60,6 +60,11 @@ def _inherits(owner: Any, name: str) -> bool:
 
 
 def _is_of_torch(value: Any) -> bool:
-    """Whether torch itself has put it there: it wraps some methods when they are first needed."""
+    """Whether torch itself has put it there: it wraps some methods when they are first needed.
+
+    And one of its classes depends on the default dtype.
+    """
+    if isinstance(value, type):
+        return value.__module__.partition(".")[0] == "torch"
     code = getattr(value, "__code__", None)
     return code is not None and code.co_filename.startswith(_TORCH)
