@@ -405,6 +405,7 @@ def test_the_time_of_the_job_is_estimated(finished):
 
 def test_auto_takes_up_runs_in_the_precision_that_they_have(copy, invoke, monkeypatch):
     config = read_json(seed_folder(copy) / "config.json")
+    assert config["environment"]["precision"] == "auto"  # which the tables say
     other = "fp32" if config["precision"] == "bf16" else "bf16"
     monkeypatch.setattr(
         "mmbench.plan.choices.pick_precision", lambda name, device: other if name == "auto" else name

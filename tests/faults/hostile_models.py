@@ -147,7 +147,13 @@ HOSTILE = (
     ),
     # change what others see
     leaks("in-place", "for x in batch.values():\n    x.zero_()"),
-    leaks("other-dtype", "torch.set_default_dtype(torch.float64)", "torch's default dtype"),
+    Hostile(
+        "other-dtype",
+        in_loss("torch.set_default_dtype(torch.float64)"),
+        "failed",
+        "must have the same dtype",
+        ("torch's default dtype",),
+    ),
     leaks("no-gradients", "torch.set_anomaly_enabled(True)", "anomaly detection"),
     leaks("moves", "os.chdir('/')", "the working directory"),
     leaks("deafens", "warnings.simplefilter('ignore')\nlogging.disable(50)", "warning filters", "logging"),
