@@ -12,8 +12,8 @@ from importlib.util import decode_source
 from pathlib import Path
 from types import ModuleType
 
-from models.errors import InputError
-from models.registry import MODELS, ModelEntry
+from models.errors import InputError, error_words
+from models.registry import MODELS, ModelEntry, all_or_nothing
 
 __all__ = ["ModelFile", "load_model_file"]
 
@@ -38,12 +38,12 @@ class ModelFile:
     def execute(self) -> None:
         """Execute the text as a module of its own, and mark the models that it registers as this file's.
 
-        If it fails, none of them stays registered.
+        If it fails, nothing that it registered is left.
         """
         module = ModuleType(f"model_file_{self.code}")  # no name that another module may have
         module.__file__ = str(self.path)
         sys.modules[module.__name__] = module  # where dataclasses and pickle look up what the text defines
-        with MODELS.marking(lambda entry: replace(entry, file=self)):
+        with all_or_nothing(), MODELS.marking(lambda entry: replace(entry, file=self)):
             exec(compile(self.text, module.__file__, "exec", dont_inherit=True), vars(module))
 
     def entry(self, name: str) -> ModelEntry:
@@ -73,7 +73,9 @@ def load_model_file(path: Path) -> list[ModelEntry]:
     if not (found := _registered_by(file)):
         try:
             file.execute()
-        except (Exception, SystemExit) as error:  # the author's code may raise anything
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # the author's code may raise anything
             raise InputError(f"The model file {path} fails{_where(error, path)}") from error
         found = _registered_by(file)
     if not found:
@@ -94,16 +96,17 @@ def _where(error: BaseException, path: Path) -> str:
     """The line of the file that an error comes from, and what it says: the tail of a sentence."""
     frames = traceback.walk_tb(error.__traceback__)
     lines = [line for frame, line in frames if frame.f_code.co_filename == str(path)]
-    message = str(error)
+    what = error_words(error)
     if isinstance(error, SyntaxError) and error.filename == str(path):
-        lines, message = [error.lineno or 1], error.msg
+        lines, what = [error.lineno or 1], f"{type(error).__name__}: {error.msg}"
     if isinstance(error, ModuleNotFoundError) and error.name:
         missed = path.with_name(error.name.partition(".")[0])
         # a module beside the file would be found by luck, and a change to it would go unnoticed
         if missed.exists() or missed.with_suffix(".py").exists():
-            message += (
+            what += (
                 ". A model file stands alone: move what it needs into it, "
                 "or make a package of them, as examples/plugin is one."
             )
-    what = message if isinstance(error, InputError) else f"{type(error).__name__}: {message}"
+    if isinstance(error, InputError):
+        what = what.removeprefix("InputError: ")
     return f" in line {lines[-1]}: {what}" if lines else f": {what}"

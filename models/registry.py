@@ -3,35 +3,57 @@
 A model registers itself with the decorator `register`. The registry is filled when it is first read: it
 imports the modules of the package `models`, those of packages that were added with `include`, and what
 installed packages name in the entry-point group `mmbench.models`. So adding a model touches no other file.
+A module of the suite that fails is an error; a plugin that fails is left out, with all that it registered.
 `models.names` finds models by the words of a command line, `models.model_file` loads them from a file.
 """
 
 import importlib
 import pkgutil
 import re
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from models.errors import InputError, suggest
+from models.errors import InputError, error_words, suggest
 from models.settings import check_class
 
-__all__ = ["MODELS", "Limit", "ModelEntry", "Registry", "SourceFile", "register"]
+__all__ = ["MODELS", "Limit", "ModelEntry", "Registry", "SourceFile", "all_or_nothing", "register"]
 
 
-class Named(Protocol):
-    """Anything with a name."""
+class Registrable(Protocol):
+    """What a registry holds: anything with a name, that knows which module it is of."""
 
     @property
     def name(self) -> str: ...
+    @property
+    def module(self) -> str: ...
 
 
-EntryT = TypeVar("EntryT", bound=Named)
+EntryT = TypeVar("EntryT", bound=Registrable)
+
+_added: list[list[tuple["Registry[Any]", str]]] = []  # by code that is being executed, the innermost last
+
+
+@contextmanager
+def all_or_nothing() -> Iterator[None]:
+    """Execute somebody's code: if it raises, nothing that it registered is left, in any registry.
+
+    But for what belongs to the suite: the code may have been the first to import a module of ours.
+    """
+    _added.append([])
+    try:
+        yield
+    except BaseException:
+        for registry, name in _added[-1]:
+            registry.discard(name)
+        raise
+    finally:
+        _added.pop()
 
 
 class Registry(Generic[EntryT]):
@@ -49,6 +71,7 @@ class Registry(Generic[EntryT]):
         self._packages = [package]
         self._unread = [package]
         self._points_read = False
+        self._broken: str | None = None  # what is wrong with a module of the suite
 
     def include(self, package: str) -> None:
         """Import the modules of `package` too, which register entries, when the registry is next read."""
@@ -71,7 +94,20 @@ class Registry(Generic[EntryT]):
             raise InputError(
                 f"The {self.kind} name {entry.name!r} is taken already: register yours under another name."
             )
+        texts: dict[str, Any] = {each.name: getattr(entry, each.name) for each in _text_fields(entry)}
+        for what, value in texts.items():
+            if not isinstance(value, str):
+                raise InputError(
+                    f"The {what} of the {self.kind} {entry.name!r} is {value!r}: expected a text."
+                )
         self._entries[entry.name] = entry
+        own = any(f"{entry.module}.".startswith(f"{package}.") for package in self._packages)
+        if _added and not own:
+            _added[-1].append((self, entry.name))
+
+    def discard(self, name: str) -> None:
+        """Forget the entry called `name`, if there is one."""
+        self._entries.pop(name, None)
 
     def get(self, name: str) -> EntryT:
         """The entry called `name`, or an InputError that suggests the nearest."""
@@ -90,34 +126,63 @@ class Registry(Generic[EntryT]):
 
     @contextmanager
     def marking(self, mark: Callable[[EntryT], EntryT]) -> Iterator[None]:
-        """Replace every entry that is added meanwhile by `mark(entry)`; after an error none is left."""
+        """Replace every entry that is added meanwhile by `mark(entry)`."""
         before = dict(self._entries)
-        try:
-            yield
-        except BaseException:
-            self._entries = before
-            raise
+        yield
         for name in self._entries.keys() - before.keys():
             self._entries[name] = mark(self._entries[name])
 
     def _load(self) -> None:
-        """Import whatever registers entries and was not imported yet."""
+        """Import whatever registers entries and was not imported yet.
+
+        Raises:
+            InputError: for a module of the suite that cannot be imported, and then each time.
+        """
+        if self._broken:
+            raise InputError(self._broken)
         while self._unread:
-            package = self._unread.pop(0)
-            for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
-                self._try(partial(importlib.import_module, module.name), f"module {module.name}")
+            package = self._unread.pop(0)  # first, as one of its modules may read the registry
+            try:
+                for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+                    self._import(module.name)
+            except KeyboardInterrupt:
+                self._unread.append(package)
+                raise
         if not self._points_read:
             self._points_read = True
             for point in entry_points(group=self.group):
-                self._try(point.load, f"plugin {point.name!r} ({point.value})")
+                self._load_plugin(point)
 
-    def _try(self, load: Callable[[], object], name: str) -> None:
-        """Call `load`, which runs somebody else's code; whatever it raises becomes a warning."""
+    def _import(self, module: str) -> None:
+        """Import a module of the suite, without which a word such as `all` would mean less than it says."""
         try:
-            load()
-        except (Exception, SystemExit) as error:
-            message = f"The {self.kind} {name} was left out: {type(error).__name__}: {error}"
-            warnings.warn(message, stacklevel=2)
+            importlib.import_module(module)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
+            where = "" if isinstance(error, SyntaxError) else f" ({frame.f_code.co_filename}, line {line})"
+            self._broken = (
+                f"The {self.kind} module {module} of the suite cannot be imported: "
+                f"{error_words(error)}{where}. Mend it, or install mmbench again."
+            )
+            raise InputError(self._broken) from error
+
+    def _load_plugin(self, point: EntryPoint) -> None:
+        """Execute somebody else's code; whatever it raises becomes a warning, and nothing of it is left."""
+        try:
+            with warnings.catch_warnings(), all_or_nothing():  # its filters hide nothing from anybody else
+                point.load()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            plugin = f"The {self.kind} plugin {point.name!r} ({point.value})"
+            warnings.warn(f"{plugin} was left out: {error_words(error)}", stacklevel=2)
+
+
+def _text_fields(entry: Any) -> "list[Field[Any]]":
+    """The fields of a dataclass that are of type str."""
+    return [each for each in fields(entry) if each.type in (str, "str")] if is_dataclass(entry) else []
 
 
 class Limit(NamedTuple):
@@ -170,6 +235,11 @@ class ModelEntry:
     incomplete: bool = False
     packages: Mapping[str, str] = field(default_factory=dict)
     unsupported: str = ""
+
+    @property
+    def module(self) -> str:
+        """The module that its class or function is of."""
+        return getattr(getattr(self.model, "func", self.model), "__module__", "")
 
     def takes(self, modalities: int) -> bool:
         """Whether it can be built for so many."""

@@ -1,6 +1,6 @@
 """What the metrics of one pass over a trained model share: arguments, and what is computed once."""
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -78,7 +78,12 @@ class Pass:
         """(N, L) on the device: the model's representations of images (N, *shape) uint8 of one modality."""
         rows = []
         for batch in images.split(BATCH):
-            rows.append(self.model.embed({name: as_float(batch.to(self.device))}))
+            found = self.model.embed({name: as_float(batch.to(self.device))})
+            if found.ndim != 2 or len(found) != len(batch):
+                raise ValueError(
+                    f"embed gave {tuple(found.shape)} of {len(batch)} items: expected a row for each"
+                )
+            rows.append(found.clone())  # a model may use one buffer for all that it returns
             self.progress(f"representations of {name} ({part})", sum(map(len, rows)), len(images))
         return torch.cat(rows)
 
@@ -125,12 +130,32 @@ class Pass:
         ):
             ((source, items),) = rows.items()
             latent = self.represent(source)[items[start : start + BATCH]]
-            return {name: model.decode(name, latent) for name in targets}
+            return self.checked(
+                "decode", {name: model.decode(name, latent) for name in targets}, targets, len(latent)
+            )
         inputs = {
             name: as_float(self.test[name][0][items[start : start + BATCH]].to(self.device))
             for name, items in rows.items()
         }
-        return model.translate(inputs, targets, generator is not None, generator)
+        count = len(next(iter(inputs.values())))
+        return self.checked(
+            "translate", model.translate(inputs, targets, generator is not None, generator), targets, count
+        )
+
+    def checked(
+        self, call: str, outputs: Mapping[str, Tensor], names: Iterable[str], count: int
+    ) -> dict[str, Tensor]:
+        """What a call of the model gave, by modality.
+
+        Raises:
+            ValueError: unless it is `count` items of each modality: one item would be compared to all.
+        """
+        for name in names:
+            found = tuple(outputs[name].shape) if name in outputs else "nothing"
+            expected = (count, *self.model.modalities[name].shape)
+            if found != expected:
+                raise ValueError(f"{call} gave {found} of {name}: expected {expected}")
+        return {name: outputs[name] for name in names}
 
 
 def _derives_all(model: SharedLatentModel) -> bool:

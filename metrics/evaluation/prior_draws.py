@@ -79,7 +79,9 @@ def _decode(run: Pass) -> PriorDraws:
         # always whole batches: fewer draws are the first of more
         drawn = {
             name: finite.read(run.model.modalities[name], x)
-            for name, x in run.model.generate(BATCH, generator).items()
+            for name, x in run.checked(
+                "generate", run.model.generate(BATCH, generator), run.model.modalities, BATCH
+            ).items()
         }
         shown = shown or {name: eight_bits(x[:SHOWN]).cpu().numpy() for name, x in drawn.items()}
         votes.add(drawn)

@@ -135,6 +135,11 @@ class DatasetEntry:
     needs_data_dir: bool
     description: str
 
+    @property
+    def module(self) -> str:
+        """The module that its loader is of."""
+        return getattr(self.load, "__module__", "")
+
 
 DATASETS: Registry[DatasetEntry] = Registry("data set", package="mmbench.data", group="mmbench.datasets")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmbench.data.base import DATASETS, DatasetEntry, DataSettings, MultimodalData, Split
 from mmbench.data.check import LONGEST, DatasetError, check_data, is_usable_name, splits_of
 from mmbench.storage.files import exists
-from models.errors import InputError
+from models.errors import InputError, error_words
 
 __all__ = ["check_dataset", "load_data"]
 
@@ -71,7 +71,9 @@ def _load(name: str, data_dir: str | Path | None, settings: DataSettings | None)
         data = entry.load(folder, settings or DataSettings())
     except InputError:
         raise
-    except (Exception, SystemExit) as error:  # the author's code may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the author's code may raise anything
         raise InputError(f"The data set {name!r} could not be loaded: {_described(error, entry)}") from error
     if not isinstance(data, MultimodalData):
         raise DatasetError(
@@ -126,7 +128,7 @@ def _described(error: BaseException, entry: DatasetEntry) -> str:
     frames = list(traceback.walk_tb(error.__traceback__))[1:]
     package = _package(getattr(entry.load, "__module__", ""))
     own = [each for each in frames if _package(each[0].f_globals.get("__name__", "")) == package]
-    words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    words = error_words(error)
     if not (own or frames):
         return f"{words}."
     frame, line = (own or frames)[-1]

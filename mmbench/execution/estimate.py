@@ -1,14 +1,21 @@
-"""How long a job will take: the rate of every model, measured over a second of training steps."""
+"""How long a job will take: the rate of every model, measured over a second of training steps.
+
+Where the runs are made in processes of their own, so are these steps: a model that ends its process, or is
+killed for want of memory, ends no other run's.
+"""
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from mmbench.console import duration
+from mmbench.console import Console, duration
 from mmbench.data.base import MultimodalData
 from mmbench.execution.executor import Executor
+from mmbench.execution.isolation import same_state
+from mmbench.execution.local import in_processes
 from mmbench.execution.signals import Stop
 from mmbench.execution.threads import computing_threads
 from mmbench.execution.train import make_batches
@@ -23,6 +30,7 @@ from models.settings import search_space
 __all__ = ["estimate", "seconds_per_step"]
 
 MEASURE_SECONDS = 1.0  # of training steps behind an estimate
+UNKNOWN, FAILED = -1.0, -2.0  # in the place of seconds
 
 
 def seconds_per_step(config: RunConfig, data: MultimodalData, device: torch.device, stop: Stop) -> float:
@@ -46,14 +54,11 @@ def estimate(
     job: Job, todo: Sequence[PlannedRun], data: MultimodalData, executor: Executor, stop: Stop
 ) -> str:
     """How long training will take at the rates measured now, and how long other presets would."""
-    costs: dict[str, float] = {}
     begun = {run.config.entry.name: run.threads for run in todo}
-    for config in job.configs:
-        name = config.entry.name
-        # a model that cannot be trained says why in its run
-        with suppress(Exception, SystemExit), computing_threads(begun.get(name, executor.threads)):
-            costs[name] = seconds_per_step(config, data, job.execution.device, stop)
-        stop.check()
+    threads = [begun.get(config.entry.name, executor.threads) for config in job.configs]
+    measure = _Measure(tuple(zip(job.configs, threads, strict=True)), data, job.execution.device)
+    costs = _measure(measure, executor.jobs > 1, stop)
+    stop.check()
     seconds = sum(costs.get(run.config.entry.name, 0.0) * run.config.training.steps for run in todo)
     unknown = ", ".join(c.entry.name for c in job.configs if c.entry.name not in costs)
     without = f" without {unknown}, which failed its first steps" if unknown else ""
@@ -61,6 +66,54 @@ def estimate(
     current = job.configs[0].preset
     parts += [_elsewhere(job, name, costs, executor.jobs) for name in ("paper", "cpu") if name != current]
     return "; ".join(parts) + "."
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """Measures models one after another.
+
+    Attributes:
+        configs: their configurations, each with the number of threads to compute with.
+        data, device: to train with.
+    """
+
+    configs: tuple[tuple[RunConfig, int], ...]
+    data: MultimodalData
+    device: torch.device
+
+    def __call__(self, rates: Tensor, console: Console, stop: Stop) -> bool:
+        """Write seconds per step of every configuration that is UNKNOWN in `rates`; FAILED where it fails."""
+        for index, (config, threads) in enumerate(self.configs):
+            if stop.signal is not None or rates[index] != UNKNOWN:
+                continue
+            rates[index] = FAILED  # unless this process lives to say more
+            try:
+                with computing_threads(threads), same_state(lambda line: None):
+                    rates[index] = seconds_per_step(config, self.data, self.device, stop)
+            except BaseException as error:  # a model that cannot be trained says why in its run
+                if stop.caused(error):
+                    raise
+        return True
+
+
+def _measure(measure: _Measure, alone: bool, stop: Stop) -> dict[str, float]:
+    """Seconds per step by the name of the model, without those that failed.
+
+    Args:
+        measure: does it.
+        alone: whether it is done in a process of its own; where that dies, another one measures the rest.
+        stop: ends it early.
+    """
+    rates = torch.full((len(measure.configs),), UNKNOWN, dtype=torch.float64)
+    if alone:
+        rates.share_memory_()
+        known = -1
+        while known < (known := int((rates != UNKNOWN).sum())) < len(rates):
+            in_processes([rates], measure, 1, Console(), stop, lambda run, how: None)
+    else:
+        measure(rates, Console(), stop)
+    names = (config.entry.name for config, _ in measure.configs)
+    return {name: rate for name, rate in zip(names, rates.tolist(), strict=True) if rate >= 0}
 
 
 def _elsewhere(job: Job, name: str, costs: dict[str, float], jobs: int) -> str:

@@ -36,7 +36,11 @@ def evaluate_run(
 
     Raises:
         StoppedError: between two of its batches, after a signal.
+        ValueError: for a model that has lost some of its modalities: fewer metrics would be left of it.
     """
+    if tuple(model.modalities.values()) != tuple(data.modalities):
+        wanted = ", ".join(modality.name for modality in data.modalities)
+        raise ValueError(f"the model has {', '.join(model.modalities)} for its modalities, expected {wanted}")
     with ExitStack() as shown:
         tasks: dict[str, Task] = {}
 

@@ -1,6 +1,7 @@
 """Finished runs, restored from their folders to be evaluated again: configuration, data and trained model."""
 
 import os
+import traceback
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from metrics.references.statistics import References
 from mmbench.console import Console, summarise
 from mmbench.data import MultimodalData, load_data
 from mmbench.execution.evaluating import evaluate_run, write_evaluation
+from mmbench.execution.isolation import same_state
 from mmbench.execution.local import Local
 from mmbench.execution.orchestrator import Assignment, Outcome, orchestrate
 from mmbench.execution.signals import Stop
@@ -26,7 +28,7 @@ from mmbench.storage.files import check_cache, check_writable, exists
 from mmbench.storage.run_folder import RunFolder
 from mmbench.training.checkpoints import load_weights
 from models.base import MultimodalModel
-from models.errors import InputError
+from models.errors import InputError, error_words
 from models.model_file import load_model_file
 
 __all__ = ["EvaluateRun", "Restored", "evaluate_runs", "restore_runs", "trained_model"]
@@ -58,13 +60,35 @@ class EvaluateRun:
     def __call__(self, run: PlannedRun, console: Console, stop: Stop) -> bool:
         stop.check()
         waiting = partial(console.say, f"{run.name}: waiting for another command that is at work on it.")
-        with run.folder.lock(waiting, stop.check), computing_threads(run.threads):
-            model = trained_model(run, self.data).to(self.device)
-            references = self.references.on(self.device)
-            found = evaluate_run(model, self.data, references, run.config, self.metrics, console, stop)
-            write_evaluation(run.folder, run.hash, run.seed, found)
-        console.say(f"{run.name}: {summarise(found.metrics)}")
+        say = partial(_say, console, run)
+        with run.folder.lock(waiting, stop.check):
+            try:
+                with computing_threads(run.threads), same_state(say):
+                    model = trained_model(run, self.data).to(self.device)
+                    references = self.references.on(self.device)
+                    found = evaluate_run(
+                        model, self.data, references, run.config, self.metrics, console, stop
+                    )
+                    write_evaluation(run.folder, run.hash, run.seed, found)
+            except BaseException as error:  # of this model: the other runs go on, and its old metrics stay
+                if stop.caused(error):
+                    raise
+                say(f"could not be evaluated: {error_words(error)}{_place(error)}.")
+                return False
+        say(summarise(found.metrics))
         return True
+
+
+def _say(console: Console, run: PlannedRun, line: str) -> None:
+    console.say(f"{run.name}: {line}")
+
+
+def _place(error: BaseException) -> str:
+    """The innermost line that an error comes from: no folder keeps a traceback of an evaluation."""
+    if isinstance(error, InputError):
+        return ""
+    frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
+    return f" ({frame.f_code.co_filename}, line {line}, in {frame.f_code.co_name})"
 
 
 def evaluate_runs(paths: Sequence[Path], options: JobOptions, console: Console) -> tuple[Outcome, list[Path]]:
@@ -116,9 +140,17 @@ def trained_model(run: PlannedRun, data: MultimodalData) -> MultimodalModel:
     """The model of a finished run, on the CPU.
 
     Raises:
-        InputError: for a checkpoint that is damaged, of another run, or of a step before the end of training.
+        InputError: for a checkpoint that is damaged, of another run, or of a step before the end of training,
+            and for a model that cannot be built.
     """
-    model = run.config.entry.model(data.modalities, run.config.settings)
+    try:
+        model = run.config.entry.model(data.modalities, run.config.settings)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise InputError(
+            f"The model of the run in {run.folder.path} cannot be built: {error_words(error)}{_place(error)}."
+        ) from error
     step = load_weights(model, run.folder.checkpoint, run.hash, run.seed)["step"]
     if step != run.config.training.steps:
         raise InputError(
@@ -148,7 +180,8 @@ def restore_runs(paths: Sequence[Path], data_dir: Path | None) -> list[Restored]
         for run in group.runs:  # an InputError now rather than after other runs were evaluated
             check_writable(run.folder.path, "folder of the run", "change its permissions")
             run.folder.is_done()
-            trained_model(run, group.data)
+            with same_state(lambda line: None):
+                trained_model(run, group.data)
     return list(groups.values())
 
 

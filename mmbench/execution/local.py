@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ from mmbench.execution.executor import DONE, FAILED, STOPPED, Lost, Work
 from mmbench.execution.relay import UPDATE_SECONDS, Relay, RemoteConsole
 from mmbench.execution.signals import STOPPING, Stop, StoppedError
 from mmbench.plan.planned import PlannedRun
+from models.errors import error_words
 
-__all__ = ["Local", "execute"]
+__all__ = ["Local", "execute", "in_processes"]
 
 RunT = TypeVar("RunT")
 END = "end"  # of a worker's messages: how its run ended
+LINGER_SECONDS = 10.0  # that a process has to end after it said how its run did
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,18 @@ def execute(
     """
     if jobs == 1:
         return [run for run in runs if not work(run, console, stop)]
+    return in_processes(runs, work, jobs, console, stop, lost)
+
+
+def in_processes(
+    runs: Iterable[RunT],
+    work: Work[RunT],
+    jobs: int,
+    console: Console,
+    stop: Stop,
+    lost: Lost,
+) -> list[RunT]:
+    """As `execute`, always with a process for each run: whatever ends it ends none of the others."""
     return _Workers(work, jobs, console, stop, lost).execute(runs)
 
 
@@ -81,6 +96,7 @@ class _Worker(Generic[RunT]):
             would wake the parent again and again.
         how: the run ended, as the process said at the end: DONE, FAILED or STOPPED; None where it said
             nothing, whatever its exit code.
+        ended: when it said so.
     """
 
     run: RunT
@@ -90,6 +106,7 @@ class _Worker(Generic[RunT]):
     told: bool = False
     closed: bool = False
     how: str | None = None
+    ended: float | None = None
 
 
 class _Workers(Generic[RunT]):
@@ -115,6 +132,8 @@ class _Workers(Generic[RunT]):
                     self._relay(worker)
                     if not worker.process.is_alive():
                         self._end(worker)
+                    elif worker.ended is not None and time.monotonic() - worker.ended > LINGER_SECONDS:
+                        worker.process.kill()  # a thread that a model has left would hold it for ever
                     elif self.stop.signal is not None and not worker.told:
                         worker.process.terminate()  # SIGTERM: write a checkpoint and leave
                         worker.told = True
@@ -144,8 +163,10 @@ class _Workers(Generic[RunT]):
         try:
             with _interrupts_held_back():
                 process.start()
-        except Exception as error:
-            problem = f"its process could not start ({type(error).__name__}: {error})"
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # what a model does when it is pickled is its author's too
+            problem = f"its process could not start ({error_words(error)})"
         sender.close()  # the worker has its own end: when it dies, the pipe ends
         if problem is not None:
             receiver.close()  # first: too many open files may be the reason, and to write it down takes some
@@ -160,7 +181,7 @@ class _Workers(Generic[RunT]):
             while worker.pipe.poll():
                 message = worker.pipe.recv()
                 if message[0] == END:
-                    worker.how = message[1]
+                    worker.how, worker.ended = message[1], time.monotonic()
                 else:
                     worker.relay.show(message)
         except (EOFError, OSError):  # the end, or half a message of a process that was killed
@@ -181,12 +202,8 @@ class _Workers(Generic[RunT]):
             if worker.how == STOPPED:
                 self.lost(worker.run, "its process was told to stop by a signal")
             elif worker.how is None:
-                how = (
-                    f"was killed by {signal.Signals(-code).name}"
-                    if code < 0
-                    else f"ended with exit code {code}"
-                )
-                self.lost(worker.run, f"its process {how}")
+                killed = f"was killed by {signal.Signals(-code).name}" if code < 0 else ""
+                self.lost(worker.run, f"its process {killed or f'ended with exit code {code}'}")
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 `mmbench run`, `mmbench tune` and `mmbench evaluate` differ in the runs and in what is done with each.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from metrics.references.statistics import References
 from mmbench.console import Console
 from mmbench.data.base import MultimodalData
 from mmbench.execution.cached_references import make_references
-from mmbench.execution.executor import Executor, Work
+from mmbench.execution.executor import Executor, Lost, Work
 from mmbench.execution.signals import Stop, StoppedError
 from mmbench.plan.planned import PlannedRun
 from models.errors import InputError
@@ -82,15 +82,42 @@ def orchestrate(assignment: Assignment, console: Console) -> Outcome:
                 console,
                 stop.check,
             )
-            work = assignment.work(references)
+            work, lose = assignment.work(references), partial(lost, console.say)
+            given: list[PlannedRun] = []
             failed = assignment.executor.execute(
-                assignment.runs(stop), work, console, stop, partial(lost, console.say)
+                _noting(assignment.runs(stop), given), work, console, stop, lose
             )
             stop.check()
+            failed += _unfinished(given, failed, lose)
         except StoppedError:
             console.say("Stopped. What is done is kept: the same command goes on from here.")
             return Outcome(stopped_by=stop.signal)
     return Outcome(tuple(failed))
+
+
+def _noting(runs: Iterable[PlannedRun], given: list[PlannedRun]) -> Iterator[PlannedRun]:
+    """The runs; each that was asked for is added to `given`."""
+    for run in runs:
+        given.append(run)
+        yield run
+
+
+def _unfinished(
+    given: Sequence[PlannedRun], failed: Sequence[PlannedRun], lose: Lost
+) -> Iterator[PlannedRun]:
+    """The runs among `given` that an executor took for done while their folders do not say so."""
+    known = {run.folder.path for run in failed}
+    for run in given:
+        if run.folder.path not in known and not _says_done(run):
+            lose(run, "it ended as if it were done, and its status.json does not say so")
+            yield run
+
+
+def _says_done(run: PlannedRun) -> bool:
+    try:
+        return run.folder.status["state"] == "done"
+    except InputError:  # there is no status that can be read
+        return False
 
 
 class _HeldError(Exception):

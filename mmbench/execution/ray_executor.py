@@ -226,7 +226,9 @@ class _Workers:
             return
         try:
             arguments = needed_versions(run), code_hash(), pickle.dumps(run)
-        except Exception:  # of a model's module or class: the other runs go on
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # of a model's module or class: the other runs go on
             lock.close()
             self._fail(run, "it cannot be sent to a worker", traceback.format_exc())
             return

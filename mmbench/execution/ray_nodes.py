@@ -94,7 +94,7 @@ def host_class() -> type:
                         "same.",
                     )
                 own = pickle.loads(run)
-            except Exception as error:  # a model's module may raise anything
+            except BaseException as error:  # a model's module may raise anything
                 return node, f"{type(error).__name__}: {error}."
             self.session = Session(own, files, ray.get(work[0]), threads)
             return node, None

@@ -16,7 +16,7 @@ import torch
 from mmbench.console import Console
 from mmbench.execution.executor import DONE, FAILED, RAISED, STOPPED
 from mmbench.execution.relay import UPDATE_SECONDS, RemoteConsole
-from mmbench.execution.signals import Stop, StoppedError
+from mmbench.execution.signals import Stop
 from mmbench.storage.run_folder import RunFolder
 from mmbench.training.checkpoints import previous_path
 
@@ -86,10 +86,8 @@ class Session:
         console: Console = RemoteConsole(self.messages.put)
         try:
             self.ending = (DONE if self.work(self.run, console, self.stop) else FAILED), None
-        except StoppedError:
-            self.ending = STOPPED, None
-        except BaseException:  # whatever it is, it ends this thread and no more
-            self.ending = RAISED, traceback.format_exc()
+        except BaseException as error:  # whatever it is, it ends this thread and no more
+            self.ending = (STOPPED, None) if self.stop.caused(error) else (RAISED, traceback.format_exc())
 
     def _marks(self) -> dict[str, tuple[int, int, int]]:
         """File name -> when it was written, its size and its number on the disk: what a new file changes.

@@ -10,7 +10,6 @@ from mmbench.execution.executor import pick_executor
 from mmbench.execution.orchestrator import Assignment, Outcome, orchestrate
 from mmbench.execution.signals import Stop
 from mmbench.execution.train import TrainRun, is_done, make_batches
-from mmbench.plan.environment import describe_environment
 from mmbench.plan.job import Job
 from mmbench.plan.planned import PlannedRun, announce, plan_runs
 from mmbench.storage.files import check_cache
@@ -54,7 +53,7 @@ def run_job(job: Job, console: Console) -> Made:
         return Made(runs, Outcome())
 
     def begin(stop: Stop) -> Iterable[PlannedRun]:
-        announce(todo, {**describe_environment(execution.home), "threads": executor.threads}, stop.check)
+        announce(todo, job.describe_place(executor.threads), stop.check)
         if execution.home == execution.device:  # a rate measured elsewhere says nothing about GPUs
             console.say(estimate(job, todo, data, executor, stop))
         return todo

@@ -6,12 +6,8 @@ from typing import Any
 
 __all__ = ["STOPPING", "Stop", "StoppedError"]
 
-STOPPING = tuple(
-    getattr(signal, name)
-    # SIGHUP: a closed terminal, and some schedulers; not on Windows
-    for name in ("SIGINT", "SIGTERM", "SIGHUP")
-    if hasattr(signal, name)
-)
+# SIGHUP: a closed terminal, and some schedulers; not on Windows
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class StoppedError(Exception):
@@ -34,6 +30,10 @@ class Stop:
         """StoppedError if a stop was asked for; takes and ignores whatever a progress callback is given."""
         if self.signal is not None:
             raise StoppedError
+
+    def caused(self, error: BaseException) -> bool:
+        """Whether a signal is behind `error`, and not code that raises what signals lead to by itself."""
+        return self.signal is not None and isinstance(error, (StoppedError, KeyboardInterrupt))
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None and not self.patient:

@@ -16,7 +16,7 @@ from mmbench.data.base import MultimodalData
 from mmbench.data.batches import Batches
 from mmbench.data.pairing import hide
 from mmbench.execution.evaluating import evaluate_run, write_evaluation
-from mmbench.execution.isolation import same_state
+from mmbench.execution.isolation import same_state, seed_everything
 from mmbench.execution.signals import Stop, StoppedError
 from mmbench.execution.threads import computing_threads
 from mmbench.plan.config import RunConfig
@@ -31,12 +31,13 @@ from mmbench.training.checkpoints import Checkpoints
 from mmbench.training.tensorboard import Board
 from mmbench.training.trainer import Trainer, Watch
 from models.base import MultimodalModel
-from models.errors import InputError
+from models.errors import InputError, error_words
 
 __all__ = ["GivenUpError", "TrainRun", "is_done", "make_batches"]
 
 LOOKED = frozenset({"coherence", "probe"})
 LOOK_DRAWS = 2_000  # joint draws of a look: its standard error of 1 % is enough for a curve
+TRACE = 20_000  # characters of a traceback that are kept, its end
 NOTE_SECONDS = 5.0  # between two notes of the step in status.json, each of which takes a millisecond
 
 
@@ -71,9 +72,8 @@ class TrainRun:
             with run.folder.lock(waiting, stop.check):
                 run.check_folder()
                 return self._make_or_fail(run, console, stop)
-        except (
-            InputError
-        ) as error:  # no lock, or the folder is another run's by now: nothing in it is touched
+        # no lock, or the folder is another run's by now: nothing in it is touched
+        except InputError as error:
             console.say(f"{run.name} failed: {error}")
             return False
 
@@ -86,19 +86,15 @@ class TrainRun:
         try:
             with computing_threads(run.threads), same_state(lambda line: console.say(f"{run.name}: {line}")):
                 self._make(run, console, stop)
-        except StoppedError:
-            raise
-        except (
-            BaseException
-        ) as error:  # whatever a model raises, sys.exit and CancelledError too, is this run's
-            if isinstance(error, KeyboardInterrupt) and stop.signal is not None:  # the second Ctrl-C
+        # whatever a model raises, sys.exit() and CancelledError too, is the failure of this run
+        except BaseException as error:
+            if stop.caused(error):
                 raise
             with suppress(WriteError):  # on a full disk the run stays as it was, and is taken up there
-                reason = f"{type(error).__name__}: {error}"
                 given_up = {"given_up": True} if isinstance(error, GivenUpError) else {}
-                trace = traceback.format_exc()
-                run.folder.set_status("failed", error=reason, traceback=trace, **given_up)
-            console.say(f"{run.name} failed: {error}")
+                trace = traceback.format_exc()[-TRACE:]
+                run.folder.set_status("failed", error=error_words(error), traceback=trace, **given_up)
+            console.say(f"{run.name} failed: {error_words(error)}")
             return False
         return True
 
@@ -108,7 +104,7 @@ class TrainRun:
             _note_environment(run, self.execution.device)
         references = self.references.on(self.execution.device)
         run.folder.set_status("running")
-        torch.manual_seed(run.seed)  # initial weights; the same generator then gives the noise of training
+        seed_everything(run.seed)
         model = run.config.entry.model(self.data.modalities, run.config.settings).to(self.execution.device)
         with Board(run.folder.path / "tensorboard" if self.execution.tensorboard else None) as board:
             trainer = self._train(run, model, board, references, console, stop)
@@ -173,7 +169,7 @@ class TrainRun:
             )
             try:
                 finished = trainer.run()
-            except Exception:
+            except BaseException:
                 with suppress(WriteError):  # the error under way is the one to report
                     _write_history(run, trainer)
                 raise

@@ -1,6 +1,6 @@
 """A job: what one command is to do, from the words of a command line to checked objects."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from mmbench.plan import choices
 from mmbench.plan.cluster import Cluster, pick_cluster
 from mmbench.plan.command import Command, repeated
 from mmbench.plan.config import RunConfig, restore_config
-from mmbench.plan.overrides import make_configs
+from mmbench.plan.environment import describe_environment
+from mmbench.plan.overrides import Overrides, make_configs
 from mmbench.plan.presets import get_preset
-from mmbench.storage.records import read_config
+from mmbench.storage.records import AUTO, read_config
 from mmbench.storage.run_folder import RunFolder
 from models.errors import InputError
 from models.model_file import load_model_file
@@ -125,6 +126,11 @@ class Job:
         """Where the run of `config` with `seed` goes."""
         return RunFolder.of(self.results, config.dataset, config.preset, config.entry.name, self.label, seed)
 
+    def describe_place(self, threads: int) -> dict[str, object]:
+        """What config.json says of where a run is made: no part of its hash."""
+        auto = {"precision": AUTO} if self.adopt_precision else {}
+        return {**describe_environment(self.execution.home), "threads": threads, **auto}
+
     def without_misfits(self, modalities: int) -> "Job":
         """The job for so many modalities: without droppable models that take fewer, if any are left."""
         kept = tuple(
@@ -163,16 +169,17 @@ def check_job(options: JobOptions) -> Job:
         choices.parse_observed(options.observe),
     )
     seeds = preset.seeds if options.seeds is None else choices.parse_seeds(options.seeds)
+    metrics = choices.pick_metrics(options.metrics, preset, options.inception_weights)
     return Job(
         configs=tuple(configs),
         seeds=seeds,
         label=choices.check_label(options.label),
         results=options.results,
         data_dir=options.data_dir,
-        metrics=choices.pick_metrics(options.metrics, preset, options.inception_weights),
+        metrics=metrics,
         inception_weights=options.inception_weights,
         execution=execution,
-        command=_command(options, configs[0], seeds, entries),
+        command=_command(options, configs[0], seeds, entries, metrics),
         adopt_precision=options.precision == "auto",
         droppable=choices.collective_names(options.models),
     )
@@ -191,31 +198,40 @@ def _execution(options: JobOptions) -> Execution:
 
 
 def _command(
-    options: JobOptions, config: RunConfig, seeds: Sequence[int], entries: Sequence[ModelEntry]
+    options: JobOptions,
+    config: RunConfig,
+    seeds: Sequence[int],
+    entries: Sequence[ModelEntry],
+    metrics: Iterable[str],
 ) -> Command:
     """The job in words, complete for another machine with the same data and model files."""
-    metrics = options.metrics
-    # which is what asks for FID, and is a path of this machine
-    if metrics is None and options.inception_weights:
-        metrics = ",".join(
-            sorted(choices.pick_metrics(None, get_preset(config.preset), options.inception_weights))
-        )
     needs_data = DATASETS.get(config.dataset).needs_data_dir
     pairs = [
-        *repeated("--model-file", (file.name for file in options.model_files)),
+        *repeated("--model-file", dict.fromkeys(file.name for file in options.model_files)),
         ("--models", ",".join(entry.name for entry in entries)),
         ("--dataset", config.dataset),
         ("--preset", config.preset),
         ("--seeds", ",".join(map(str, seeds))),
         ("--precision", config.precision),
-        *repeated("--set", options.overrides),
+        *repeated("--set", Overrides(options.overrides).pairs),
         *repeated("--observe", options.observe),
-        *([("--metrics", metrics)] if metrics else []),
+        *_measured(options, metrics),
         *([("--label", options.label)] if options.label else []),
-        *([("--looks", str(options.looks))] if options.looks else []),
         *([("--data-dir", "DATA")] if needs_data else []),
     ]
     return Command("run", tuple(pairs))
+
+
+def _measured(options: JobOptions, metrics: Iterable[str]) -> list[tuple[str, str]]:
+    """What is computed, in words: the metrics where they were chosen, and the looks.
+
+    The weights of Inception, whose file is this machine's own, are what asks for FID.
+    """
+    chosen = options.metrics is not None or options.inception_weights is not None
+    return [
+        *([("--metrics", ",".join(sorted(metrics)))] if chosen else []),
+        *([("--looks", str(options.looks))] if options.looks else []),
+    ]
 
 
 _OF_THE_CONFIG = ("models", "dataset", "preset", "seeds", "overrides", "observe", "precision")
@@ -238,6 +254,9 @@ def _job_again(options: JobOptions, file: Path) -> Job:
     except ValueError as error:  # an InputError is one
         raise InputError(f"The run of {file} cannot be made again: {error}") from None
     label = choices.check_label(options.label or stored.get("label"))
+    command = command.without("--metrics", "--looks")
+    for option, value in (*_measured(options, metrics), *([("--label", label)] if label else [])):
+        command = command.having(option, value)
     return Job(
         configs=(config,),
         seeds=(stored["seed"],),
@@ -247,6 +266,6 @@ def _job_again(options: JobOptions, file: Path) -> Job:
         metrics=metrics,
         inception_weights=options.inception_weights,
         execution=_execution(options),
-        command=command.having("--label", label) if label else command,
+        command=command,
         origin=Origin(file, stored),
     )

@@ -34,6 +34,11 @@ class Overrides:
                 )
             self.values[full_key(key.strip())] = value.strip()
 
+    @property
+    def pairs(self) -> list[str]:
+        """Each key once, as it counts."""
+        return [f"{key}={value}" for key, value in self.values.items()]
+
     def apply(
         self, cls: type[Any], defaults: Mapping[str, object], owner: str, prefix: str | None = None
     ) -> Any:

@@ -15,6 +15,7 @@ from mmbench.storage.files import DELETE, REMAKE, DamagedError, exists, file_has
 from models.errors import InputError
 
 __all__ = [
+    "AUTO",
     "LOOK",
     "OBSERVED",
     "PRECISIONS",
@@ -30,6 +31,7 @@ __all__ = [
 OBSERVED = "share_observed"  # in the training section of a configuration
 LOOK = "validation/"  # before the names of metrics of validation images in a history
 PRECISIONS = ("fp32", "bf16")
+AUTO = "auto"  # under "precision" of a run's environment: its machine decided
 SEEDS = range(2**63)
 STATES = ("pending", "running", "done", "failed")
 _TEXTS = ("model", "dataset", "preset", "precision", "hash", "command")

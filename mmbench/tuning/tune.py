@@ -21,7 +21,6 @@ from mmbench.execution.run_job import prepare
 from mmbench.execution.signals import Stop
 from mmbench.execution.train import TrainRun, is_done
 from mmbench.plan.command import Command
-from mmbench.plan.environment import describe_environment
 from mmbench.plan.job import Job
 from mmbench.plan.planned import PlannedRun, announce
 from mmbench.storage.files import write_atomically
@@ -94,7 +93,7 @@ def _plan(
     searches: Sequence[Search], trials: int, threads: int, console: Console, stop: Stop
 ) -> Iterator[PlannedRun]:
     """What is left to do, trial by trial of every model; each is drawn when there is room for it."""
-    environment = {**describe_environment(searches[0].job.execution.home), "threads": threads}
+    environment = searches[0].job.describe_place(threads)
     for number in range(trials):
         for search in searches:
             run = search.run(number)

@@ -69,6 +69,8 @@ def _problem(check: Check, entry: ModelEntry, modalities: Sequence[Modality]) ->
         check(entry, modalities)
     except ConformanceError as error:
         return str(error)
-    except Exception as error:  # what a model returns may break a check in ways that it does not foresee
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # what a model returns may break a check in ways that it does not foresee
         return f"The check broke down on what the model returned: {describe_error(error)}"
     return None

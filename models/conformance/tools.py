@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from models.base import Modality, MultimodalModel
+from models.errors import error_words
 from models.registry import ModelEntry
 
 __all__ = [
@@ -97,11 +98,13 @@ def calling(what: str, hint: str = "") -> Iterator[None]:
         yield
     except ConformanceError:
         raise
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit() and the panic of a binding too
         raise ConformanceError(f"{what} raised {describe_error(error)}{hint}") from error
 
 
-def describe_error(error: Exception) -> str:
+def describe_error(error: BaseException) -> str:
     """Type, message and place of an exception.
 
     The place is the innermost line outside of torch, and outside of `models` where there is one.
@@ -109,7 +112,7 @@ def describe_error(error: Exception) -> str:
     trace = traceback.walk_tb(error.__traceback__)
     frames = [(frame, line) for frame, line in trace if _package(frame) != "torch"]
     frame, line = ([each for each in frames if _package(each[0]) != "models"] or frames)[-1]
-    words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    words = error_words(error)
     code = frame.f_code
     file = Path(code.co_filename)
     if file.parent == Path(__file__).parent:  # the call itself fails: no line of the author's was reached

@@ -19,8 +19,9 @@ from options import SMALL
 
 import mmbench
 from mmbench.execution.estimate import _costs
-from mmbench.execution.orchestrator import lost
+from mmbench.execution.orchestrator import Outcome, lost
 from mmbench.execution.run_job import leave_out
+from mmbench.execution.signals import Stop
 from mmbench.plan.job import JobOptions, check_job
 from mmbench.plan.overrides import make_configs
 from mmbench.plan.planned import PlannedRun
@@ -321,6 +322,9 @@ def start(tmp_path, *options):
     return process
 
 
+NO_HANGUP = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP here")
+
+
 @pytest.mark.parametrize(
     ("number", "jobs", "group"),
     [
@@ -328,6 +332,8 @@ def start(tmp_path, *options):
         (signal.SIGTERM, 1, False),
         (signal.SIGTERM, 2, True),
         pytest.param(signal.SIGTERM, 2, False, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 1, False, marks=NO_HANGUP),
+        pytest.param(signal.SIGHUP, 2, True, marks=[NO_HANGUP, pytest.mark.slow]),
     ],
 )
 def test_a_signal_writes_a_checkpoint_and_the_same_command_goes_on(number, jobs, group, finished, tmp_path):
@@ -343,6 +349,21 @@ def test_a_signal_writes_a_checkpoint_and_the_same_command_goes_on(number, jobs,
     saved = torch.load(seed_folder(tmp_path) / "checkpoint.pt", weights_only=True)
     assert saved["step"] > 0
     assert read_json(seed_folder(tmp_path) / "status.json")["state"] == "running"
+
+
+@NO_HANGUP
+def test_what_is_begun_under_nohup_goes_on_when_the_terminal_closes():
+    usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup leaves it
+    try:
+        with Stop() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.signal is None
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, usual)
+    with Stop() as stop:
+        signal.raise_signal(signal.SIGHUP)
+    assert (stop.signal, Outcome(stopped_by=stop.signal).exit_code) == (signal.SIGHUP, 129)
 
 
 @pytest.mark.slow
@@ -391,6 +412,7 @@ def test_the_time_of_the_job_is_estimated(finished):
 
 def test_auto_takes_up_runs_in_the_precision_that_they_have(copy, invoke, monkeypatch):
     config = read_json(seed_folder(copy) / "config.json")
+    assert config["environment"]["precision"] == "auto"  # which the tables say
     other = "fp32" if config["precision"] == "bf16" else "bf16"
     monkeypatch.setattr(
         "mmbench.plan.choices.pick_precision", lambda name, device: other if name == "auto" else name

@@ -1,5 +1,8 @@
 """Registries: names, suggestions, plugins and modules that fail."""
 
+import os
+import subprocess
+import sys
 import warnings
 from importlib.metadata import EntryPoint
 
@@ -86,6 +89,23 @@ BROKEN = {
     ),
     "syntax error": ("def", "SyntaxError"),
     "end of the program": ("import sys; sys.exit('bye')", "SystemExit: bye"),
+    "cancelled task": ("import asyncio\nraise asyncio.CancelledError", "CancelledError"),
+    "closed generator": ("raise GeneratorExit", "GeneratorExit"),
+    "panic of a binding": ("class Panic(BaseException): ...\nraise Panic('oh')", "Panic: oh"),
+    "no words": (
+        "class Mute(Exception):\n    def __str__(self): raise KeyError\nraise Mute",
+        "Mute: its message cannot be shown",
+    ),
+    "many words": ("raise ValueError('x' * 10**7)", "x... (10,000,000 characters)"),
+    "warnings that it makes errors": (
+        "import warnings\nwarnings.simplefilter('error')\nraise KeyError(1)",
+        "KeyError: 1",
+    ),
+    "half of its models": (plugin() + "\nraise KeyError('half')", "KeyError: 'half'"),
+    "title that is no text": (
+        plugin().replace('source="nobody"', "source=3"),
+        "InputError: The source of the model 'theirs' is 3: expected a text.",
+    ),
     "taken name": (
         plugin(name="mine"),
         "InputError: The model name 'mine' is taken already: register yours under another name.",
@@ -130,20 +150,90 @@ def test_an_interruption_is_no_broken_plugin(with_plugin):
         list(registry)
 
 
-def test_a_broken_module_of_the_package_is_a_warning_that_names_it(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("class Model(", "SyntaxError: '(' was never closed (a_model.py, line 1)"),
+        ("import nothing_of_this_name", "ModuleNotFoundError: No module named 'nothing_of_this_name' ("),
+        ("raise SystemExit(0)", "SystemExit: 0 ("),
+    ],
+)
+def test_a_broken_module_of_the_suite_is_an_error_that_names_it(code, message, monkeypatch, tmp_path):
+    """Each time: `all` must not come to mean fewer models than it says."""
     package = tmp_path / f"package_{tmp_path.name}"
     package.mkdir()
     (package / "__init__.py").touch()
-    (package / "a_model.py").write_text("class Model(")
+    (package / "a_model.py").write_text(code)
     (package / "b_model.py").write_text(plugin())
     monkeypatch.syspath_prepend(tmp_path)
     registry = Registry("model", package=package.name, group="tests.nothing")
     monkeypatch.setattr(models.registry, "MODELS", registry)
-    with pytest.warns(
-        UserWarning, match=rf"^The model module {package.name}.a_model was left out: SyntaxError: "
-    ) as warned:
-        assert [e.name for e in registry] == ["theirs"]
-    assert len(warned) == 1
+    for _ in range(2):
+        with pytest.raises(InputError) as error:
+            list(registry)
+        expected = f"The model module {package.name}.a_model of the suite cannot be imported: {message}"
+        assert str(error.value).startswith(expected)
+        assert str(error.value).endswith(". Mend it, or install mmbench again.")
+
+
+PLUGINS = {
+    "good": PLUGIN.format(
+        name="good-one", annotation="int", default="setting(1, 'a size')", settings="Settings"
+    ),
+    "cancelled": "import asyncio\nraise asyncio.CancelledError",
+    "panic": "class Panic(BaseException): ...\nraise Panic('index out of bounds')",
+    "leaves": "import sys\nsys.exit(0)",
+    # is the first to import a module of the suite, registers a model and a data set, and fails
+    "half": """
+import models.mopoe, mmbench.data.digits
+from models.registry import register
+from mmbench.data.base import register_dataset
+
+@register("half", settings=models.mopoe.MoPoESettings, source="nobody")
+class Half(models.mopoe.MoPoE): ...
+
+@register_dataset("half", source="nobody", default_preset="smoke", description="half")
+def load(folder, settings): ...
+
+raise KeyError("half")
+""",
+}
+
+
+@pytest.mark.parametrize("first", ["models", "datasets"])
+def test_installed_plugins_that_fail_leave_nothing_and_take_nobody_down(first, tmp_path):
+    for group in ("models", "datasets"):
+        info = tmp_path / f"hostile_{group}-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: hostile-{group}\nVersion: 1\n")
+        points = [f"{name} = {group}_{name}" for name in PLUGINS]
+        (info / "entry_points.txt").write_text(f"[mmbench.{group}]\n" + "\n".join(points))
+        for name, code in PLUGINS.items():
+            (tmp_path / f"{group}_{name}.py").write_text(code.replace("good-one", f"good-{group}"))
+    code = """
+import warnings
+from models.registry import MODELS
+{order}
+print(*(entry.name for entry in DATASETS))
+print(*(entry.name for entry in MODELS))
+"""
+    read = "from mmbench.data.base import DATASETS"
+    order = {"models": f"list(MODELS)\n{read}", "datasets": f"{read}\nlist(DATASETS)"}[first]
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    found = subprocess.run(
+        [sys.executable, "-c", "import mmbench\n" + code.format(order=order)],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    datasets, names = (line.split() for line in found.stdout.splitlines())
+    assert {"good-models", "good-datasets", "mopoe", "mvae"} <= set(names)
+    assert {"digits", "mnist-svhn"} <= set(datasets)
+    assert not any("half" in name for name in datasets + names)
+    for name in PLUGINS.keys() - {"good"}:
+        assert f"The model plugin '{name}' (models_{name}) was left out: " in found.stderr
+        assert f"The data set plugin '{name}' (datasets_{name}) was left out: " in found.stderr
 
 
 def test_names_come_sorted():

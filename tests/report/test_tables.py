@@ -14,6 +14,7 @@ from table_runs import JOINT, M_TO_S, S_TO_M, THREE, directions, make_run, three
 
 from mmbench.report.numbers import paper
 from mmbench.report.numbers.columns import abbreviations
+from mmbench.report.numbers.provenance import machine_lines
 from mmbench.report.numbers.render import escape_latex, escape_markdown, to_csv, to_latex, to_markdown
 from mmbench.report.numbers.tables import build_tables
 
@@ -193,6 +194,19 @@ def test_the_protocol_stands_under_every_table():
             assert sentence in to_markdown(table)
             assert escape_latex(sentence) in to_latex(table)
         assert not table.warning
+
+
+def test_a_precision_that_the_machine_decided_is_said_to_be_so():
+    """Once under the table, and not among the machines again; rows of two precisions are flagged besides."""
+    named, auto = make_run("mmvae"), make_run("mopoe", precision="bf16")
+    named.config["environment"] = {"torch": "2.6"}
+    auto.config["environment"] = {"torch": "2.6", "precision": "auto"}
+    alone = build_tables([auto])[0]
+    assert "learning rate 0.001, precision bf16 (auto on its machine), seed 0." in to_markdown(alone)
+    both = build_tables([named, auto])[0]
+    assert "precision fp32 or bf16 (auto on its machine), seed 0." in to_markdown(both)
+    assert "precision is fp32 (MMVAE), bf16 (MOPOE)" in both.warning
+    assert machine_lines([named, auto]) == ["torch 2.6"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 from metrics.catalogue import GROUPS
 from metrics.names import MetricName
+from mmbench.storage.records import AUTO
 from mmbench.storage.runs import StoredRun
 
 __all__ = ["disagreements", "machine_lines", "protocol_of", "reference_values", "spell", "spell_value"]
@@ -44,10 +45,7 @@ def protocol_of(runs: Sequence[StoredRun]) -> dict[str, str]:
     rest = [
         {key: value for key, value in section.items() if key not in _NO_DATA_SETTINGS} for section in settings
     ]
-    trainings = [
-        {**(run.config.get("training") or {}), "precision": run.config.get("precision", "unknown")}
-        for run in runs
-    ]
+    trainings = [{**(run.config.get("training") or {}), "precision": _precision(run)} for run in runs]
     seeds = sorted({run.seed for run in runs})
     counted = f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}"
     said = {
@@ -63,8 +61,20 @@ def protocol_of(runs: Sequence[StoredRun]) -> dict[str, str]:
 
 def machine_lines(runs: Iterable[StoredRun]) -> list[str]:
     """What is known of every machine and software that made `runs`, each once."""
-    environments = (run.config.get("environment") for run in runs)
+    environments = (_environment(run) for run in runs)
     return _distinct(spell(environment) for environment in environments if environment)
+
+
+def _environment(run: StoredRun) -> dict[str, Any]:
+    """The machine and software of a run, without what `_precision` says."""
+    found = run.config.get("environment") or {}
+    return {key: value for key, value in found.items() if key != "precision"}
+
+
+def _precision(run: StoredRun) -> str:
+    """The precision of a run, and whether the machine decided it."""
+    auto = (run.config.get("environment") or {}).get("precision") == AUTO
+    return f"{run.config.get('precision', 'unknown')}{' (auto on its machine)' * auto}"
 
 
 def disagreements(runs: Sequence[StoredRun]) -> str:
