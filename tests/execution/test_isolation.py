@@ -1,4 +1,4 @@
-"""Every run starts from the same state of the process, and what a model has left changed is put back and named."""
+"""Every run starts from the same state of the process; what a model leaves changed is put back and named."""
 
 import gc
 import io
