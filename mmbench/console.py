@@ -7,7 +7,6 @@ import io
 import shutil
 import sys
 import time
-import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import Any
 
 from metrics.catalogue import kind_of
 from metrics.names import MetricName
+from mmbench.escape import visible
 
 __all__ = ["Console", "Task", "duration", "headline", "printable", "summarise", "table"]
 
@@ -22,20 +22,13 @@ LINE_SECONDS = 10.0  # between two plain lines of one task
 
 
 def printable(text: str) -> str:
-    r"""`text` without power over a terminal, for all that comes from files or other people.
-
-    Control characters, and those that turn the direction of writing, become escapes such as \x1b, and so do
-    characters that the output's encoding has not. Newlines stay.
-
-    >>> printable("\x1b[31mred")
-    '\\x1b[31mred'
-    """
-    shown = (c if c == "\n" or unicodedata.category(c)[0] != "C" else _escape(c) for c in text)
-    return "".join(shown).encode(_encoding(), "backslashreplace").decode(_encoding())
+    """`text` without power over a terminal, in the characters that its encoding has."""
+    return visible(text).encode(_encoding(), "backslashreplace").decode(_encoding())
 
 
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode()
+def _is_terminal() -> bool:
+    """Whether what is shown goes to a terminal; without a standard output it goes nowhere."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def _encoding() -> str:
@@ -63,7 +56,7 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    terminal = sys.stdout.isatty()
+    terminal = _is_terminal()
     fields = [[" ".join(printable(field).split()) for field in row] for row in rows]
     if terminal and grouped:
         columns, fields = columns[1:], _under_heads(fields)
@@ -190,7 +183,7 @@ class Console:
     """Prints lines and shows tasks, several at once where several are open."""
 
     def __init__(self) -> None:
-        self.terminal = sys.stdout.isatty()
+        self.terminal = _is_terminal()
         self._progress: Any = None  # rich's display, while tasks are open
         self._open = 0
 

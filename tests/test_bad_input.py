@@ -310,37 +310,45 @@ DAMAGE = {
     "config without keys": (
         "config.json",
         {"model": None},
-        "is not the configuration of a run: 'model' should be of type str",
+        "is not the configuration of a run ('model' is None, expected a text of 1 to 300 letters)",
     ),
     "config that is a folder": ("config.json", None, "cannot be read as JSON"),
     "config with a wrong key": (
         "config.json",
         {"training": 3},
-        "is not the configuration of a run: 'training' should be of type dict",
+        "is not the configuration of a run ('training' is 3, expected an object)",
     ),
     "config with wrong data": (
         "config.json",
         {"data": {"settings": []}},
-        "the settings of its data should be of type dict",
+        "'data.settings' is [], expected an object",
     ),
     "status that is cut off": ("status.json", b"{", "cannot be read as JSON"),
     "status that is nothing": ("status.json", b"null", "should hold a JSON object, not NoneType"),
     "status without keys": (
         "status.json",
         {"state": None},
-        "has the state None, expected one of pending, running, done, failed",
+        "'state' is None, expected one of pending, running, done, failed",
     ),
     "config with a seed that is none": (
         "config.json",
         {"seed": 10**30},
-        f"its seed is {10**30}, expected 0 to 2^63 - 1",
+        f"'seed' is {10**30}, expected a whole number from 0 to 2^63 - 1",
     ),
-    "config with a negative seed": ("config.json", {"seed": -1}, "its seed is -1, expected 0 to 2^63 - 1"),
-    "config with a true seed": ("config.json", {"seed": True}, "its seed is True, expected 0 to 2^63 - 1"),
+    "config with a negative seed": (
+        "config.json",
+        {"seed": -1},
+        "'seed' is -1, expected a whole number from 0 to 2^63 - 1",
+    ),
+    "config with a true seed": (
+        "config.json",
+        {"seed": True},
+        "'seed' is True, expected a whole number from 0 to 2^63 - 1",
+    ),
     "config of an unknown precision": (
         "config.json",
         {"precision": "fp8"},
-        "its precision is 'fp8', expected fp32 or bf16",
+        "'precision' is 'fp8', expected one of fp32, bf16",
     ),
     "status without a seed": (
         "status.json",
@@ -350,27 +358,27 @@ DAMAGE = {
     "status of an unknown state": (
         "status.json",
         {"state": "dead"},
-        "has the state 'dead', expected one of pending, running, done, failed",
+        "'state' is 'dead', expected one of pending, running, done, failed",
     ),
     "metrics without keys": (
         "metrics.json",
         {"reasons": None},
-        "is no list of metrics ('reasons' should be a JSON object)",
+        "is no list of metrics ('reasons' is None, expected an object)",
     ),
     "reasons that are sentences": (
         "metrics.json",
         {"reasons": {"probe/street": "no idea"}},
-        "has a reason that cannot be read (expected an object with 'kind' and 'why', not 'no idea')",
+        "is no list of metrics ('reasons.probe/street' is 'no idea', expected an object)",
     ),
     "metrics that are huge": (
         "metrics.json",
         {"metrics": {"probe/street": 10**400}},
-        "for 'probe/street', expected a number or null",
+        "'metrics.probe/street' is a huge number, expected a number",
     ),
     "metrics that are words": (
         "metrics.json",
         {"metrics": {"probe/street": "good"}},
-        "has 'good' for 'probe/street'",
+        "'metrics.probe/street' is 'good', expected a number",
     ),
 }
 
@@ -418,7 +426,7 @@ def test_damaged_files_of_a_run_are_named(case, run, invoke, monkeypatch):
         assert f"The file {run / file} " in text, command
         assert message in text, command
         assert text.endswith(
-            "elete its folder and run it again.\n" if config else "makes it again from the checkpoint.\n"
+            "ove its folder away and run it again.\n" if config else "makes it again from the checkpoint.\n"
         ), command
     assert on_disk(run) == before
     if not config:
@@ -453,7 +461,7 @@ CHECKPOINTS = {
     "text": (lambda path: path.write_text("my notes"), "is damaged ("),
     "a folder": (
         lambda path: (path.unlink(), path.mkdir()),
-        "cannot be read (Is a directory): mend that, or delete it to train again.",
+        "cannot be read (Is a directory): mend that, or move it away to train again.",
     ),
     "foreign": (saved({"state_dict": {}}), "is damaged (it holds no state of a training): delete it"),
     "no mapping": (saved([torch.zeros(3)]), "is damaged (it holds no state of a training): delete it"),

@@ -17,18 +17,21 @@ TOOLS = {"models.base", "models.errors", "models.settings"}  # what metrics may 
 HEAVY = {"torch", "torchvision"}  # what no report waits for
 
 BELOW_EXECUTION = {"models", "metrics", "mmbench.console", "mmbench.storage", "mmbench.data", "mmbench.plan"}
+BELOW_EXECUTION |= {"mmbench.streams"}
 MAY_IMPORT = {  # room -> the rooms that its files may import, besides their own
     "models": set(),
     "metrics": {"models"},
-    "mmbench.console": {"metrics"},
+    "mmbench.escape": set(),
+    "mmbench.streams": set(),
+    "mmbench.console": {"metrics", "mmbench.escape"},
     "mmbench.storage": {"models", "metrics"},
     "mmbench.data": {"models", "metrics", "mmbench.storage"},
     "mmbench.adapters": {"models"},
     "mmbench.plan": {"models", "metrics", "mmbench.storage", "mmbench.data"},
     "mmbench.training": {"models", "mmbench.storage", "mmbench.data", "mmbench.plan"},
     "mmbench.execution": {*BELOW_EXECUTION, "mmbench.training"},
-    "mmbench.tuning": {*BELOW_EXECUTION, "mmbench.training", "mmbench.execution"},
-    "mmbench.report": {"models", "metrics", "mmbench.console", "mmbench.storage"},
+    "mmbench.tuning": {*BELOW_EXECUTION, "mmbench.escape", "mmbench.training", "mmbench.execution"},
+    "mmbench.report": {"models", "metrics", "mmbench.console", "mmbench.escape", "mmbench.storage"},
     "mmbench.api": {*BELOW_EXECUTION, "mmbench.training", "mmbench.execution", "mmbench.report"},
     "mmbench.cli": {
         *BELOW_EXECUTION,

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from mmbench.console import printable
+from mmbench.streams import keep_streams
 from models.errors import InputError, suggest
 
 __all__ = ["main"]
@@ -15,15 +16,18 @@ __all__ = ["main"]
 class _Group(click.Group):
     """Bad input is one or two sentences and exit code 2, a signal a sentence and 128 + its number."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        keep_streams()
+        return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except InputError as error:
             click.echo(f"Error: {printable(str(error))}", err=True)
             sys.exit(2)
-        except (
-            KeyboardInterrupt
-        ) as interrupt:  # before the runs begin, after they end, and for the second time
+        except KeyboardInterrupt as interrupt:
+            # before the runs begin, after they end, and for the second time
             click.echo(
                 "Stopped at once. What is on disk is kept: the same command goes on from there.", err=True
             )

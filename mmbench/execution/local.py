@@ -18,6 +18,7 @@ from mmbench.execution.executor import DONE, FAILED, STOPPED, Lost, Work
 from mmbench.execution.relay import UPDATE_SECONDS, Relay, RemoteConsole
 from mmbench.execution.signals import STOPPING, Stop, StoppedError
 from mmbench.plan.planned import PlannedRun
+from mmbench.streams import keep_streams
 from models.errors import error_words
 
 __all__ = ["Local", "execute", "in_processes"]
@@ -234,6 +235,7 @@ def _close(worker: _Worker[Any]) -> None:
 
 def _work(work: Work[RunT], run: RunT, pipe: Any, threads: int) -> None:
     """The main function of a worker process."""
+    keep_streams()
     torch.set_num_threads(threads)
 
     def send(message: tuple[Any, ...]) -> None:

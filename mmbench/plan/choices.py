@@ -12,7 +12,7 @@ from metrics.catalogue import check_groups
 from metrics.references.inception import find_weights
 from mmbench.plan.config import check_observed
 from mmbench.plan.presets import Preset
-from mmbench.storage.records import PRECISIONS, SEEDS
+from mmbench.storage.shapes import PRECISIONS, SEEDS
 from models.errors import InputError, suggest
 from models.model_file import load_model_file
 from models.names import find_models, is_collective

@@ -9,7 +9,7 @@ from metrics.references.judges import judge_identity
 from mmbench.data.base import DataSettings, MultimodalData
 from mmbench.plan.presets import Training
 from mmbench.storage.files import content_hash
-from mmbench.storage.records import OBSERVED
+from mmbench.storage.shapes import OBSERVED
 from models.errors import InputError, suggest
 from models.names import find_model
 from models.registry import MODELS, ModelEntry

@@ -243,7 +243,7 @@ def _job_again(options: JobOptions, file: Path) -> Job:
         if getattr(options, name) not in (None, (), [], "auto"):
             option = "--set" if name == "overrides" else f"--{name}"
             raise InputError(f"--config {file} says what {option} says: leave one of them out.")
-    stored = read_config(file)
+    stored = read_config(file, "give the config.json of a run, as it was written")
     for path in options.model_files:
         load_model_file(path)
     try:

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmbench.storage.bounds import MOST, check_file, read_file
+
 __all__ = ["MAX_BYTES", "read_npz", "read_torch", "torch_bytes"]
 
 MAX_BYTES = 4 * 2**30  # of an .npz, unpacked: far above any real one here, far below what a zip bomb holds
@@ -28,6 +30,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         OSError: for a file that cannot be read.
         ValueError: for one that is damaged, holds more than MAX_BYTES, or Python objects.
     """
+    check_file(path, MOST["archive"])
     with _damage_is_a_value_error(), zipfile.ZipFile(path) as archive:
         _check_size(archive, MAX_BYTES)
         # Whole members, which zipfile checks against their CRC-32: numpy may stop before the end of one.
@@ -45,7 +48,7 @@ def read_torch(path: Path) -> Any:
         OSError: for a file that cannot be read.
         ValueError: for one that is damaged or holds other objects.
     """
-    content = path.read_bytes()
+    content = read_file(path, MOST["archive"])
     with _damage_is_a_value_error():
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _check_size(archive, len(content))  # torch compresses nothing

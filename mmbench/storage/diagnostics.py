@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmbench.storage.files import REMAKE, DamagedError, read_json, write_json
+from mmbench.storage.bounds import MOST
+from mmbench.storage.files import REMAKE, DamagedError, exists, read_json, write_json
+from mmbench.storage.shapes import DIAGNOSTICS, misfit
 from models.errors import InputError
 
 __all__ = ["FILE", "StoredDiagnostics", "load_diagnostics", "save_diagnostics"]
@@ -50,7 +52,7 @@ def save_diagnostics(folder: Path, found: StoredDiagnostics, keep: bool) -> None
     old: dict[str, Any] = {"confusion": {}, "latent": None}
     if keep:
         with suppress(DamagedError):  # then there is nothing to keep
-            old |= read_json(folder / FILE)
+            old |= read_json(folder / FILE, most=MOST["diagnostics"])
     latent = old["latent"]
     if found.points:
         points = {
@@ -65,9 +67,11 @@ def save_diagnostics(folder: Path, found: StoredDiagnostics, keep: bool) -> None
 def load_diagnostics(folder: Path) -> StoredDiagnostics | None:
     """The diagnostics of the run in `folder`; None where it has none. InputError for a damaged file."""
     path = folder / FILE
-    if not path.exists():
+    if not exists(path):
         return None
-    content = read_json(path, REMAKE)
+    content = read_json(path, REMAKE, MOST["diagnostics"])
+    if problem := misfit(content, DIAGNOSTICS):
+        raise DamagedError(path, f"holds no diagnostics ({problem})", REMAKE)
     try:
         confusion = {str(name): np.array(counts, float) for name, counts in content["confusion"].items()}
         latent = content["latent"] or {"points": {}, "explained": []}
@@ -76,8 +80,8 @@ def load_diagnostics(folder: Path) -> StoredDiagnostics | None:
             for name, xy in latent["points"].items()
         }
         explained = tuple(float(share) for share in latent["explained"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"The file {path} holds no diagnostics ({error}): {REMAKE}.") from None
+    except ValueError as error:  # rows of several lengths
+        raise DamagedError(path, f"holds no diagnostics ({error})", REMAKE) from None
     square = all(counts.ndim == 2 and len(set(counts.shape)) == 1 for counts in confusion.values())
     if not square or len(explained) != (2 if points else 0):
         raise InputError(

@@ -10,10 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, TypeVar
 
+from mmbench.storage.bounds import MOST, check_json, read_file
 from models.errors import InputError
 
 __all__ = [
-    "DELETE",
+    "AGAIN",
     "REMAKE",
     "DamagedError",
     "WriteError",
@@ -34,7 +35,7 @@ T = TypeVar("T")
 FORMAT = 2  # of JSON files
 _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)  # are open
 PART = ".part"  # after the name of a file that is being written
-DELETE = "delete its folder and run it again"  # where nothing else can tell what a file held
+AGAIN = "move its folder away and run it again"  # where nothing else can tell what a file held
 REMAKE = "the command in its config.json makes it again from the checkpoint"
 
 
@@ -84,7 +85,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], previous:
     part = path.with_name(f"{path.name}{PART}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        part.unlink(missing_ok=True)  # a link of that name would lead the writing elsewhere
+        with part.open("xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -113,25 +115,41 @@ def _sync_folder(folder: Path) -> None:
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write `value` as indented JSON with a checksum, atomically.
 
+    Halves of characters, as in names of files that are no UTF-8, become escapes.
+
     Raises:
         ValueError: for NaN and infinities, which are no results.
         WriteError: where the disk does not take it.
     """
-    content = {"format": FORMAT, **value}
+    content = _whole_letters({"format": FORMAT, **value})
     text = json.dumps({**content, "checksum": content_hash(content)}, indent=1, allow_nan=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def read_json(path: Path, remedy: str = DELETE) -> dict[str, Any]:
+def _whole_letters(value: Any) -> Any:
+    """A JSON value whose texts can be written in UTF-8."""
+    if isinstance(value, dict):
+        return {_whole_letters(key): _whole_letters(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_whole_letters(each) for each in value]
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+def read_json(path: Path, remedy: str = AGAIN, most: int = MOST["record"]) -> dict[str, Any]:
     """The JSON object in a file of a run, as it was given to `write_json`.
 
+    Args:
+        remedy: what to do where the file is damaged.
+        most: bytes that the file may have.
+
     Raises:
-        DamagedError: with `remedy`, for a file that is missing or has changed since it was written.
+        DamagedError: for a file that is missing, too large, or has changed since it was written.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_file(path, most).decode())
         if not isinstance(value, dict):
             raise DamagedError(path, f"should hold a JSON object, not {type(value).__name__}", remedy)
+        check_json(value)
         found, right = value.pop("checksum", None), content_hash(value)
     except FileNotFoundError:
         raise DamagedError(path, "is missing", remedy) from None
@@ -146,7 +164,7 @@ def read_json(path: Path, remedy: str = DELETE) -> dict[str, Any]:
         raise DamagedError(path, "has changed since it was written, as its checksum says", remedy)
     if (format := value.pop("format", None)) != FORMAT:
         raise DamagedError(
-            path, f"is of format {format}, which this version of mmbench does not know", remedy
+            path, f"is of format {format!r:.30}, which this version of mmbench does not know", remedy
         )
     return value
 
@@ -209,8 +227,8 @@ def check_name(path: Path, remedy: str) -> None:
 
 
 def file_hash(path: Path) -> str:
-    """The SHA-256 of a file's bytes; OSError where it cannot be read."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """The SHA-256 of a file's bytes; OSError or ValueError where it cannot be read, as `read_file`."""
+    return hashlib.sha256(read_file(path, MOST["archive"])).hexdigest()
 
 
 def in_folder(folder: Path, act: Callable[[], T]) -> T:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmbench.storage.files import DELETE, write_atomically
+from mmbench.storage.bounds import LARGEST, MOST, read_file
+from mmbench.storage.files import AGAIN, exists, write_atomically
 from mmbench.storage.records import LOOK
 from models.errors import InputError
 
@@ -42,22 +43,35 @@ def read_history(folder: Path) -> "pd.DataFrame":
     import pandas as pd  # takes long to import, and those who write histories do without
 
     path = folder / FILE
-    if not path.exists() or not path.stat().st_size:
-        return pd.DataFrame({"step": [], "loss": []})
     try:
-        history = pd.read_csv(path)
-        return history.assign(step=pd.to_numeric(history["step"]))
-    except (KeyError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise InputError(f"The file {path} is no training history ({error}): {DELETE}.") from None
+        content = read_file(path, MOST["history"]) if exists(path) else b""
+        history = pd.read_csv(io.BytesIO(content)) if content else pd.DataFrame({"step": [], "loss": []})
+        numbers = {name: _numbers(history[name]) for name in history if name != "stage"}
+        if not numbers["step"].between(0, 2**53).all():
+            raise ValueError("its steps are no whole numbers")
+        return history.assign(**numbers)
+    except (KeyError, OSError, OverflowError, ValueError) as error:  # pandas' parser errors are ValueErrors
+        raise InputError(f"The file {path} is no training history ({error}): {AGAIN}.") from None
+
+
+def _numbers(values: "pd.Series") -> "pd.Series":
+    """A column of numbers, those beyond LARGEST as infinities; ValueError for texts."""
+    import pandas as pd
+
+    found = pd.to_numeric(values)
+    if found.dtype.kind not in "iuf":
+        raise ValueError(f"its column {values.name!r:.60} holds no numbers")
+    return found.mask(found > LARGEST, float("inf")).mask(found < -LARGEST, float("-inf"))
 
 
 def has_looks(folder: Path) -> bool:
     """Whether the history of the run in `folder` has metrics of validation images, as its first line says.
 
-    To read one line is quick; pandas takes milliseconds for every history.
+    To look at one line is quick; pandas takes milliseconds for every history.
     """
     path = folder / FILE
-    if not path.exists():
+    try:
+        head, _, _ = read_file(path, MOST["history"]).partition(b"\n")
+    except (OSError, ValueError):  # `read_history` says why
         return False
-    with path.open(errors="replace") as file:
-        return LOOK in file.readline()
+    return LOOK.encode() in head

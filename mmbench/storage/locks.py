@@ -7,6 +7,7 @@ way.
 """
 
 import errno
+import os
 import sys
 import time
 import warnings
@@ -89,10 +90,15 @@ def is_held(path: Path) -> bool | None:
     import fcntl
 
     try:
-        with path.open("rb") as file:  # closing it gives the lock back
+        with open(path, "rb", opener=_at_once) as file:  # closing it gives the lock back
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:  # to ask makes no file
         return False
     except OSError as error:
         return True if error.errno == errno.EWOULDBLOCK else None
     return False
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file without waiting, as a pipe of that name would for a writer."""
+    return os.open(path, flags | os.O_NONBLOCK)

@@ -23,8 +23,9 @@ from mmbench.storage import history
 from mmbench.storage.differences import departures
 from mmbench.storage.files import check_name, check_writable, exists, file_hash, write_json
 from mmbench.storage.locks import locked
-from mmbench.storage.records import STATES, check_results, read_config, read_metrics, read_status
+from mmbench.storage.records import check_results, read_config, read_metrics, read_status
 from mmbench.storage.samples import picture_name
+from mmbench.storage.shapes import STATES
 from models.errors import InputError
 
 __all__ = ["RunFolder", "prepare_results"]
@@ -114,7 +115,7 @@ class RunFolder:
         found = "; ".join(map(str, departures(config, decisive))) or "its hash"
         raise InputError(
             f"{self.path} holds a run of another configuration, which differs in {found}. "
-            "Keep both with --label NAME, write elsewhere with --results, or delete that folder."
+            "Keep both with --label NAME, write elsewhere with --results, or move that folder away."
         )
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -123,7 +124,7 @@ class RunFolder:
 
     def write_metrics(self, hash: str, seed: int, **found: Mapping[str, Any]) -> None:
         """Write metrics.json, after history.csv and all of samples/, whose hashes it holds."""
-        samples = sorted(path for path in self.samples.glob("*") if path.suffix != ".part")
+        samples = sorted(path for path in self.samples.glob("*") if path.suffix != ".part" and path.is_file())
         names = [self.path / history.FILE, *samples]
         files = {path.relative_to(self.path).as_posix(): file_hash(path) for path in names}
         write_json(self.metrics_file, {"hash": hash, "seed": seed, **found, "files": files})

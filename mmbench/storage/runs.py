@@ -131,7 +131,7 @@ def see_run(folder: Path) -> StoredRun:
     try:
         return read_run(folder)
     except InputError as error:
-        dataset, preset, name, seed = folder.resolve().parts[-4:]
+        dataset, preset, name, seed = ("", "", "", *folder.resolve().parts)[-4:]
         model, _, label = name.partition("+")
         config: dict[str, Any] = {"dataset": dataset, "preset": preset, "model": model, "label": label}
         config |= {"seed": int(seed.removeprefix("seed-")), "modalities": []}
@@ -157,11 +157,11 @@ def _check_company(runs: Iterable[StoredRun]) -> None:
             raise InputError(
                 f"The runs {other.folder} and {run.folder} have different settings "
                 f"(hash {other.config['hash']} and {run.config['hash']}) and cannot be averaged: "
-                "give one of them another --label, or delete it."
+                "give one of them another --label, or move it elsewhere."
             )
         twin = seeds.setdefault(key, {}).setdefault(run.seed, run)
         if twin is not run:
             raise InputError(
                 f"The runs {twin.folder} and {run.folder} have the same model and seed {run.seed}: "
-                "delete or move one of them."
+                "move one of them elsewhere."
             )

@@ -9,6 +9,7 @@ samples/
                        tile i was generated from tile i of the conditions
 """
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mmbench.storage.files import read_json, write_atomically, write_json
+from mmbench.storage.bounds import MOST, read_file
+from mmbench.storage.files import DamagedError, exists, read_json, write_atomically, write_json
+from mmbench.storage.shapes import SAMPLES, misfit
 from models.errors import InputError
 
 __all__ = [
@@ -38,6 +41,8 @@ __all__ = [
 
 JOINT_COLUMNS = 8
 CROSS_COLUMNS = 10
+PIXELS = 2**25  # of a sheet that is read: far more than any real one here
+EVALUATE = "evaluate the run again"
 _CHANNELS = (1, 3)
 
 Images: TypeAlias = npt.NDArray[np.uint8]
@@ -143,13 +148,15 @@ def save_samples(folder: Path, samples: SampleSet) -> None:
 def load_run_samples(folder: Path) -> SampleSet | None:
     """The samples of the run in `folder`, None where it has none; InputError as `load_samples`."""
     samples = folder / "samples"
-    return load_samples(samples) if (samples / "samples.json").exists() else None
+    return load_samples(samples) if exists(samples / "samples.json") else None
 
 
 def load_samples(folder: Path) -> SampleSet:
     """What `save_samples` wrote into `folder`; an InputError names a file that is missing or damaged."""
     path = folder / "samples.json"
     index = read_json(path)
+    if problem := misfit(index, SAMPLES):
+        raise DamagedError(path, f"is no index of sample sheets ({problem})", EVALUATE)
     try:
         joint = {name: _read(folder, entry) for name, entry in index["joint"].items()}
         cross = [
@@ -164,10 +171,8 @@ def load_samples(folder: Path) -> SampleSet:
         ]
     except InputError:
         raise
-    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise InputError(
-            f"The file {path} is no index of sample sheets ({error}): evaluate the run again."
-        ) from None
+    except (KeyError, TypeError, ValueError) as error:  # a sheet without its file or sizes
+        raise DamagedError(path, f"is no index of sample sheets ({error})", EVALUATE) from None
     if len({len(tiles) for tiles in joint.values()}) > 1 or any(
         not len(c.labels) == len(c.conditions) == len(c.outputs) for c in cross
     ):
@@ -225,7 +230,10 @@ def _read_sheet(folder: Path, entry: dict[str, Any]) -> Images:
     channels, height, width = entry["shape"]
     rows = -(-count // columns)
     try:
-        with Image.open(path, formats=["WEBP"]) as picture:
+        content = io.BytesIO(read_file(path, MOST["sheet"]))
+        with Image.open(content, formats=["WEBP"]) as picture:
+            if picture.width * picture.height > PIXELS:
+                raise ValueError(f"it has more than {PIXELS:,} pixels")
             mode, sheet = picture.mode, np.asarray(picture, np.uint8)
     # Pillow reports a broken picture with any of them
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -81,7 +81,7 @@ class Trial:
     @property
     def params(self) -> dict[str, Any]:
         """The settings that are searched."""
-        return {name: self.run.config["settings"][name] for name in self.searched}
+        return {name: self.run.config["settings"].get(name) for name in self.searched}
 
     @property
     def metrics(self) -> dict[str, float | None]:
@@ -101,9 +101,7 @@ class Trial:
     @property
     def seconds(self) -> float | None:
         """Of training and evaluation, once the trial is done."""
-        if self.state != "done":
-            return None
-        return self.run.status["train_seconds"] + self.run.status["evaluate_seconds"]
+        return self.run.seconds
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,13 @@ results/<dataset>/<preset>/<model>+trial-<k>/seed-<s>/ holds trial k, results/<d
 all of them in a table.
 """
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
-import pandas as pd
-
 from mmbench.console import Console
+from mmbench.escape import csv_text
 from mmbench.execution.executor import pick_executor
 from mmbench.execution.orchestrator import Assignment, Outcome, orchestrate
 from mmbench.execution.run_job import prepare
@@ -133,11 +131,11 @@ def _write_table(searches: Sequence[Search], trials: int, console: Console) -> N
             rows.append({**head, **trial.metrics, **trial.params})
     if not rows:
         return
-    text = io.BytesIO()
-    pd.DataFrame(rows).to_csv(text, index=False, lineterminator="\n")
+    heads = list(dict.fromkeys(key for row in rows for key in row))
+    text = csv_text([heads, *([row.get(head) for head in heads] for row in rows)]).encode()
     first = searches[0]
     path = first.job.results / first.config.dataset / first.config.preset / "trials.csv"
-    write_atomically(path, lambda file: file.write(text.getvalue()))
+    write_atomically(path, lambda file: file.write(text))
     console.say(f"wrote {path}")
 
 

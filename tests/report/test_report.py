@@ -100,20 +100,32 @@ def test_paths_without_runs_are_refused(tmp_path, path, message):
         ("config.json", '{"model":', "cannot be read as JSON"),
         ("config.json", "\udcff", "cannot be read as JSON"),
         ("config.json", "[]", "should hold a JSON object, not list"),
-        ("config.json", {"seed": "0"}, "is not the configuration of a run: 'seed' should be of type int"),
-        ("config.json", {"modalities": ["mnist"]}, "its modalities have no names"),
+        ("config.json", {"seed": "0"}, "'seed' is '0', expected a whole number from 0"),
+        ("config.json", {"modalities": ["mnist"]}, "is 'mnist', expected an object"),
         ("status.json", "null", "should hold a JSON object"),
         (
             "status.json",
             {"state": "dead"},
-            "has the state 'dead', expected one of pending, running, done, failed",
+            "'state' is 'dead', expected one of pending, running, done, failed",
         ),
         ("metrics.json", None, "is missing"),
         ("metrics.json", {"hash": "f" * 16}, "belongs to another configuration"),
-        ("metrics.json", {"metrics": {"joint_coherence": "high"}}, "has 'high' for 'joint_coherence'"),
-        ("metrics.json", {"metrics": {"joint_coherence": True}}, "has True for 'joint_coherence'"),
+        (
+            "metrics.json",
+            {"metrics": {"joint_coherence": "high"}},
+            "'metrics.joint_coherence' is 'high', expected a number",
+        ),
+        (
+            "metrics.json",
+            {"metrics": {"joint_coherence": True}},
+            "'metrics.joint_coherence' is True, expected a number",
+        ),
         ("metrics.json", '{"metrics": {"joint_coherence": NaN}}', "Out of range float values"),
-        ("metrics.json", {"references": None}, "is no list of metrics"),
+        (
+            "metrics.json",
+            {"references": None},
+            "is no list of metrics .'references' is None, expected an object",
+        ),
     ],
 )
 def test_damaged_files_are_named(tmp_path, file, content, message):

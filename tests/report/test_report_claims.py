@@ -13,7 +13,7 @@ from mmbench.report import write_report
 from mmbench.report.numbers.claims import claims_markdown, find_claims
 from mmbench.report.numbers.results import find_runs
 from mmbench.report.numbers.tables import build_tables
-from mmbench.storage.records import OBSERVED
+from mmbench.storage.shapes import OBSERVED
 
 OURS, CLOSE, FAR = (0.30, 0.32, 0.31), (0.31, 0.29, 0.32), (0.10, 0.11, 0.12)
 

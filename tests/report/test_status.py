@@ -115,7 +115,7 @@ def test_a_folder_without_runs_is_refused(tmp_path):
 
 def test_a_step_that_is_no_number_is_a_damage(folder):
     RunFolder(folder).set_status("running", step="many")
-    with pytest.raises(DamagedError, match="'many' for 'step', expected a number"):
+    with pytest.raises(DamagedError, match="'step' is 'many', expected a whole number"):
         read_status(folder, None)
 
 

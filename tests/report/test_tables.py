@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from table_runs import JOINT, M_TO_S, S_TO_M, THREE, directions, make_run, three_modalities
 
+from mmbench.escape import escape_latex, escape_markdown
 from mmbench.report.numbers import paper
 from mmbench.report.numbers.columns import abbreviations
 from mmbench.report.numbers.provenance import machine_lines
-from mmbench.report.numbers.render import escape_latex, escape_markdown, to_csv, to_latex, to_markdown
+from mmbench.report.numbers.render import to_csv, to_latex, to_markdown
 from mmbench.report.numbers.tables import build_tables
 
 EVIL = "<script>alert(1)</script>&_%$"

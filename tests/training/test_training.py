@@ -341,7 +341,7 @@ def test_a_checkpoint_that_cannot_be_read_is_not_damaged(number, batches, tmp_pa
         failing.setattr("pathlib.Path.read_bytes", fail)
         with pytest.raises(
             InputError,
-            match=rf"checkpoint\.pt cannot be read \({os.strerror(number)}\): mend that, or delete it",
+            match=rf"checkpoint\.pt cannot be read \({os.strerror(number)}\): mend that, or move it away",
         ):
             train_noisy(batches, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

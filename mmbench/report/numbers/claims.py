@@ -4,16 +4,15 @@ A lead is positive where the paper's model is the better one, whichever directio
 --label are variants, and no part of this.
 """
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from mmbench.escape import csv_text, escape_markdown
 from mmbench.report.numbers import paper
 from mmbench.report.numbers.columns import Column
 from mmbench.report.numbers.compare import ABSENT, Difference
 from mmbench.report.numbers.leaderboard import LEVEL, name_of
-from mmbench.report.numbers.render import decimal, escape_markdown
+from mmbench.report.numbers.render import decimal
 from mmbench.report.numbers.tables import Table
 
 __all__ = ["HEADS", "READING", "Claim", "absences", "claims_csv", "claims_markdown", "fields", "find_claims"]
@@ -190,26 +189,13 @@ def fields(claim: Claim) -> list[str]:
 
 def claims_csv(claims: Sequence[Claim]) -> str:
     """One line per column and baseline, in the units of metrics.json; models by their registered names."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(_HEAD)
+    lines: list[Sequence[object]] = [_HEAD]
     for claim in claims:
         for name, found in claim.against.items():
-            sides = [
-                field
-                for cell in (found.a, found.b)
-                for field in (cell.mean if cell.values else None, len(cell.values))
-            ]
+            sides: list[object] = []
+            for cell in (found.a, found.b):
+                sides += [cell.mean if cell.values else None, len(cell.values)]
             reported = [claim.paper[PROPOSED], claim.paper[name], claim.paper_lead(name)]
-            row = [
-                claim.column.metric,
-                claim.column.unit,
-                name,
-                *reported,
-                *sides,
-                claim.lead(name),
-                found.error,
-                found.p,
-            ]
-            writer.writerow([f"{field:.10g}" if isinstance(field, float) else field for field in row])
-    return stream.getvalue()
+            tested = [claim.lead(name), found.error, found.p]
+            lines.append([claim.column.metric, claim.column.unit, name, *reported, *sides, *tested])
+    return csv_text(lines)

@@ -1,15 +1,13 @@
 """Two results folders side by side: how they differ, cell by cell of their tables."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from mmbench.escape import csv_text, escape_markdown
 from mmbench.report.numbers.columns import Column
 from mmbench.report.numbers.leaderboard import varies, welch
 from mmbench.report.numbers.provenance import disagreements, spell_value
-from mmbench.report.numbers.render import escape_markdown
 from mmbench.report.numbers.tables import Cell, Table, build_tables
 from mmbench.storage.runs import StoredRun
 from models.errors import InputError
@@ -212,29 +210,13 @@ def _warnings(a: Sequence[StoredRun], b: Sequence[StoredRun]) -> list[str]:
 
 def _to_csv(rows: Sequence[Difference]) -> str:
     """One line per cell, in the units of metrics.json."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(
-        [
-            *_HEAD,
-            *(f"{side}_{what}" for side in "ab" for what in ("mean", "std", "n")),
-            "difference",
-            "standard_error",
-            "note",
-        ]
-    )
+    head = [*_HEAD, *(f"{side}_{what}" for side in "ab" for what in ("mean", "std", "n"))]
+    lines: list[list[object]] = [[*head, "difference", "standard_error", "note"]]
     for row in rows:
-        sides = [
-            entry
-            for cell in (row.a, row.b)
-            for entry in (
-                cell.mean if cell.values else None,
-                cell.std if len(cell.values) > 1 else None,
-                len(cell.values),
-            )
-        ]
-        numbers = ["" if value is None else f"{value:.10g}" for value in (*sides, row.value, row.error)]
-        writer.writerow(
-            [row.model, row.label, row.title, row.column.metric, row.column.unit, *numbers, row.note]
-        )
-    return stream.getvalue()
+        sides: list[object] = []
+        for cell in (row.a, row.b):
+            mean, std = cell.mean if cell.values else None, cell.std if len(cell.values) > 1 else None
+            sides += [mean, std, len(cell.values)]
+        found = [row.model, row.label, row.title, row.column.metric, row.column.unit]
+        lines.append([*found, *sides, row.value, row.error, row.note])
+    return csv_text(lines)

@@ -1,17 +1,14 @@
 """Tables as CSV (raw numbers), Markdown and LaTeX, with every word from outside escaped."""
 
-import csv
-import html
-import io
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from mmbench.escape import csv_text, escape_latex, escape_markdown
 from mmbench.report.numbers.columns import Column
 from mmbench.report.numbers.tables import Cell, Table
 
-__all__ = ["decimal", "escape_latex", "escape_markdown", "to_csv", "to_latex", "to_markdown"]
+__all__ = ["decimal", "to_csv", "to_latex", "to_markdown"]
 
 _EMPTY = "—"
 _HEAD = [
@@ -31,39 +28,7 @@ _HEAD = [
     "best",
     "note",
 ]
-_MINUS, _TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
-_LATEX = {
-    **{char: f"\\{char}" for char in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "[": "{[}",  # after the end of a row it would begin an option
-    "]": "{]}",
-    "→": r"$\to$",
-    "±": r"$\pm$",
-    _MINUS: "$-$",
-    _TIMES: r"$\times$",
-    "Δ": r"$\Delta$",
-    "—": "---",
-}
-
-
-def escape_markdown(text: str) -> str:
-    """`text` as it is, in one line of Markdown: no HTML, emphasis, links, formulas or table bars."""
-    # an underscore inside a word means nothing, and addresses stay whole without the backslash
-    return re.sub(
-        r"([\\`*{}\[\]|~$#]|(?<![^\W_])_|_(?![^\W_]))",
-        r"\\\1",
-        html.escape(" ".join(text.split()), quote=False),
-    )
-
-
-def escape_latex(text: str) -> str:
-    """`text` as it is, in one line of LaTeX."""
-    return "".join(_LATEX.get(char, char) for char in " ".join(text.split()))
+_MINUS = "\N{MINUS SIGN}"
 
 
 def to_csv(table: Table) -> str:
@@ -72,53 +37,32 @@ def to_csv(table: Table) -> str:
     A line has mean, std (ddof 1), n, values and their seeds, paper, difference, and the standard error of
     mean and difference.
     """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(_HEAD)
+    lines: list[list[object]] = [_HEAD]
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
-            mean = _number(cell.mean) if cell.values else ""
-            std, error = (
-                (_number(cell.std), _number(cell.standard_error)) if len(cell.values) > 1 else ("", "")
-            )
-            values, seeds = ";".join(map(_number, cell.values.values())), ";".join(map(str, cell.values))
-            reported = "" if cell.paper is None else _number(cell.paper)
-            difference = _number(cell.mean - cell.paper) if cell.values and cell.paper is not None else ""
+            several = len(cell.values) > 1
+            difference = cell.mean - cell.paper if cell.values and cell.paper is not None else None
             note = " ".join(dict.fromkeys(filter(None, (cell.note, row.note))))
-            head = [row.model, row.label, row.name, column.metric, column.unit]
-            writer.writerow(
+            lines.append(
                 [
-                    *head,
-                    mean,
-                    std,
+                    *(row.model, row.label, row.name, column.metric, column.unit),
+                    cell.mean if cell.values else None,
+                    cell.std if several else None,
                     len(cell.values),
-                    values,
-                    seeds,
-                    reported,
-                    difference,
-                    error,
+                    _numbers(cell.values.values()),
+                    ";".join(map(str, cell.values)),
+                    *(cell.paper, difference),
+                    cell.standard_error if several else None,
                     "yes" if cell.best else "",
                     note,
                 ]
             )
     for column, floors in zip(table.columns, table.floors, strict=False):
         if column.floor:
-            mean = _number(floors[0]) if len(floors) == 1 else ""
-            writer.writerow(
-                [
-                    "",
-                    "",
-                    "floor",
-                    column.floor,
-                    column.unit,
-                    mean,
-                    "",
-                    len(floors),
-                    ";".join(map(_number, floors)),
-                    *[""] * 6,
-                ]
-            )
-    return stream.getvalue()
+            mean = floors[0] if len(floors) == 1 else None
+            head = ["", "", "floor", column.floor, column.unit]
+            lines.append([*head, mean, "", len(floors), _numbers(floors), *[""] * 6])
+    return csv_text(lines)
 
 
 def to_markdown(table: Table) -> str:
@@ -281,8 +225,8 @@ def decimal(value: float, sign: str = "") -> str:
     return f"{value:{sign}.2f}".replace("-", _MINUS)
 
 
-def _number(value: float) -> str:
-    return f"{value:.10g}"
+def _numbers(values: Iterable[float]) -> str:
+    return ";".join(f"{value:.10g}" for value in values)
 
 
 def _bar(fields: Iterable[str]) -> str:

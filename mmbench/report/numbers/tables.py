@@ -16,8 +16,8 @@ from metrics.missing import Lack, Missing
 from mmbench.report.numbers import paper
 from mmbench.report.numbers.columns import Column, Content, paper_contents
 from mmbench.report.numbers.provenance import disagreements, protocol_of, reference_values
-from mmbench.storage.records import OBSERVED
 from mmbench.storage.runs import StoredRun
+from mmbench.storage.shapes import OBSERVED
 
 __all__ = ["Cell", "Row", "Table", "build_tables", "make_tables"]
 

@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mmbench.console import duration
+from mmbench.escape import visible
 from mmbench.report.numbers import paper
 from mmbench.report.numbers.claims import HEADS, READING, Claim, absences, fields
 from mmbench.report.numbers.columns import Column
@@ -123,7 +124,12 @@ def _templates() -> tuple[Environment, str, str]:
     """The page's templates with what they call, and the page's style and script."""
     loader = PackageLoader("mmbench.report.pages")
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,  # markup is no plain str
     )
     environment.filters |= {
         "decimal": decimal,

@@ -8,11 +8,12 @@ from itertools import groupby
 from typing import TypeAlias
 from urllib.parse import quote
 
+from mmbench.escape import escape_markdown, visible
 from mmbench.report.numbers import paper
 from mmbench.report.numbers.claims import Claim, claims_csv, claims_markdown, find_claims
 from mmbench.report.numbers.leaderboard import build_leaderboard
 from mmbench.report.numbers.provenance import machine_lines, spell, spell_value
-from mmbench.report.numbers.render import escape_markdown, to_csv, to_latex, to_markdown
+from mmbench.report.numbers.render import to_csv, to_latex, to_markdown
 from mmbench.report.numbers.tables import Table
 from mmbench.report.pages.html import build_html
 from mmbench.report.pictures.canvas import Picture
@@ -273,6 +274,7 @@ def _time(seconds: float | None) -> str:
 
 def _fenced(text: str) -> list[str]:
     """`text` as a code block, whatever backticks it holds."""
+    text = visible(text)
     longest = max((len(ticks) for ticks in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [fence, text, fence, ""]

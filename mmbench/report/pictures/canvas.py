@@ -21,6 +21,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from mmbench.escape import one_line, visible
+
 __all__ = [
     "WIDTH",
     "Look",
@@ -166,10 +168,10 @@ def data_uri(picture: Image.Image, lossless: bool = True) -> str:
 
 def shorten(text: str, inches: float, points: float) -> str:
     """`text` on one line, cut with an ellipsis where it is wider than `inches` at a font size of `points`."""
-    text, letters = " ".join(text.split()), int(inches * 72 / (_LETTER * points))
+    text, letters = one_line(text), int(inches * 72 / (_LETTER * points))
     return text if len(text) <= letters else f"{text[: letters - 1]}…"
 
 
 def wrap(text: str, inches: float, points: float) -> list[str]:
     """`text` in lines no wider than `inches` at a font size of `points`."""
-    return textwrap.wrap(text, int(inches * 72 / (_LETTER * points)))
+    return textwrap.wrap(visible(text), int(inches * 72 / (_LETTER * points)))
