@@ -37,7 +37,7 @@ def to_csv(table: Table) -> str:
     A line has mean, std (ddof 1), n, values and their seeds, paper, difference, and the standard error of
     mean and difference.
     """
-    lines: list[list[object]] = [_HEAD]
+    lines: list[list[object]] = [[*_HEAD]]
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
             several = len(cell.values) > 1
