@@ -61,11 +61,13 @@ def read_status(folder: Path, config: Mapping[str, Any] | None) -> dict[str, Any
         DamagedError: for a file that is damaged or of another run.
     """
     path = folder / "status.json"
-    status = read_json(path, REMAKE) if exists(path) else {"state": "pending"}
+    if not exists(path):
+        return {"state": "pending"}
+    status = read_json(path, REMAKE)
     if problem := misfit(status, STATUS):
         raise DamagedError(path, f"is not the status of a run ({problem})", REMAKE)
     its, right = (status.get("hash"), status.get("seed")), config and (config["hash"], config["seed"])
-    if right and "hash" in status and its != right:  # format 1 has neither
+    if right and its != right:
         raise DamagedError(path, f"belongs to another run (hash {its[0]}, seed {its[1]})", REMAKE)
     return status
 

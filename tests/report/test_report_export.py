@@ -205,8 +205,9 @@ def test_data_sets_and_presets_are_matched():
 
 def test_the_command_prints_and_writes_the_comparison(tmp_path, invoke):
     write_run(tmp_path / "a", "mopoe", value=0.5)
-    edit(write_run(tmp_path / "b", "mopoe", value=0.25) / "config.json", hash="f" * 16)
-    edit(tmp_path / "b" / "mnist-svhn" / "quick" / "mopoe" / "seed-0" / "metrics.json", hash="f" * 16)
+    other = write_run(tmp_path / "b", "mopoe", value=0.25)
+    for name in ("config", "status", "metrics"):
+        edit(other / f"{name}.json", hash="f" * 16)
     result = invoke("report", "--results", tmp_path / "a", "--against", tmp_path / "b")
     assert result.code == 0, result.text
     assert "| MOPOE | Joint | 50.00 | 25.00 | +25.00 |  |" in result.text

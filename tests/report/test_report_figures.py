@@ -183,13 +183,14 @@ def write_run(root, model, seed=0, joint=True, stages=("train",), label=None):
         "command": "mmbench run",
     }
     metrics = {"joint_coherence": 0.5 if joint else None, "fitted_coherence": 0.25}
-    results = {
-        "hash": config["hash"],
+    owner = {"hash": config["hash"], "seed": seed}
+    results = owner | {
         "metrics": metrics,
         "reasons": {} if joint else {"joint_coherence": {"kind": "not defined", "why": "it has no prior."}},
         "references": {},
+        "files": {},
     }
-    for name, content in (("config", config), ("status", {"state": "done"}), ("metrics", results)):
+    for name, content in (("config", config), ("status", owner | {"state": "done"}), ("metrics", results)):
         write_json(folder / f"{name}.json", content)
     rows = []
     for i, stage in enumerate(stages):

@@ -42,14 +42,19 @@ def copy_runs(root, models=4, seeds=1, failed=(), evil=None, diagnostics=True):
                 for name, value in metrics["metrics"].items()
                 if group_of(name) in ("coherence", "fd_clf", "probe")
             }
-            metrics |= {"hash": config["hash"], "seed": seed}
+            metrics |= {"hash": config["hash"], "seed": seed, "files": {}}
             metrics |= {
                 "metrics": {name: float(value * rng.uniform(0.9, 1)) for name, value in asked.items()},
                 "reasons": {},
             }
             history = pd.read_csv(source / "history.csv")[["step", "stage", "learning_rate", "loss"]]
             if (model, seed) in failed:
-                status = {"state": "failed", "error": f"The loss became nan in {EVIL}."}
+                status = {
+                    "hash": config["hash"],
+                    "seed": seed,
+                    "state": "failed",
+                    "error": f"The loss became nan in {EVIL}.",
+                }
             elif seed == 0:  # samples of the first seed are all that a report shows
                 shutil.copytree(
                     source / "samples", folder / "samples", ignore=shutil.ignore_patterns("diagnostics.json")
@@ -62,9 +67,7 @@ def copy_runs(root, models=4, seeds=1, failed=(), evil=None, diagnostics=True):
                 )
             history.to_csv(folder / "history.csv", index=False)
             for name, content in (("config", config), ("status", status), ("metrics", metrics)):
-                content = {
-                    key: value for key, value in content.items() if key not in ("format", "files", "checksum")
-                }
+                content = {k: v for k, v in content.items() if k not in ("format", "checksum")}
                 write_json(folder / f"{name}.json", content)
     return root / "digits" / "quick"
 

@@ -52,18 +52,19 @@ def write_run(root, model, seed=0, state="done", label=None, title=None, value=0
         "command": "mmbench run --models all --preset quick",
     } | config
     error = "The loss is ```nan``` at step 7." if state == "failed" else None
-    status = {
+    owner = {"hash": config["hash"], "seed": seed}
+    status = owner | {
         "state": state,
         "error": error,
         "train_seconds": 3725.0,
         "evaluate_seconds": 9.5,
         "steps_per_second": 12.34,
     }
-    metrics = {
-        "hash": config["hash"],
+    metrics = owner | {
         "metrics": {"joint_coherence": value, "fid/mnist": None},
         "reasons": {"fid/mnist": {"kind": "unavailable", "why": "no weights"}},
         "references": {"judge/mnist": 0.99},
+        "files": {},
     }
     for name, content in (("config", config), ("status", status), ("metrics", metrics)):
         write_json(folder / f"{name}.json", content)
