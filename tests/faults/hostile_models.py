@@ -180,7 +180,7 @@ HOSTILE = (
         "def embed(self, inputs):\n    torch.set_flush_denormal(True)\n    torch.set_num_threads(1)\n"
         "    torch.autocast('cpu').__enter__()\n    return super().embed(inputs).float()",
         "done",
-        said=("flushing of denormal numbers", "autocast"),
+        said=("flushing of denormal numbers",),
     ),
     # touch the files of their run
     leaks(
