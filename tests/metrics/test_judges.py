@@ -35,9 +35,9 @@ def bundled_digits() -> tuple[torch.Tensor, torch.Tensor]:
     return images.repeat_interleave(2, 2).repeat_interleave(2, 3), torch.from_numpy(digits.target)
 
 
-def train(images, labels, **changes) -> Judge:
+def train(images, labels, progress=None, **changes) -> Judge:
     protocol = Protocol(**{"judge_steps": 5, "judge_batch_size": 32} | changes)
-    return train_judge(images, labels, 10, protocol)
+    return train_judge(images, labels, 10, protocol, progress=progress)
 
 
 def same(a: Judge, b: Judge) -> bool:
@@ -70,7 +70,9 @@ def test_training_leaves_the_global_state_alone():
 def test_every_step_is_reported_and_small_sets_train():
     images, labels = bundled_digits()
     seen = []
-    judge = train(images[:20], labels[:20], steps=3, progress=lambda done, total: seen.append((done, total)))
+    judge = train(
+        images[:20], labels[:20], judge_steps=3, progress=lambda done, total: seen.append((done, total))
+    )
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert not any(p.requires_grad for p in judge.parameters())
 
@@ -222,12 +224,5 @@ def test_accuracy_on_real_test_images(name, least):
         )
     images, labels = parts["train"]
     held_out = len(images) // 10
-    protocol = Protocol()
-    judge = train(
-        images[held_out:],
-        labels[held_out:],
-        steps=protocol.judge_steps,
-        batch_size=protocol.judge_batch_size,
-        learning_rate=protocol.judge_learning_rate,
-    )
+    judge = train_judge(images[held_out:], labels[held_out:], 10, Protocol())
     assert accuracy(judge, *parts["test"]) >= least

@@ -39,8 +39,8 @@ def _draw(name: str, direction: str, counts: npt.NDArray[np.float64], classes: S
     few = len(classes) <= CROWDED
     written = np.where(shares >= _WRITTEN, np.char.mod("%.0f", shares), "") if few else False
     step = -(-len(classes) // CROWDED)
-    places = np.arange(0, len(classes), step)
-    names = [shorten(classes[place], _LONGEST, _SIZE) for place in places]
+    places = np.arange(0, len(classes), step) + 0.5
+    names = [shorten(each, _LONGEST, _SIZE) for each in classes[::step]]
     longest = _LETTER * max(map(len, names))
     left = (longest - _LETTER) / WIDTH  # beside a letter
     # where they do not fit under their columns
@@ -63,8 +63,8 @@ def _draw(name: str, direction: str, counts: npt.NDArray[np.float64], classes: S
             yticklabels=False,
             ax=axes,
         )
-        axes.set_xticks(places + 0.5, names, rotation=90 if upright else 0)
-        axes.set_yticks(places + 0.5, names, va="center")
+        axes.set_xticks(places, names, rotation=90 if upright else 0)
+        axes.set_yticks(places, names, va="center")
         axes.set_xlabel(shorten(f"class that the judge finds ({target})", 3.4, 8))
         axes.set_ylabel(shorten(f"class of the condition ({source})", 3.0, 8))
         own = zip(classes, np.diag(shares), strict=True)
