@@ -335,7 +335,7 @@ def test_names_of_classes_stand_beside_the_map_and_inside_the_picture(count, mon
     labels = [*axes.get_xticklabels(), *axes.get_yticklabels()]
     boxes = [label.get_window_extent() for label in labels]
     width, height = figure.canvas.get_width_height()
-    assert all(0 <= box.x0 and box.x1 <= width and 0 <= box.y0 and box.y1 <= height for box in boxes)
+    assert all(box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height for box in boxes)
     assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
     assert len(labels) == 2 * min(count, 20)
     map_left, map_bottom = axes.get_window_extent().min
