@@ -5,14 +5,15 @@
 writes class-averages.csv into the folder of the runs.
 
 Partners share the class and nothing else, so what minimises an expected error over them is an average of a
-class: its pixelwise median (Laplace likelihood) or mean (Gaussian). Ten images, the averages of real train
-images or of what a model makes of the latent means of test images, are compared in what tells them apart:
+class: its pixelwise median (Laplace likelihood) or mean (Gaussian). An image for each class, the averages of
+real train images or of what a model makes of the latent means of test images, are compared in what tells
+them apart:
 
 accuracy     share of single outputs in which the judge finds the class of its condition (real: of averages)
 commonest    share of the class that the judge finds most often among them
-spread       standard deviation of a pixel over the ten averages, averaged over pixels, which are in [0, 1]
-correlation  of the ten averages with the ten real medians, over classes and pixels, each side without its
-             mean over classes; of outputs that ignore their condition it is that of rounding, beside a spread
+spread       standard deviation of a pixel over the averages, averaged over pixels, which are in [0, 1]
+correlation  of the averages with the real medians, over classes and pixels, each side without its mean
+             over classes; of outputs that ignore their condition it is that of rounding, beside a spread
              of some 1e-8
 """
 
@@ -37,11 +38,11 @@ from models.errors import InputError
 
 
 def class_averages(images: Tensor, labels: Tensor, how: str) -> Tensor:
-    """(10, C, H, W) float pixelwise "mean" or "median" of the (N, C, H, W) images of each class.
+    """(classes, C, H, W) float pixelwise "mean" or "median" of the (N, C, H, W) images of each class.
 
     Of an even number of images the median is the lower one of the two in the middle.
     """
-    groups = (as_float(images[labels == digit]) for digit in range(judges.CLASSES))
+    groups = (as_float(images[labels == label]) for label in range(int(labels.max()) + 1))
     return torch.stack([group.mean(0) if how == "mean" else group.median(0).values for group in groups])
 
 
@@ -49,10 +50,10 @@ def describe(averages: Tensor, found: Tensor, labels: Tensor, medians: Tensor) -
     """The columns above.
 
     Args:
-        averages, medians: (10, C, H, W), of what is described and of real images.
+        averages, medians: (classes, C, H, W), of what is described and of real images.
         found, labels: (N,) the judge's classes of single images and those of their conditions.
     """
-    apart, real = ((ten - ten.mean(0)).flatten() for ten in (averages, medians))
+    apart, real = ((each - each.mean(0)).flatten() for each in (averages, medians))
     return {
         "accuracy": (found == labels).float().mean().item(),
         "commonest": found.bincount().max().item() / len(found),
@@ -74,7 +75,7 @@ def real_rows(
             yield {
                 "of": f"real, {how}",
                 "target": name,
-                **describe(averages, found, torch.arange(judges.CLASSES), median),
+                **describe(averages, found, torch.arange(data.class_count), median),
             }
 
 

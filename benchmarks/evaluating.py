@@ -37,7 +37,7 @@ def coherence(bench: Bench) -> list[Row]:
     model = ours.make_model("mopoe", data.modalities, latent_size=work.latent)
     twin = peer.make_peer("MoPoE", model, beta=2.5)
     judges: dict[str, nn.Module] = {
-        m.name: Judge(m.shape).eval().requires_grad_(False) for m in data.modalities
+        m.name: Judge(m.shape, data.class_count).eval().requires_grad_(False) for m in data.modalities
     }
     columns = zip(
         data.modalities,
@@ -51,7 +51,7 @@ def coherence(bench: Bench) -> list[Row]:
     other = peer.paired(
         {name: as_float(images) for name, (images, _) in test.items()}, next(iter(test.values()))[1]
     )
-    references = References(judges, dict.fromkeys(judges, 1.0))
+    references = References(judges, dict.fromkeys(judges, 1.0), data.class_count)
     protocol = Protocol(draws=work.draws, joint_draws=work.draws)
 
     def mine() -> object:

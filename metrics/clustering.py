@@ -10,8 +10,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
-from metrics.references.judges import CLASSES
-
 __all__ = ["Clustering", "cluster", "cluster_accuracy"]
 
 STARTS = 10  # of k-means, of which the one with the tightest clusters counts
@@ -42,13 +40,14 @@ def cluster_accuracy(clusters: np.ndarray, labels: np.ndarray) -> float:
 
 
 def cluster(features: np.ndarray, labels: np.ndarray, seed: int) -> Clustering:
-    """Clusters of features (N, L) against labels (N,), N at least 10.
+    """Clusters of features (N, L) against labels (N,).
 
-    k-means with a cluster per class (10), k-means++ and the best of ten starts, on the features as they are.
-    Fewer distinct features than clusters leave clusters empty.
+    k-means with a cluster for each class that the labels have, so that clusters can fit the classes, with
+    k-means++ and the best of ten starts, on the features as they are. Fewer distinct features than clusters
+    leave clusters empty.
     """
     with warnings.catch_warnings():
         # of empty clusters; the measures below say what comes of them
         warnings.simplefilter("ignore", ConvergenceWarning)
-        found = KMeans(CLASSES, n_init=STARTS, random_state=seed % 2**32).fit_predict(features)
+        found = KMeans(len(np.unique(labels)), n_init=STARTS, random_state=seed % 2**32).fit_predict(features)
     return Clustering(cluster_accuracy(found, labels), float(normalized_mutual_info_score(labels, found)))

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 __all__ = ["JointCoherence", "confusion", "cross_coherence", "joint_coherence"]
 
@@ -16,8 +15,8 @@ class JointCoherence(NamedTuple):
     Attributes:
         agreement: share of the draws on which all judges agree, in [0, 1].
         chance: the share expected if modalities were drawn independently, sum_c prod_m share_m(c), in [0, 1].
-        entropy: of the class of the agreeing draws, in nats, up to 2.30 for 10 classes; None where no
-            draw agrees. A model that always draws a "1" agrees always, with entropy 0.
+        entropy: of the class of the agreeing draws, in nats, at most the logarithm of the number of classes;
+            None where no draw agrees. A model that always draws a "1" agrees always, with entropy 0.
     """
 
     agreement: float
@@ -25,7 +24,7 @@ class JointCoherence(NamedTuple):
     entropy: float | None
 
 
-def joint_coherence(predictions: Mapping[str, Tensor], classes: int = 10) -> JointCoherence:
+def joint_coherence(predictions: Mapping[str, Tensor], classes: int) -> JointCoherence:
     """Joint coherence from the judges' classes of joint draws (Shi et al. 2019, section 4.2).
 
     Args:
@@ -33,7 +32,8 @@ def joint_coherence(predictions: Mapping[str, Tensor], classes: int = 10) -> Joi
         classes: number of classes.
     """
     votes = torch.stack(tuple(predictions.values()))  # (M, N)
-    shares = functional.one_hot(votes, classes).double().mean(1)  # (M, classes)
+    counts = torch.stack([row.bincount(minlength=classes) for row in votes])  # (M, classes)
+    shares = counts.double() / votes.shape[1]
     agreeing = votes[0, (votes == votes[0]).all(0)]
     entropy = None
     if len(agreeing):
@@ -52,10 +52,11 @@ def cross_coherence(predictions: Tensor, labels: Tensor) -> float:
     return float((predictions == labels).double().mean())
 
 
-def confusion(predictions: Tensor, labels: Tensor, classes: int = 10) -> Tensor:
+def confusion(predictions: Tensor, labels: Tensor, classes: int) -> Tensor:
     """(classes, classes) counts of conditions: row = their class, column = the judge's of what was generated.
 
     Args:
         predictions, labels: (N,), as `cross_coherence` takes them.
+        classes: number of classes.
     """
     return (labels * classes + predictions).bincount(minlength=classes**2).view(classes, classes)

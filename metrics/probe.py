@@ -54,6 +54,7 @@ def linear_probe(
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "The number of unique classes")  # many classes are no regression
         try:
             probe.fit(train, train_labels.cpu().numpy())
         except ConvergenceWarning:

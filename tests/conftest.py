@@ -39,6 +39,17 @@ def street_digits():
         yield
 
 
+@pytest.fixture
+def register():
+    """Registers a loader as the data set "case", which is gone afterwards."""
+    from mmbench.data.base import DATASETS, register_dataset
+
+    list(DATASETS)  # those of packages are there first
+    before = dict(DATASETS._entries)
+    yield register_dataset("case", source="made up", default_preset="smoke", description="a case")
+    DATASETS._entries = before
+
+
 @pytest.fixture(scope="session")
 def invoke():
     """Call the command line in this process: an object with `code` and `text`, which holds what was printed

@@ -1,11 +1,12 @@
 """Clusters of every modality's representations against its classes."""
 
+from torch import Tensor
+
 from metrics.catalogue import Kind, metric
 from metrics.clustering import cluster
 from metrics.evaluation.one_pass import Found, Pass
 from metrics.missing import Lack, Missing
 from metrics.names import MetricName
-from metrics.references.judges import CLASSES
 
 __all__ = ["clusterings"]
 
@@ -15,22 +16,17 @@ __all__ = ["clusterings"]
     Kind("cluster_accuracy", "Clusters", "fraction", "higher"),
     Kind("cluster_nmi", "Clusters NMI", "fraction", "higher"),
     asked=True,
-    reading="Clusters: accuracy of k-means on the latents of test data, and its normalised mutual "
-    "information (NMI) with the classes.",
+    reading="Clusters: accuracy of k-means on the latents of test data, with a cluster per class, and its "
+    "normalised mutual information (NMI) with the classes.",
 )
 def clusterings(run: Pass) -> Found:
     """k-means on the representations of all test items of each modality."""
     for name in run.model.modalities:
         accuracy, nmi = (MetricName(kind, target=name) for kind in ("cluster_accuracy", "cluster_nmi"))
         features, labels = run.represent(name).cpu(), run.test[name][1].cpu()
-        missing = None
+        missing = _too_few(name, labels)
         if not features.isfinite().all():
             missing = Missing(Lack.FAILED, "The representation holds values that are not finite.")
-        elif len(features) < CLASSES:
-            sentence = (
-                f"{CLASSES} clusters take as many test items or more; of {name} there are {len(features)}."
-            )
-            missing = Missing(Lack.UNAVAILABLE, sentence)
         if missing:
             yield accuracy, missing
             yield nmi, missing
@@ -38,3 +34,15 @@ def clusterings(run: Pass) -> Found:
         found = cluster(features.double().numpy(), labels.numpy(), run.protocol.evaluation_seed)
         yield accuracy, found.accuracy
         yield nmi, found.nmi
+
+
+def _too_few(name: str, labels: Tensor) -> Missing | None:
+    """Why clusters of these items fit their classes whatever the model; None where they need not."""
+    classes = len(labels.unique())
+    if 1 < classes < len(labels):
+        return None
+    sentence = (
+        f"Clusters take two classes and more items than classes; of {name} there are {len(labels)} test "
+        f"items of {classes}."
+    )
+    return Missing(Lack.UNAVAILABLE, sentence)

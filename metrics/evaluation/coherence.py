@@ -12,11 +12,12 @@ from metrics.evaluation.one_pass import BATCH, Finite, Found, Pass
 from metrics.evaluation.prior_draws import Votes, prior_draws
 from metrics.missing import Lack, Missing
 from metrics.names import MetricName
-from metrics.references.judges import CLASSES, predict
+from metrics.references.judges import predict
 
 __all__ = ["coherences", "joint_coherences"]
 
 MODES = ("sample", "mean")
+CELLS = 4_000_000  # of all confusions together: of thousands of classes they would fill the disk
 
 
 @metric(
@@ -57,7 +58,7 @@ def joint_coherences(run: Pass, kind: str, votes: Votes, finite: Finite) -> Foun
     if missing:
         yield from ((name, missing) for name in (figure, chance, entropy))
         return
-    found = joint_coherence(votes.found(), CLASSES)
+    found = joint_coherence(votes.found(), run.references.classes)
     yield figure, found.agreement
     yield chance, found.chance
     nothing = Missing(Lack.NOT_DEFINED, "The judges agree on no draw.")
@@ -85,8 +86,14 @@ def _from_sources(run: Pass, sources: Sequence[str], targets: list[str], mode: s
             continue
         seen = torch.cat(votes[name])
         yield metric_name, cross_coherence(seen, labels)
-        if mode == "sample" and len(sources) == 1:
-            run.confusion[first, name] = confusion(seen, labels, CLASSES)
+        if mode == "sample" and len(sources) == 1 and _room(run):
+            run.confusion[first, name] = confusion(seen, labels, run.references.classes)
+
+
+def _room(run: Pass) -> bool:
+    """Whether the confusions of all directions have room."""
+    count = len(run.model.modalities)
+    return count * (count - 1) * run.references.classes**2 <= CELLS
 
 
 def _conditions(run: Pass, sources: Sequence[str]) -> dict[str, Tensor]:

@@ -35,9 +35,9 @@ class Diagnostics:
     """What `evaluate` saw on its way.
 
     Attributes:
-        confusion: (a, b) -> (10, 10) counts of sampled cross generation from every test item of a, with a row
-            for the class of the condition and a column for the class that the judge of b finds. Absent
-            without coherence, and where b has no judge.
+        confusion: (a, b) -> (C, C) counts, for C classes, of sampled cross generation from every test item of
+            a, with a row for the class of the condition and a column for the class that the judge of b finds.
+            Absent without coherence, where b has no judge, and where C is in the thousands.
         latent: None where no metric read the representations of every modality, and of models without a
             latent for all of them.
     """

@@ -40,7 +40,8 @@ class Samples:
 
     Attributes:
         joint: modality name -> (64, *shape) uint8, the first prior draws; empty for a model without a prior.
-        cross: (a, b) -> four conditions per class, and the means of b given the latent mean of each.
+        cross: (a, b) -> four conditions of each class, of 100 classes at most, and the means of b given the
+            latent mean of each.
     """
 
     joint: dict[str, np.ndarray]

@@ -38,7 +38,7 @@ class Pass:
     Attributes:
         device: of the model.
         groups: all that are computed, for those who prepare something for several of them.
-        confusion: (a, b) -> (10, 10), see `Diagnostics`; filled by the cross coherences.
+        confusion: (a, b) -> (C, C), see `Diagnostics`; filled by the cross coherences.
     """
 
     model: MultimodalModel

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from metrics.evaluation.one_pass import Finite, Pass
 from metrics.images import as_float, eight_bits
-from metrics.references.judges import CLASSES
 
 __all__ = ["CrossSamples", "cross_samples"]
 
 SHOWN_PER_CLASS = 4
+# spread over all where there are more: sheets have to fit a picture and a page, and are published
+SHOWN_CLASSES = 100
 
 
 class CrossSamples(NamedTuple):
@@ -44,7 +45,12 @@ def cross_samples(run: Pass) -> dict[tuple[str, str], CrossSamples]:
 
 
 def _shown(labels: Tensor, seed: int) -> Tensor:
-    """Rows of four random items of every class, in class order (fewer where a class has fewer)."""
+    """Rows of four random items of every class that is shown, in class order.
+
+    They are fewer where a class has fewer.
+    """
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     shuffled = labels.cpu()[order]
-    return torch.cat([order[shuffled == label][:SHOWN_PER_CLASS] for label in range(CLASSES)])
+    classes = shuffled.unique()  # ascending
+    spread = torch.linspace(0, len(classes) - 1, min(len(classes), SHOWN_CLASSES)).round().long()
+    return torch.cat([order[shuffled == label][:SHOWN_PER_CLASS] for label in classes[spread]])

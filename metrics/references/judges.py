@@ -28,7 +28,6 @@ __all__ = [
 ]
 
 FEATURES = 128  # of the penultimate layer, the space of FD-clf
-CLASSES = 10
 BATCH = 500  # items judged at a time
 RECIPE: Mapping[str, float] = MappingProxyType(
     {
@@ -60,7 +59,7 @@ def _convolution(before: int, after: int) -> tuple[nn.Module, ...]:
 
 
 class Judge(nn.Module):
-    """A small residual network (He et al. 2016) from images (B, C, H, W) in [0, 1] to logits (B, 10).
+    """A small residual network (He et al. 2016) from images (B, C, H, W) in [0, 1] to logits (B, classes).
 
     Every 2x2 block of pixels becomes one of 4 C channels first: a quarter of the positions, where full
     resolution would cost most of the time. Position is kept up to the last layers, because street digits have
@@ -68,12 +67,13 @@ class Judge(nn.Module):
 
     Args:
         shape: (C, H, W) with even H and W.
+        classes: how many it tells apart.
     """
 
-    def __init__(self, shape: tuple[int, ...]):
+    def __init__(self, shape: tuple[int, ...], classes: int):
         super().__init__()
         self.body = self._make_body(shape)
-        self.head = nn.Linear(FEATURES, CLASSES)
+        self.head = nn.Linear(FEATURES, classes)
         self.to(memory_format=torch.channels_last)
 
     def _make_body(self, shape: tuple[int, ...]) -> nn.Sequential:
@@ -94,7 +94,7 @@ class Judge(nn.Module):
         return self.head(self.features(x))
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """What the judge learns from in place of `x`: images shifted at random; digits are not flipped."""
+        """What the judge learns from in place of `x`: images shifted at random, and not flipped."""
         return _shift(x, int(RECIPE["shift"]), generator)
 
 
@@ -105,6 +105,7 @@ class TextJudge(Judge):
 
     Args:
         shape: (P, S).
+        classes: how many it tells apart.
     """
 
     def _make_body(self, shape: tuple[int, ...]) -> nn.Sequential:
@@ -134,9 +135,9 @@ def can_judge(modality: Modality) -> bool:
     return len(modality.shape) == 3 and all(side >= 8 and side % 2 == 0 for side in modality.shape[1:])
 
 
-def make_judge(shape: tuple[int, ...]) -> Judge:
+def make_judge(shape: tuple[int, ...], classes: int) -> Judge:
     """An untrained judge of images (C, H, W) or of text (P, S)."""
-    return TextJudge(shape) if len(shape) == 2 else Judge(shape)
+    return TextJudge(shape, classes) if len(shape) == 2 else Judge(shape, classes)
 
 
 def weights_hash(judge: nn.Module) -> str:
@@ -148,10 +149,11 @@ def weights_hash(judge: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def judge_identity(shape: tuple[int, ...], protocol: Protocol) -> dict[str, object]:
+def judge_identity(shape: tuple[int, ...], classes: int, protocol: Protocol) -> dict[str, object]:
     """All that decides a judge but its data, as a JSON value: half of the key of a cache."""
     settings = {name: value for name, value in vars(protocol).items() if name.startswith("judge_")}
-    return {"architecture": _architecture(shape), "recipe": dict(RECIPE), **settings}
+    # the number of classes is in the text of the last layer, as it was when it was always ten
+    return {"architecture": _architecture(shape, classes), "recipe": dict(RECIPE), **settings}
 
 
 _LAYERS: Mapping[type[nn.Module], str] = MappingProxyType(
@@ -178,9 +180,9 @@ _LAYERS: Mapping[type[nn.Module], str] = MappingProxyType(
 
 
 @cache
-def _architecture(shape: tuple[int, ...]) -> str:
+def _architecture(shape: tuple[int, ...], classes: int) -> str:
     with torch.device("meta"):
-        return _spelled(make_judge(shape))
+        return _spelled(make_judge(shape, classes))
 
 
 def _spelled(module: nn.Module) -> str:
@@ -207,11 +209,9 @@ def _shift(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
 def train_judge(
     images: Tensor,
     labels: Tensor,
+    classes: int,
+    protocol: Protocol,
     *,
-    steps: int,
-    batch_size: int,
-    learning_rate: float,
-    seed: int,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], object] | None = None,
 ) -> Judge:
@@ -222,25 +222,25 @@ def train_judge(
 
     Args:
         images: (N, C, H, W) uint8, or texts (N, P, S) uint8, one-hot times 255.
-        labels: (N,) classes.
-        steps: of the optimiser; the batches run through shuffled epochs.
-        batch_size: images per step.
-        learning_rate: the peak.
-        seed: of weights, order and augmentation.
+        labels: (N,) from 0 to classes - 1, of which some may be absent.
+        classes: how many the judge tells apart.
+        protocol: steps of the optimiser, whose batches run through shuffled epochs, images per step, peak
+            learning rate, and the seed of weights, order and augmentation.
         device: where to train; the judge stays there.
         progress: called after every step with (steps done, steps).
 
     Returns:
         The judge, in eval mode and without gradients.
     """
+    steps, seed = protocol.judge_steps, protocol.judge_seed
     generator = torch.Generator().manual_seed(seed)
-    batch_size = min(batch_size, len(images))
+    batch_size = min(protocol.judge_batch_size, len(images))
     images, labels = images.to(device), labels.to(device, torch.int64)
     device = images.device
     with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU, whatever the device
         torch.random.default_generator.manual_seed(seed)
-        judge = make_judge(tuple(images.shape[1:])).to(device)
-    optimiser, schedule = _optimiser(judge, learning_rate, steps)
+        judge = make_judge(tuple(images.shape[1:]), classes).to(device)
+    optimiser, schedule = _optimiser(judge, protocol.judge_learning_rate, steps)
     order = torch.empty(0, dtype=torch.int64)
     for step in range(steps):
         if len(order) < batch_size:

@@ -115,6 +115,7 @@ class References:
     Attributes:
         judges: modality name -> classifier, in eval mode on the device of the evaluation.
         judge_accuracy: modality name -> its accuracy on real test images, in [0, 1].
+        classes: how many classes the data have, which are those that judges tell apart.
         feature_spaces: of the Frechet distances.
         missing: "judges", or the name of a feature space -> why modalities without a judge or an extractor
             have none.
@@ -122,6 +123,7 @@ class References:
 
     judges: Mapping[str, nn.Module]
     judge_accuracy: Mapping[str, float]
+    classes: int
     feature_spaces: tuple[FeatureSpace, ...] = ()
     missing: Mapping[str, Missing] = field(default_factory=dict)
 

@@ -85,6 +85,12 @@ class MultimodalData:
     classes: tuple[str, ...] = ()
 
     @property
+    def class_count(self) -> int:
+        """C: how many classes have names, or, where none has, how far the labels go."""
+        splits = (self.train, self.validation, self.test)
+        return len(self.classes) or 1 + max(int(y.max()) for split in splits for y in split.labels.values())
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all tensors."""
         splits = (self.train, self.validation, self.test)

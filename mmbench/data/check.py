@@ -32,6 +32,7 @@ __all__ = [
 
 CHANNELS = (1, 3)  # of images that samples can be shown of
 LONGEST = 48  # characters of a name: names of files are made of two of them
+MOST_CLASSES = 10_000
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 
 
@@ -152,9 +153,10 @@ def check_classes(labels: Mapping[str, Mapping[str, Tensor]], names: Sequence[st
     """
     if isinstance(names, str) or not all(isinstance(name, str) and name.strip() for name in names):
         return [f"its class names are {names!r}: expected a text for each class."]
-    if len(set(names)) < len(names) or not all(name.isprintable() for name in names):
-        listed = ", ".join(map(repr, names))
-        return [f"its class names {listed} are not usable: expected distinct printable texts."]
+    if odd := [name for name in names if len(name) > LONGEST or not name.isprintable()]:
+        return [f"the class name {odd[0]!r} is not usable: expected up to {LONGEST} printable characters."]
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        return [f"more than one class is called {twice[0]!r}: expected a name of its own for each."]
     present = {
         split: {name: set(values.unique().tolist()) for name, values in of.items()}
         for split, of in labels.items()
@@ -172,6 +174,8 @@ def check_classes(labels: Mapping[str, Mapping[str, Tensor]], names: Sequence[st
             f"expected all of 0 to {count - 1}. Number the classes from 0 on without gaps; "
             "`classes` may give them any names."
         ]
+    if count > MOST_CLASSES:
+        return [f"it has {count:,} classes: expected {MOST_CLASSES:,} at most, the kinds of items."]
     problems = []
     for split, of in present.items():
         for name, classes in of.items():
@@ -220,8 +224,10 @@ def _check_items(what: str, modality: Modality, items: object) -> list[str]:
     if items.dtype != torch.uint8:
         remedy = "for floats in [0, 1] write (items * 255).round().to(torch.uint8)"
         return [f"{what} are {_described(items)}: expected uint8 from 0 to 255; {remedy}."]
-    if items.shape[1:] != modality.shape or not len(items):
-        return [f"{what} are {_described(items)}: expected (N, {shape}) as the modality declares, N not 0."]
+    if items.shape[1:] != modality.shape or len(items) < 2:
+        return [
+            f"{what} are {_described(items)}: expected (N, {shape}) as the modality declares, N two or more."
+        ]
     if modality.likelihood == "categorical":
         if not ((items == 255).sum(-1) == 1).all() or not ((items == 0) | (items == 255)).all():
             return [

@@ -91,7 +91,7 @@ def _load(name: str, data_dir: str | Path | None, settings: DataSettings | None)
 def _complete(data: MultimodalData) -> MultimodalData:
     """Make labels int64, name the classes that have no names, and note classes that training never sees."""
     train, validation, test = (_with_long_labels(split) for split in splits_of(data).values())
-    classes = data.classes or _numbers((train, validation, test))
+    classes = data.classes or tuple(map(str, range(data.class_count)))
     seen = _classes(train)
     notes = []
     for part, split in (("Validation", validation), ("Test", test)):
@@ -109,10 +109,6 @@ def _complete(data: MultimodalData) -> MultimodalData:
 
 def _with_long_labels(split: Split) -> Split:
     return replace(split, labels={name: labels.long() for name, labels in split.labels.items()})
-
-
-def _numbers(splits: tuple[Split, ...]) -> tuple[str, ...]:
-    return tuple(str(number) for number in range(max(map(max, map(_classes, splits))) + 1))
 
 
 def _classes(split: Split) -> set[int]:

@@ -73,7 +73,7 @@ def make_references(
         space, reason = _inception_features(work, inception_weights)
         spaces += [space] if space else []
         missing |= {Need.INCEPTION_FEATURES.value: Missing(Lack.UNAVAILABLE, reason)} if reason else {}
-    return References(networks, scores, tuple(spaces), missing)
+    return References(networks, scores, data.class_count, tuple(spaces), missing)
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,9 @@ def _cached(
 def _judge(work: _Work, modality: Modality) -> tuple[Judge, float]:
     """The judge of a modality and its accuracy on real test images, cached under images and recipe."""
     data, protocol, console, name = work.data, work.protocol, work.console, modality.name
-    key = content_hash([data.provenance["modalities"][name], judges.judge_identity(modality.shape, protocol)])
+    shape, classes = modality.shape, data.class_count
+    identity = judges.judge_identity(shape, classes, protocol)
+    key = content_hash([data.provenance["modalities"][name], identity])
 
     def make(path: Path) -> None:
         with console.task(f"train the judge of {name}", protocol.judge_steps) as task:
@@ -157,10 +159,8 @@ def _judge(work: _Work, modality: Modality) -> tuple[Judge, float]:
             judge = judges.train_judge(
                 data.train.items[name],
                 data.train.labels[name],
-                steps=protocol.judge_steps,
-                batch_size=protocol.judge_batch_size,
-                learning_rate=protocol.judge_learning_rate,
-                seed=protocol.judge_seed,
+                classes,
+                protocol,
                 device=work.device,
                 progress=progress,
             )
@@ -172,18 +172,18 @@ def _judge(work: _Work, modality: Modality) -> tuple[Judge, float]:
         console.say(f"The judge of {name} finds {100 * score:.2f} % of the classes of real test images.")
 
     path = cache_dir() / "judges" / f"{data.name}-{name}-{key}.pt"
-    judge, score = _cached(path, partial(_load_judge, modality.shape, key), make, console, work.check)
+    judge, score = _cached(path, partial(_load_judge, shape, classes, key), make, console, work.check)
     return judge.to(work.device), score
 
 
-def _load_judge(shape: tuple[int, ...], key: str, path: Path) -> tuple[Judge, float]:
+def _load_judge(shape: tuple[int, ...], classes: int, key: str, path: Path) -> tuple[Judge, float]:
     """The judge in a file and its accuracy; ValueError where the file is another judge's."""
     state = read_torch(path)
     if state["key"] != key:
         raise ValueError("it belongs to other images or another recipe")
     if not (isinstance(state["accuracy"], float) and 0 <= state["accuracy"] <= 1):
         raise ValueError("its accuracy is no share")
-    judge = judges.make_judge(shape)
+    judge = judges.make_judge(shape, classes)
     judge.load_state_dict(state["judge"])
     return judge.eval().requires_grad_(False), state["accuracy"]
 

@@ -50,6 +50,7 @@ class RunConfig:
         if misfit := self.entry.misfit(self.dataset, len(data.modalities)):
             raise InputError(f"The model {self.entry.name} {misfit}: leave it out of --models.")
         self._check_observed([modality.name for modality in data.modalities])
+        classes = data.class_count
         shapes = [(1, 8, 8)] + [(8, 27)] * any(m.likelihood == "categorical" for m in data.modalities)
         return {
             "model": self.entry.name,
@@ -62,7 +63,7 @@ class RunConfig:
             },
             "protocol": asdict(self.protocol),
             # recipe and kinds of the judges, whatever their shapes: one of images and one of text stand in
-            "judge": content_hash([judge_identity(shape, self.protocol) for shape in shapes]),
+            "judge": content_hash([judge_identity(shape, classes, self.protocol) for shape in shapes]),
             "precision": self.precision,
             **({"code": self.entry.file.code} if self.entry.file else {}),
         }

@@ -83,6 +83,7 @@ def plan_run(
         "preset": config.preset,
         "seed": seed,
         "modalities": [asdict(modality) for modality in data.modalities],
+        "classes": list(data.classes),
         **about,
     }
     return PlannedRun(config, seed, folder, decisive, hash, description)

@@ -99,6 +99,11 @@ class StoredRun:
     def modalities(self) -> list[str]:
         return [modality["name"] for modality in self.config["modalities"]]
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the classes are called, by number; empty for runs of before that was written down."""
+        return tuple(self.config.get("classes") or ())
+
 
 def stored_runs(path: Path | str) -> list[StoredRun]:
     """The runs at or below `path`, a results folder or any folder in one, sorted by name, label and seed.

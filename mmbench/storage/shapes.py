@@ -139,6 +139,7 @@ CONFIG: Shape = {
         "modalities": Maybe(OBJECT),
     },
     "modalities": Some({"name": NAME, "symbols": Maybe(TEXT)}, most=10),
+    "classes": Maybe([NAME]),
     "environment": Maybe({"threads": Maybe(_at_most(4096))}),
 }
 STATUS: Shape = {

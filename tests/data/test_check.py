@@ -1,6 +1,6 @@
 """What a loader returns is checked before anything is trained: each fault is answered with a remedy."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from mmbench.data import DATASETS, DataSettings, MultimodalData, check_dataset, load_data
-from mmbench.data.base import register_dataset
 from mmbench.data.check import DatasetError, check_modalities, is_usable_name
 from mmbench.data.splits import Images, assemble
 from models.base import Modality
@@ -16,15 +15,6 @@ from models.errors import InputError
 
 IMAGES = (Modality("a", (1, 8, 8)), Modality("b", (3, 8, 8)))
 Loader = Callable[[object, DataSettings], object]
-
-
-@pytest.fixture
-def register() -> Iterator[Callable[[Loader], None]]:
-    """Registers a loader as the data set "case", which is gone afterwards."""
-    list(DATASETS)  # those of packages are there first
-    before = dict(DATASETS._entries)
-    yield register_dataset("case", source="made up", default_preset="smoke", description="a case")
-    DATASETS._entries = before
 
 
 def make_part(modality: Modality, labels: Tensor) -> Images:
@@ -77,7 +67,8 @@ WRONG_PARTS = {
         r"are uint8 \(80, 1, 8, 8\): expected \(N, 3, 8, 8\) as the modality declares",
     ),
     "channels last": ({"change": with_items(lambda x: x.permute(0, 2, 3, 1))}, r"expected \(N, 3, 8, 8\)"),
-    "no items": ({"change": lambda part: Images(part.items[:0], part.labels[:0])}, "N not 0"),
+    "one item": ({"change": lambda part: Images(part.items[:1], part.labels[:1])}, "N two or more"),
+    "no items": ({"change": lambda part: Images(part.items[:0], part.labels[:0])}, "N two or more"),
     "bits": (
         {"change": with_items(lambda x: x // 128)},
         "are all 0 or 1, almost black: 255 stands for white",
@@ -125,7 +116,10 @@ WRONG_PARTS = {
         "a label is 3, but only 2 classes have names: expected 0 to 1",
     ),
     "too many class names": ({"classes": "abcde"[:0] or tuple("abcde")}, "no item is of class 4"),
-    "class names that repeat": ({"classes": ("x", "y", "x", "z")}, "expected distinct printable texts"),
+    "class names that repeat": ({"classes": ("x", "y", "x", "z")}, "more than one class is called 'x'"),
+    "a class name of two lines": ({"classes": ("w", "x", "y\n", "z")}, "is not usable: expected up to 48"),
+    "a class name of many letters": ({"classes": ("w", "x", "y", "z" * 49)}, "expected up to 48 printable"),
+    "item numbers as labels": ({"change": with_labels(lambda y: y * 5000)}, "no item is of class 4"),
     "class names that are numbers": ({"classes": (1, 2, 3, 4)}, "expected a text for each class"),
     "one modality": ({"modalities": IMAGES[:1]}, "it has one modality, a: expected at least two"),
     "a vector": (

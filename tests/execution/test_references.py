@@ -3,6 +3,7 @@ up.
 """
 
 import pickle
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -102,7 +103,7 @@ def test_an_accuracy_that_is_none_is_damage(accuracy, capsys):
 
 def test_a_stop_is_heard_while_a_judge_is_examined(monkeypatch):
     monkeypatch.setattr(
-        "metrics.references.judges.train_judge", lambda *a, **k: judges.make_judge((1, 8, 8)).eval()
+        "metrics.references.judges.train_judge", lambda *a, **k: judges.make_judge((1, 8, 8), 10).eval()
     )
     calls = []
 
@@ -122,9 +123,8 @@ def judge_files(seed):
     """
     parts = make_data().train
     for name in "ab":
-        judge = judges.train_judge(
-            parts.items[name], parts.labels[name], steps=2, batch_size=8, learning_rate=3e-3, seed=seed
-        )
+        protocol = replace(PROTOCOL, judge_seed=seed)
+        judge = judges.train_judge(parts.items[name], parts.labels[name], 10, protocol)
         yield name, {"judge": judge.state_dict(), "accuracy": 0.5}
 
 

@@ -79,7 +79,7 @@ def test_the_label_is_that_of_the_first_source_and_each_item_is_a_condition_once
 
 def test_a_mean_without_one_of_its_values_says_why():
     setup = make_setup(THREE, spaces=())
-    shared = References({name: Reader().eval() for name in "ab"}, {})
+    shared = References({name: Reader().eval() for name in "ab"}, {}, 10)
     found = evaluate(Oracle(THREE), **setup | {"references": shared}, metrics=["coherence"])
     for name in (
         "cross_coherence/a+b->c/mean",
@@ -131,7 +131,7 @@ def test_one_pass_finds_what_every_primitive_called_anew_does(entry, modalities)
     setup = {
         "train": data,
         "test": data,
-        "references": References({m.name: Reader().eval() for m in modalities}, {}),
+        "references": References({m.name: Reader().eval() for m in modalities}, {}, 10),
         "protocol": PROTOCOL,
         "tuples": {m.name: torch.arange(n)[:, None].expand(-1, len(modalities)) for m in modalities},
         "metrics": ["coherence", "probe"],

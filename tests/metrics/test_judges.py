@@ -35,10 +35,9 @@ def bundled_digits() -> tuple[torch.Tensor, torch.Tensor]:
     return images.repeat_interleave(2, 2).repeat_interleave(2, 3), torch.from_numpy(digits.target)
 
 
-def train(images, labels, **changes) -> Judge:
-    return train_judge(
-        images, labels, **({"steps": 5, "batch_size": 32, "learning_rate": 3e-3, "seed": 0} | changes)
-    )
+def train(images, labels, progress=None, **changes) -> Judge:
+    protocol = Protocol(**{"judge_steps": 5, "judge_batch_size": 32} | changes)
+    return train_judge(images, labels, 10, protocol, progress=progress)
 
 
 def same(a: Judge, b: Judge) -> bool:
@@ -49,7 +48,7 @@ def same(a: Judge, b: Judge) -> bool:
 
 def test_it_learns_digits_it_has_not_seen():
     images, labels = bundled_digits()
-    judge = train(images[:1200], labels[:1200], steps=100, batch_size=64)
+    judge = train(images[:1200], labels[:1200], judge_steps=100, judge_batch_size=64)
     assert accuracy(judge, images[1200:], labels[1200:]) > 0.9
 
 
@@ -58,7 +57,7 @@ def test_the_seed_decides_and_the_global_state_does_not():
     first = train(images, labels)
     torch.manual_seed(123)
     assert same(first, train(images, labels))
-    assert not same(first, train(images, labels, seed=1))
+    assert not same(first, train(images, labels, judge_seed=1))
 
 
 def test_training_leaves_the_global_state_alone():
@@ -71,14 +70,16 @@ def test_training_leaves_the_global_state_alone():
 def test_every_step_is_reported_and_small_sets_train():
     images, labels = bundled_digits()
     seen = []
-    judge = train(images[:20], labels[:20], steps=3, progress=lambda done, total: seen.append((done, total)))
+    judge = train(
+        images[:20], labels[:20], judge_steps=3, progress=lambda done, total: seen.append((done, total))
+    )
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert not any(p.requires_grad for p in judge.parameters())
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (2, 16, 24)])
 def test_features_are_those_that_the_head_reads(shape):
-    judge = Judge(shape).eval()
+    judge = Judge(shape, 10).eval()
     images = (torch.rand(7, *shape) * 255).to(torch.uint8)
     found = features(judge, images)
     assert found.shape == (7, FEATURES)
@@ -87,7 +88,7 @@ def test_features_are_those_that_the_head_reads(shape):
 
 
 def test_uint8_and_floats_are_judged_alike_in_any_company():
-    judge = Judge((1, 28, 28)).eval()
+    judge = Judge((1, 28, 28), 10).eval()
     images = (torch.rand(501, 1, 28, 28) * 255).to(torch.uint8)
     seen = []
     together = features(judge, images, lambda *state: seen.append(state))
@@ -99,7 +100,7 @@ def test_uint8_and_floats_are_judged_alike_in_any_company():
 
 
 def test_accuracy_is_the_share_of_hits():
-    judge = Judge((1, 28, 28)).eval()
+    judge = Judge((1, 28, 28), 10).eval()
     images = (torch.rand(30, 1, 28, 28) * 255).to(torch.uint8)
     labels = predict(judge, images)
     labels[:6] = (labels[:6] + 1) % 10
@@ -107,7 +108,7 @@ def test_accuracy_is_the_share_of_hits():
 
 
 def test_no_judging_in_train_mode():
-    judge = Judge((1, 28, 28)).train()
+    judge = Judge((1, 28, 28), 10).train()
     for judging in (predict, features, lambda j, x: accuracy(j, x, torch.zeros(2))):
         with pytest.raises(ValueError, match="eval mode only"):
             judging(judge, torch.zeros(2, 1, 28, 28))
@@ -131,10 +132,13 @@ def test_shift_is_the_loop():
 
 
 def test_identity_changes_with_all_that_decides_a_judge():
-    identity = judge_identity((1, 28, 28), Protocol())
+    identity = judge_identity((1, 28, 28), 10, Protocol())
     assert json.loads(json.dumps(identity)) == identity
-    assert identity == judge_identity((1, 28, 28), Protocol(draws=10_000, evaluation_seed=5))
-    others = [judge_identity((3, 32, 32), Protocol()), judge_identity((1, 28, 28), Protocol(judge_steps=7))]
+    assert identity == judge_identity((1, 28, 28), 10, Protocol(draws=10_000, evaluation_seed=5))
+    others = [
+        judge_identity((3, 32, 32), 10, Protocol()),
+        judge_identity((1, 28, 28), 10, Protocol(judge_steps=7)),
+    ]
     assert all(identity != other for other in others)
 
 
@@ -143,20 +147,22 @@ def test_identity_is_that_of_the_published_runs_whatever_torch_prints(monkeypatc
     monkeypatch.setattr(torch.nn.Module, "__repr__", lambda module: "other words")
     judges._architecture.cache_clear()
     published = json.loads((PUBLISHED / "mvae" / "seed-0" / "config.json").read_text(encoding="utf-8"))
-    assert content_hash([judge_identity((1, 8, 8), Protocol(**published["protocol"]))]) == published["judge"]
+    assert (
+        content_hash([judge_identity((1, 8, 8), 10, Protocol(**published["protocol"]))]) == published["judge"]
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (8, 27)])
 def test_a_change_of_any_layer_changes_the_identity(shape):
     """Each layer in turn without its bias, or with one, or with another number."""
-    texts = {judges._spelled(judges.make_judge(shape))}
+    texts = {judges._spelled(judges.make_judge(shape, 10))}
     layers = [
         name
-        for name, module in judges.make_judge(shape).named_modules()
+        for name, module in judges.make_judge(shape, 10).named_modules()
         if not (list(module.children()) or isinstance(module, torch.nn.ReLU))
     ]
     for name in layers:
-        judge = judges.make_judge(shape)
+        judge = judges.make_judge(shape, 10)
         layer = judge.get_submodule(name)
         if isinstance(layer, torch.nn.Flatten):
             layer.start_dim = 2
@@ -184,14 +190,14 @@ def test_a_change_of_any_layer_changes_the_identity(shape):
 def test_what_a_judge_can_judge(shape, fits):
     assert can_judge(Modality("x", shape)) is fits
     if fits:
-        assert predict(Judge(shape).eval(), torch.rand(2, *shape)).shape == (2,)
+        assert predict(Judge(shape, 10).eval(), torch.rand(2, *shape)).shape == (2,)
     else:
         with pytest.raises((ValueError, RuntimeError)):
-            predict(Judge(shape).eval(), torch.rand(2, *shape))
+            predict(Judge(shape, 10).eval(), torch.rand(2, *shape))
 
 
 def test_the_hash_of_the_weights_sees_every_one_of_them():
-    judge, copy = Judge((1, 8, 8)), Judge((1, 8, 8))
+    judge, copy = Judge((1, 8, 8), 10), Judge((1, 8, 8), 10)
     assert weights_hash(judge) != weights_hash(copy)
     copy.load_state_dict(judge.state_dict())
     assert weights_hash(judge) == weights_hash(copy)
@@ -218,12 +224,5 @@ def test_accuracy_on_real_test_images(name, least):
         )
     images, labels = parts["train"]
     held_out = len(images) // 10
-    protocol = Protocol()
-    judge = train(
-        images[held_out:],
-        labels[held_out:],
-        steps=protocol.judge_steps,
-        batch_size=protocol.judge_batch_size,
-        learning_rate=protocol.judge_learning_rate,
-    )
+    judge = train_judge(images[held_out:], labels[held_out:], 10, Protocol())
     assert accuracy(judge, *parts["test"]) >= least

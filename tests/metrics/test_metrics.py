@@ -43,12 +43,13 @@ def test_joint_coherence_is_the_loop(rows):
 
 def test_a_model_that_always_draws_a_one_is_found_out():
     ones = torch.ones(50, dtype=torch.int64)
-    assert joint_coherence({"a": ones, "b": ones}) == (1.0, 1.0, 0.0)
+    assert joint_coherence({"a": ones, "b": ones}, classes=2) == (1.0, 1.0, 0.0)
 
 
 def test_independent_modalities_agree_by_chance():
     generator = torch.Generator().manual_seed(0)
-    found = joint_coherence({name: torch.randint(10, (100_000,), generator=generator) for name in "abc"})
+    drawn = {name: torch.randint(10, (100_000,), generator=generator) for name in "abc"}
+    found = joint_coherence(drawn, classes=10)
     assert found.chance == pytest.approx(0.01, rel=0.02)
     assert found.agreement == pytest.approx(found.chance, abs=4 * math.sqrt(0.01 / 100_000))
     assert found.entropy == pytest.approx(math.log(10), abs=0.02)

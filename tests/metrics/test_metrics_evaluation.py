@@ -368,7 +368,7 @@ def some_networks():
         FeatureSpace(name, {"a": partial(extract, network)}, {}, {}, {}, {})
         for name, network in (("fd_clf", judge), ("fid", inception))
     )
-    return References({"a": judge}, {}, spaces)
+    return References({"a": judge}, {}, 10, spaces)
 
 
 def extract(network, images, progress):
@@ -405,7 +405,7 @@ def test_pickled_references_are_on_the_cpu_and_no_live_network_moves():
 
     judge = Elsewhere()
     space = FeatureSpace("fd_clf", {"a": partial(extract, judge)}, {}, {}, {}, {})
-    live = References({"a": judge}, {"a": 0.5}, (space,))
+    live = References({"a": judge}, {"a": 0.5}, 10, (space,))
     loaded = pickle.loads(pickle.dumps(live))
     assert places(loaded) == ["cpu"] * 2
     assert loaded.judges["a"] is loaded.feature_spaces[0].extractors["a"].args[0]

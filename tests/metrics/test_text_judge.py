@@ -36,7 +36,7 @@ def encode(*strings: str) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def judge() -> TextJudge:
-    made = train_judge(render_texts(LABELS, 0), LABELS, steps=80, batch_size=64, learning_rate=3e-3, seed=0)
+    made = train_judge(render_texts(LABELS, 0), LABELS, 10, Protocol(judge_steps=80, judge_batch_size=64))
     assert isinstance(made, TextJudge)
     return made
 
@@ -112,7 +112,7 @@ def test_training_sees_strings_as_they_are(monkeypatch):
     monkeypatch.setattr(
         TextJudge, "forward", lambda self, x: (seen.append(x), self.head(self.features(x)))[1]
     )
-    train_judge(texts, LABELS, steps=3, batch_size=200, learning_rate=3e-3, seed=0)
+    train_judge(texts, LABELS, 10, Protocol(judge_steps=3, judge_batch_size=200))
     known = {text.numpy().tobytes() for text in texts / 255}
     assert {text.numpy().tobytes() for x in seen for text in x} <= known
 
@@ -129,11 +129,11 @@ def test_training_sees_strings_as_they_are(monkeypatch):
 def test_what_it_can_judge(shape, likelihood, fits):
     assert can_judge(Modality("x", shape, likelihood, symbols="a" * shape[-1] if likelihood else "")) is fits
     if fits:
-        assert predict(TextJudge(shape).eval(), torch.rand(2, *shape)).shape == (2,)
+        assert predict(TextJudge(shape, 10).eval(), torch.rand(2, *shape)).shape == (2,)
 
 
 def test_identity_tells_text_from_images():
-    found = [str(judge_identity(shape, Protocol())) for shape in ((8, 27), (9, 27), (8, 26), (1, 8, 8))]
+    found = [str(judge_identity(shape, 10, Protocol())) for shape in ((8, 27), (9, 27), (8, 26), (1, 8, 8))]
     assert len(set(found)) == 4
     assert all("TextJudge" in identity for identity in found[:3])
 

@@ -138,18 +138,18 @@ def test_a_click_on_a_model_opens_its_runs(report, visit):
     assert page.locator("details.model[open]").count() == 2
 
 
-def test_the_digit_of_the_samples_can_be_chosen(report, visit):
+def test_the_class_of_the_samples_can_be_chosen(report, visit):
     page = visit(report)
-    shown = page.locator(".digit:visible img.tiles")
+    shown = page.locator(".grids:visible img.tiles")
     first = [image.get_attribute("src") for image in shown.all()]
     assert len(first) == 2 * (1 + 3)
     page.get_by_role("radio", name="7").check()
     second = [image.get_attribute("src") for image in shown.all()]
     assert len(second) == len(first)
     assert not set(first) & set(second)
-    assert "of the digit 7" in shown.first.get_attribute("alt")
+    assert "of the class 7" in shown.first.get_attribute("alt")
     page.keyboard.press("ArrowRight")
-    assert "of the digit 8" in shown.first.get_attribute("alt")
+    assert "of the class 8" in shown.first.get_attribute("alt")
 
 
 def test_the_figures_of_the_paper_come_and_go(paper_report, visit):
@@ -183,7 +183,7 @@ def test_it_can_be_printed(report, visit):
 
 def test_without_scripts_everything_is_there(report, visit):
     page = visit(report, java_script_enabled=False)
-    assert page.locator(".digit:visible").count() == 10
+    assert page.locator(".grids:visible").count() == 10
     assert page.locator(".controls:visible").count() == 0
 
 

@@ -2,8 +2,9 @@
 
 import re
 from configparser import ConfigParser
+from dataclasses import replace
 from html.parser import HTMLParser
-from itertools import groupby, pairwise
+from itertools import combinations, groupby, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -185,7 +186,7 @@ def test_everything_is_on_the_page(made):
         "of every seed",
         "on validation data",
         "joint draws of street",
-        "each drawn as its digit",
+        "each drawn as the number of its class",
         "0: ",
     ):
         assert part in alts
@@ -221,8 +222,9 @@ def test_conditions_stand_above_what_was_made_of_them(made):
     samples = SampleSet({}, [CrossSamples("a", "b", [0, 0, 0, 1, 1, 1], images, texts)])
     other = SampleSet({}, [CrossSamples("a", "b", [0, 0, 0, 1, 1, 1], images[::-1], texts)])
     grids, strangers = cross_grids([(runs[0], samples), (runs[2], samples), (runs[4], other)])
-    assert [(grid.word, grid.name) for grid in grids] == [("class", "0"), ("class", "1")]
-    named, _ = cross_grids([(runs[0], samples)], classes=["shoe", "shirt"])
+    assert [grid.name for grid in grids] == ["0", "1"]
+    of_names = replace(runs[0], config=runs[0].config | {"classes": ["shoe", "shirt"]})
+    named, _ = cross_grids([(of_names, samples)])
     assert [grid.name for grid in named] == ["shoe", "shirt"]
     assert named[1].directions[0].conditions.alt == "Conditions: a of the class shirt"
     way = grids[1].directions[0]
@@ -295,19 +297,49 @@ def test_diagnostics_are_read_as_they_were_stored_and_added_to(tmp_path):
     assert load_diagnostics(tmp_path).points == {}
 
 
-@pytest.mark.parametrize(("classes", "word"), [(3, "class"), (10, "digit"), (43, "class")])
-def test_pictures_are_of_as_many_classes_as_there_are(classes, word):
+@pytest.mark.parametrize("classes", [2, 3, 10, 43])
+def test_pictures_are_of_as_many_classes_as_there_are(classes):
     (picture,) = draw_confusions("Model", found_of(classes))
-    assert f"share of conditions of each {word} whose output is that {word}." in picture.alt
+    assert "share of conditions of each class whose output is of that class." in picture.alt
     assert picture.alt.count(": 100 %") == classes
-    by_class, _ = draw_latents("Model", found_of(classes))
-    assert by_class.title == f"Model: by {word}"
+    by_class, _ = draw_latents("Model", found_of(classes), tuple(map(str, range(classes))))
+    assert by_class.title == "Model: by class"
 
 
-def test_pictures_give_classes_their_names():
-    names = ["shoe", "shirt", "bag"]
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["shoe", "shirt", "a bag of $whatever$"], ["shoe", "shirt", "a bag of $whatever$"]),
+        (["shoe"], ["shoe", "1", "2"]),  # a stranger's run may have too few
+        (["shoe", "shirt", "bag", "sock"], ["shoe", "shirt", "bag"]),  # or too many
+    ],
+)
+def test_pictures_give_classes_their_names(names, shown):
     (picture,) = draw_confusions("Model", found_of(3), names)
-    assert "each class whose output is that class. shoe: 100 %, shirt: 100 %, bag: 100 %." in picture.alt
+    said = ", ".join(f"{name}: 100 %" for name in shown)
+    assert picture.alt.endswith(f"each class whose output is of that class. {said}.")
+    by_class, _ = draw_latents("Model", found_of(3), names)
+    assert by_class.title == f"Model: by class (0 {shown[0]}, 1 {shown[1]}, 2 {shown[2]})"
+
+
+@pytest.mark.parametrize("count", [3, 12, 300])
+def test_names_of_classes_stand_beside_the_map_and_inside_the_picture(count, monkeypatch):
+    """Whatever their length: the columns' names stand upright where they are wider than a column."""
+    drawn = []
+    monkeypatch.setattr(
+        "mmbench.report.pictures.confusions.figure_png", lambda figure, title, alt: drawn.append(figure)
+    )
+    draw_confusions("Model", found_of(count), [f"class of name {number}" for number in range(count)])
+    (figure,), (axes,) = drawn, drawn[0].axes
+    figure.canvas.draw()
+    labels = [*axes.get_xticklabels(), *axes.get_yticklabels()]
+    boxes = [label.get_window_extent() for label in labels]
+    width, height = figure.canvas.get_width_height()
+    assert all(box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height for box in boxes)
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+    assert len(labels) == 2 * min(count, 20)
+    map_left, map_bottom = axes.get_window_extent().min
+    assert all(box.x1 < map_left or box.y1 < map_bottom for box in boxes)
 
 
 def test_twenty_series_look_different():

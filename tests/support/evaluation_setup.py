@@ -26,8 +26,8 @@ def templates(labels: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     return nn.functional.one_hot(labels, math.prod(shape)).float().unflatten(1, shape)
 
 
-def read(images: torch.Tensor) -> torch.Tensor:
-    return images.flatten(1)[:, :10].argmax(1)
+def read(images: torch.Tensor, classes: int = 10) -> torch.Tensor:
+    return images.flatten(1)[:, :classes].argmax(1)
 
 
 class Oracle(MultimodalModel):
@@ -36,25 +36,25 @@ class Oracle(MultimodalModel):
     A sampled latent forgets the class with probability 0.3.
     """
 
-    def __init__(self, modalities=TWO, coherent=True):
+    def __init__(self, modalities=TWO, coherent=True, classes=10):
         super().__init__(modalities, None)
-        self.coherent = coherent
+        self.coherent, self.classes = coherent, classes
 
     def loss(self, batch, progress):
         return Loss(torch.zeros(()), {})
 
     def generate(self, n, generator):
-        classes = torch.randint(10, (len(self.modalities), n), generator=generator)
+        classes = torch.randint(self.classes, (len(self.modalities), n), generator=generator)
         return {
             m.name: templates(classes[0 if self.coherent else i], m.shape)
             for i, m in enumerate(self.modalities.values())
         }
 
     def translate(self, inputs, targets, sample=False, generator=None):
-        classes = read(next(iter(inputs.values())))
+        classes = read(next(iter(inputs.values())), self.classes)
         if sample:
             forgotten = torch.rand(len(classes), generator=generator) < 0.3
-            classes = torch.where(forgotten, (classes + 1) % 10, classes)
+            classes = torch.where(forgotten, (classes + 1) % self.classes, classes)
         return {name: templates(classes, self.modalities[name].shape) for name in targets}
 
     def embed(self, inputs):
@@ -86,14 +86,15 @@ class TinyVAE(SharedLatentModel):
 
 
 class Reader(nn.Module):
-    """A judge that reads the brightest of the first ten values."""
+    """A judge that reads the brightest of the first values, one for each class."""
 
-    def __init__(self):
+    def __init__(self, classes=10):
         super().__init__()
+        self.classes = classes
         self.anchor = nn.Parameter(torch.zeros(()))
 
     def forward(self, x):
-        return x.flatten(1)[:, :10]
+        return x.flatten(1)[:, : self.classes]
 
 
 def flatten_uint8(images, progress):
@@ -103,11 +104,11 @@ def flatten_uint8(images, progress):
     return as_float(images).flatten(1)
 
 
-def make_data(modalities, n, seed):
+def make_data(modalities, n, seed, classes=10):
     generator = torch.Generator().manual_seed(seed)
     data = {}
     for m in modalities:
-        labels = torch.randperm(n, generator=generator) % 10
+        labels = torch.randperm(n, generator=generator) % classes
         noise = torch.rand(n, *m.shape, generator=generator) * (0.0 if m.likelihood else 0.4)
         data[m.name] = (eight_bits((templates(labels, m.shape) + noise).clamp(0, 1)), labels)
     return data
@@ -137,14 +138,15 @@ def said(evaluation):
     return {name: str(why) for name, why in evaluation.missing.items()}
 
 
-def make_setup(modalities=TWO, spaces=("fd_clf", "fid"), protocol=PROTOCOL):
+def make_setup(modalities=TWO, spaces=("fd_clf", "fid"), protocol=PROTOCOL, classes=10):
     """Keyword arguments of `evaluate`."""
-    train, test = make_data(modalities, 300, 1), make_data(modalities, 205, 2)
+    train, test = make_data(modalities, 300, 1, classes), make_data(modalities, 205, 2, classes)
     extractors = {m.name: flatten_uint8 for m in modalities}
     images = [{name: part[name][0] for name in part} for part in (train, test)]
     references = References(
-        judges={m.name: Reader().eval() for m in modalities},
+        judges={m.name: Reader(classes).eval() for m in modalities},
         judge_accuracy={m.name: 1.0 for m in modalities},
+        classes=classes,
         feature_spaces=tuple(build_feature_space(name, extractors, *images, protocol) for name in spaces),
         missing={"fid": Missing(Lack.UNAVAILABLE, "The weights are not there.")},
     )

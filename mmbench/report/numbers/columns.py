@@ -7,6 +7,7 @@ table 2    Frechet distances: FID (Inception) and FD-clf (the judge's features),
 table 3    linear probe of the latents
 """
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -54,7 +55,7 @@ def paper_contents(runs: Sequence[StoredRun]) -> dict[str, Content]:
     }
     fitted = any("fitted_coherence" in run.metrics for run in runs)
     return {
-        "1": _coherence(modalities, fitted),
+        "1": _coherence(modalities, fitted, {len(run.classes) for run in runs if run.classes}),
         **({"1b": _every_direction(modalities)} if len(modalities) > 2 else {}),
         "2": _distances(modalities, texts),
         "3": _probes(modalities),
@@ -87,12 +88,13 @@ def column_of(name: MetricName, group: str = "", part: str = "") -> Column:
     return Column(str(name), group, part, kind.unit, kind.better, floor)
 
 
-def _coherence(modalities: list[str], fitted: bool) -> Content:
-    """Table 1."""
+def _coherence(modalities: list[str], fitted: bool, classes: Collection[int]) -> Content:
+    """Table 1; `classes` are the numbers of classes that the runs have, as far as they say so."""
     columns = _figure("joint_coherence")
+    most = "".join(f", at most {math.log(count):.2f} for {count} classes" for count in sorted(classes))
     caption = (
         "Coherence in per cent, higher is better. Joint: prior draws on which all judges agree; chance: "
-        "agreement expected from the judges' class histograms alone; entropy: of the agreed class. "
+        f"agreement expected from the judges' class histograms alone; entropy: of the agreed class{most}. "
     )
     if fitted:
         columns += _figure("fitted_coherence")

@@ -25,7 +25,6 @@ from mmbench.report.numbers.render import decimal
 from mmbench.report.numbers.tables import Table
 from mmbench.report.pictures.canvas import Picture
 from mmbench.report.pictures.charts import Charts
-from mmbench.report.pictures.classes import name_classes
 from mmbench.report.pictures.confusions import draw_confusions
 from mmbench.report.pictures.curves import draw_curves
 from mmbench.report.pictures.grids import Sheet, cross_grids, joint_sheets, owner
@@ -49,7 +48,6 @@ class Model:
         curves, samples: pictures; None without histories or samples.
         joint: its first joint draws.
         latents, confusions: pictures of its first finished run, where that has diagnostics.
-        word: for what is confused, "digit" or "class".
         without_joint: why it has no joint draws; empty where it has them.
     """
 
@@ -61,7 +59,6 @@ class Model:
     joint: list[Sheet]
     latents: list[Picture]
     confusions: list[Picture]
-    word: str
     without_joint: str
 
 
@@ -183,9 +180,8 @@ def _model(
         _picture(curves, "Training curves", curves_alt),
         _picture(drawn, "Samples", drawn_alt),
         joint,
-        draw_latents(name, found) if found else [],
-        draw_confusions(name, found) if found else [],
-        name_classes(found.classes if found else 0).word,
+        draw_latents(name, found, done.classes) if done and found else [],
+        draw_confusions(name, found, done.classes) if done and found else [],
         "" if joint or not shown else reason or "No joint draws are stored.",
     )
 

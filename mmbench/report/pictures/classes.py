@@ -1,21 +1,12 @@
 """What the classes of a data set are called in pictures."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-__all__ = ["Classes", "name_classes"]
+__all__ = ["CROWDED", "class_names"]
 
-_DIGITS = tuple("0123456789")
-
-
-class Classes(NamedTuple):
-    """The names of all classes, by number, and the word for one of them: "digit" or "class"."""
-
-    names: tuple[str, ...]
-    word: str
+CROWDED = 20  # classes: of more, there is no room for all names, nor for numbers in the cells of a heat map
 
 
-def name_classes(count: int, names: Sequence[str] = ()) -> Classes:
-    """`count` classes called `names`, by default by their numbers: ten of these are taken for digits."""
-    called = tuple(names) or tuple(map(str, range(count)))
-    return Classes(called, "digit" if called == _DIGITS else "class")
+def class_names(count: int, names: Sequence[str] = ()) -> tuple[str, ...]:
+    """What class 0 to `count` - 1 are called: those that have no name by their numbers."""
+    return tuple(names[number] if number < len(names) else str(number) for number in range(count))

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from mmbench.report.pictures.canvas import data_uri
-from mmbench.report.pictures.classes import name_classes
+from mmbench.report.pictures.classes import class_names
 from mmbench.storage.runs import StoredRun
 from mmbench.storage.samples import CrossSamples, SampleSet, Tiles, tile
 
@@ -56,24 +56,21 @@ class ClassGrids:
     """All directions for the conditions of one class.
 
     Attributes:
-        word: what a class is here, "digit" or "class".
         name: of the class.
         directions: those that have conditions of the class.
     """
 
-    word: str
     name: str
     directions: list[Direction]
 
 
-def cross_grids(shown: Shown, classes: Sequence[str] = ()) -> tuple[list[ClassGrids], list[str]]:
+def cross_grids(shown: Shown) -> tuple[list[ClassGrids], list[str]]:
     """Grids by class, and the names of models that are missing in some direction.
 
     A model is left out of a direction where it was evaluated on other conditions than the first one.
 
     Args:
-        shown: the run of each model, and its samples.
-        classes: their names, by default their numbers.
+        shown: the run of each model, and its samples; the first one's classes have the names.
     """
     by_direction: dict[tuple[str, str], list[tuple[StoredRun, CrossSamples]]] = {}
     for run, samples in shown:
@@ -85,12 +82,12 @@ def cross_grids(shown: Shown, classes: Sequence[str] = ()) -> tuple[list[ClassGr
         strangers |= {run.name: None for run, cross in ways if not _same_conditions(first, cross)}
         ways[:] = [(run, cross) for run, cross in ways if _same_conditions(first, cross)]
     numbers = sorted({label for ways in by_direction.values() for label in ways[0][1].labels})
-    names, word = name_classes(max(numbers, default=-1) + 1, classes)
+    names = class_names(max(numbers, default=-1) + 1, shown[0][0].classes if shown else ())
     grids = []
     for number in numbers:
         here = [ways for ways in by_direction.values() if number in ways[0][1].labels]
-        directions = [_direction(ways, number, f"{word} {names[number]}") for ways in here]
-        grids.append(ClassGrids(word, names[number], directions))
+        directions = [_direction(ways, number, f"class {names[number]}") for ways in here]
+        grids.append(ClassGrids(names[number], directions))
     return grids, list(strangers)
 
 

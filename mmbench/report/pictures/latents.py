@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mmbench.report.pictures.canvas import Picture, figure_png, framed, plain_style, style
-from mmbench.report.pictures.classes import name_classes
+from mmbench.report.pictures.classes import CROWDED, class_names
 from mmbench.storage.diagnostics import StoredDiagnostics
 
 __all__ = ["draw_latents"]
@@ -28,7 +28,10 @@ def draw_latents(name: str, found: StoredDiagnostics, classes: Sequence[str] = (
     if not found.points:
         return []
     everything = np.concatenate(list(found.points.values()))
-    word = name_classes(found.classes, classes).word
+    names = list(enumerate(class_names(found.classes, classes)))
+    key = ", ".join(f"{number} {name}" for number, name in names)
+    unsaid = len(names) > CROWDED or all(name == str(number) for number, name in names)
+    by_class = f"{name}: by class" + ("" if unsaid else f" ({key})")
     shares = ", ".join(
         f"component {i} holds {100 * share:.1f} %" for i, share in enumerate(found.explained, 1)
     )
@@ -36,9 +39,8 @@ def draw_latents(name: str, found: StoredDiagnostics, classes: Sequence[str] = (
         f"Representations of {', '.join(found.points)} by {name} "
         f"in the plane of their principal components ({shares} of the variance)"
     )
-    drawn = "its digit" if word == "digit" else "the number of its class"
     return [
-        figure_png(_by_class(found, everything), f"{name}: by {word}", f"{alt}, each drawn as {drawn}."),
+        figure_png(_by_class(found, everything), by_class, f"{alt}, each drawn as the number of its class."),
         figure_png(
             _by_modality(found),
             f"{name}: by modality",

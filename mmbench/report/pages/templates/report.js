@@ -44,10 +44,10 @@
   paper?.addEventListener("change", compare);
   if (paper) compare();
 
-  // the digit of the samples
-  const digits = all("input[name=digit]");
-  const choose = () => all(".digit").forEach((part) => { part.hidden = !digits.some((d) => d.checked && d.value === part.dataset.digit); });
-  digits.forEach((digit) => digit.addEventListener("change", choose));
+  // the class of the samples
+  const classes = all("input[name=class]");
+  const choose = () => all(".grids").forEach((part) => { part.hidden = !classes.some((each) => each.checked && each.value === part.dataset.class); });
+  classes.forEach((each) => each.addEventListener("change", choose));
   choose();
 
   // a model opens where a link leads to it
