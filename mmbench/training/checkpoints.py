@@ -103,7 +103,8 @@ def load_weights(model: MultimodalModel, checkpoint: Path, hash: str, seed: int)
     except OSError as error:  # of the disk or of the system: nothing is known of the content
         reason = error.strerror or type(error).__name__
         raise InputError(
-            f"The checkpoint {checkpoint} cannot be read ({reason}): mend that, or move it away to train again."
+            f"The checkpoint {checkpoint} cannot be read ({reason}): mend that, or move it away to train "
+            "again."
         ) from None
     except ValueError as error:
         raise _DamagedError(checkpoint, error) from None
