@@ -1,4 +1,4 @@
-"""Standard streams that end no work: what cannot be shown is lost or replaced, and results are made all the same.
+"""Standard streams that end no work: what cannot be shown is lost or replaced, results are made all the same.
 
 A full disk behind `> log`, a pipe whose reader has left, a terminal that is gone, a stream that was closed
 from the start, an encoding without the letter: each would otherwise end a command from within `print`,

@@ -50,11 +50,11 @@ class PlannedRun:
         Sums that are split among other numbers of threads have other last bits.
         """
         config = self.folder.config or {}
-        return config.get("environment", {}).get("threads") or torch.get_num_threads()
+        return (config.get("environment") or {}).get("threads") or torch.get_num_threads()
 
     def made_by_other_code(self) -> bool:
         """Whether the folder holds a run that was begun by code that may give another result."""
-        begun = (self.folder.config or {}).get("environment", {})
+        begun = (self.folder.config or {}).get("environment") or {}
         now = {"code": shared_code(), "model_code": model_code(self.config.entry)}
         return any(begun.get(key, code) != code for key, code in now.items())
 

@@ -140,7 +140,12 @@ CONFIG: Shape = {
     },
     "modalities": Some({"name": NAME, "symbols": Maybe(TEXT)}, most=10),
     "classes": Maybe([NAME]),
-    "environment": Maybe({"threads": Maybe(_at_most(4096))}),
+    "environment": Maybe(
+        {
+            "threads": Maybe(_at_most(4096)),
+            **dict.fromkeys(("code", "model_code", "precision"), Maybe(TEXT)),
+        }
+    ),
 }
 STATUS: Shape = {
     "state": _one_of(*STATES),
@@ -157,8 +162,7 @@ METRICS: Shape = {
     "metrics": Each(Maybe(NUMBER)),
     "reasons": Each({"kind": TEXT, "why": TEXT}),
     "references": Each(Maybe(NUMBER)),
-    "code": Maybe(Each(TEXT)),
-    "files": Maybe(Each(TEXT)),
+    **dict.fromkeys(("code", "files"), Maybe(Each(TEXT))),
 }
 _SIDE = _at_most(2**14)  # pixels: WebP has no more
 _TILES: Shape = {
@@ -173,9 +177,8 @@ SAMPLES: Shape = {
         {"source": NAME, "target": NAME, "labels": [CLASS], "conditions": _TILES, "outputs": _TILES},
     ],
 }
+_POINTS: Shape = {"x": [NUMBER], "y": [NUMBER], "label": [CLASS]}
 DIAGNOSTICS: Shape = {
     "confusion": Each([[NUMBER]]),
-    "latent": Maybe(
-        {"explained": [NUMBER], "points": Each({"x": [NUMBER], "y": [NUMBER], "label": [CLASS]})}
-    ),
+    "latent": Maybe({"explained": [NUMBER], "points": Each(_POINTS)}),
 }

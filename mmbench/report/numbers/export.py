@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from metrics.names import MetricName
+from mmbench.escape import visible
 from mmbench.report.numbers.leaderboard import name_of
 from mmbench.report.numbers.provenance import reference_values
 from mmbench.report.numbers.tables import Cell, Row, Table
@@ -85,7 +86,7 @@ def _run(run: StoredRun) -> dict[str, Any]:
     return {
         **{key: getattr(run, key) for key in ("model", "title", "label", "seed", "state")},
         "error": status.get("error"),
-        "path": f"{run.folder.parent.name}/{run.folder.name}",
+        "path": visible(f"{run.folder.parent.name}/{run.folder.name}"),
         "seconds": {"training": status.get("train_seconds"), "evaluation": status.get("evaluate_seconds")},
         "steps_per_second": status.get("steps_per_second"),
         **{

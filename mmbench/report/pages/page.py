@@ -1,5 +1,6 @@
 """A preset folder's report: README.md with tables and figure 3, pictures.md with the rest, report.html."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -121,7 +122,7 @@ def _samples(shown: Shown) -> tuple[dict[str, bytes], list[str], list[str]]:
         name, title = picture_name(run.folder.parent.name), escape_markdown(run.name)
         panels = [joint_panel(f"{run.name}: joint", samples), cross_panel(f"{run.name}: cross", samples)]
         files[name] = draw_panels([panels], f"{_caption([run])} {_reading([(run, samples)])}")
-        page += [f"### {title}", "", f"![Samples of {title}]({quote(name)})", ""]
+        page += [f"### {title}", "", f"![Samples of {title}]({_address(name)})", ""]
     return files, figure, page
 
 
@@ -257,7 +258,7 @@ def _run_line(run: StoredRun) -> str:
     """A run in the list of runs."""
     rate = run.status.get("steps_per_second")
     times = [_time(run.status.get(key)) for key in ("train_seconds", "evaluate_seconds")]
-    name = f"[{escape_markdown(run.name)}]({quote(f'{run.folder.parent.name}/{run.folder.name}')}/)"
+    name = f"[{escape_markdown(run.name)}]({_address(f'{run.folder.parent.name}/{run.folder.name}')}/)"
     speed = "—" if rate is None else f"{rate:,.1f}"
     return f"| {name} | {run.seed} | {run.state} | {' | '.join(times)} | {speed} |"
 
@@ -270,6 +271,11 @@ def _time(seconds: float | None) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _address(path: str) -> str:
+    """A path in a link; names of files need not be UTF-8."""
+    return quote(os.fsencode(path))
 
 
 def _fenced(text: str) -> list[str]:
