@@ -61,6 +61,7 @@ def write_run(root, model, seed=0, state="done", label=None, title=None, value=0
     }
     metrics = {
         "hash": config["hash"],
+        "seed": seed,
         "metrics": {"joint_coherence": value, "fid/mnist": None},
         "reasons": {"fid/mnist": {"kind": "unavailable", "why": "no weights"}},
         "references": {"judge/mnist": 0.99},
