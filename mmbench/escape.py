@@ -70,18 +70,23 @@ def escape_markdown(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", html.escape(one_line(text), quote=False))
 
 
-def escape_latex(text: str) -> str:
-    """`text` as it is, in one line of LaTeX; what pdfLaTeX has no letter for is written as its code."""
-    return "".join(map(_latex, one_line(text)))
+def escape_latex(text: str, most: int = 0) -> str:
+    """`text` as it is, in one line of LaTeX; what pdfLaTeX has no letter for is written as its code.
+
+    Args:
+        most: letters, after which an ellipsis stands for the rest: TeX has a widest box. 0 for all of them.
+    """
+    letters = "".join(map(_in_latex, one_line(text)))
+    if most and len(letters) > most:
+        letters = f"{letters[: most - 1]}…"
+    return "".join(_LATEX.get(char, char) for char in letters)
 
 
-def _latex(char: str) -> str:
-    """One character in LaTeX."""
-    if char in _LATEX:
-        return _LATEX[char]
+def _in_latex(char: str) -> str:
+    """A character that pdfLaTeX has, or the code of one that it has not."""
     base = unicodedata.normalize("NFD", char)[0]  # é is an accent over e, which every font has
-    plain = char.isascii() or char in "ßØøÆæŒœŁł" or (char <= "ÿ" and base.isascii())
-    return char if plain else f"U+{ord(char):04X}"
+    has = char.isascii() or char in _LATEX or char in "ßØøÆæŒœŁł" or (char <= "ÿ" and base.isascii())
+    return char if has else f"U+{ord(char):04X}"
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:

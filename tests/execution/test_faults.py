@@ -55,6 +55,28 @@ def test_a_small_disk(tmp_path):
     fill_up(tmp_path, outcome(tmp_path / "whole" / "results"))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_command_ends_as_usual_whatever_becomes_of_its_output(tmp_path):
+    from outputs import MMBENCH, lose_outputs
+
+    ways = (
+        "a full disk",
+        "a closed output",
+        "a pipe without a reader",
+        "all three closed",
+        "an ASCII terminal",
+    )
+    lose_outputs(tmp_path, {"datasets": f"{MMBENCH} datasets"}, ways)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_runs_are_made_whatever_becomes_of_the_output(tmp_path):
+    from outputs import make_runs
+
+    make_runs(tmp_path, ("a full disk", "an ASCII terminal"))
+
+
 @pytest.mark.slow
 def test_a_second_signal_stops_at_once(tmp_path):
     from stops import stop_twice

@@ -179,7 +179,7 @@ def refused(act, *arguments):
 
 
 def shows(results, spoiled):
-    """What `status` and `load_results` say of a folder with a spoiled run: why it is refused; empty otherwise."""
+    """Why `load_results` refuses a folder with a spoiled run; empty where it does not. `status` shows it."""
     code, text = ask("status", results)
     assert code == 0, text
     assert any(GOOD in line and "done" in line for line in text.splitlines()), text

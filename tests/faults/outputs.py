@@ -29,7 +29,7 @@ WAYS = {  # how a shell starts a command, and whether it says that its output is
 
 
 def call(way: str, command: str, folder: Path) -> subprocess.CompletedProcess:
-    """The command as `way` starts it, in `folder`; without a traceback, and with a sentence where it says so."""
+    """The command as `way` starts it; it shows no traceback, and says that its output is lost where it is."""
     form, says = WAYS[way]
     here = {**environment(folder), "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
     done = subprocess.run(
@@ -56,7 +56,7 @@ def lose_outputs(folder: Path, commands: dict[str, str], ways=WAYS) -> str:
 
 
 def make_runs(folder: Path, ways=WAYS) -> str:
-    """`mmbench run` in every way, into a folder whose name few encodings have: all of its results are there."""
+    """`mmbench run` in every way, into a folder whose name few encodings have: all results are there."""
     for number, way in enumerate(ways):
         results = folder / f"Ergebnisse-für-日本-{number}"
         words = " ".join([*JOB, *OPTIONS, "--device", "cpu", "--results", f"'{results}'"])

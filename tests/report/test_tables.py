@@ -356,9 +356,33 @@ def test_texts_have_no_fid():
     assert head[2:] == ["FID mnist", "FID svhn", "FD-clf mnist", "FD-clf svhn", "FD-clf text"]
 
 
+HOSTILE = (
+    *("\\input{/etc/passwd}", "\\end{document}", "$$\\frac{", "100%", "a & b \\\\", "#1 ~x^2_{y}", "* [2em]"),
+    *(
+        "{",
+        "}",
+        "--- `` \" '' ?` !`",
+        "日本 ñ Ç ß Ł ÿ ½ ² ﬁ ĝ ą 🙂 é",
+        "\x1b[31m\x00\x7f\u202e",
+        "|<>|",
+        "≤ … \u2013 —",
+    ),
+    "".join(chr(code) for code in range(0xA0, 0x180)),
+)
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_latex_compiles(tmp_path):
-    body = "\n".join(map(to_latex, full_table() + full_table(THREE)))
+    """Also with hostile words in the place of title, label, message, note, modality and warning."""
+    evil = [
+        make_run(f"model-{number}", seed, title=word, label=word, state=state, error=word, preset=word)
+        for number, word in enumerate(HOSTILE)
+        for seed, state in ((0, "done"), (1, "failed"))
+    ]
+    strange = [make_run(title=word, names=(word, "svhn"), metrics={JOINT: 0.5}) for word in HOSTILE]
+    tables = [*full_table(), *full_table(THREE), *build_tables(evil)]
+    tables += [table for run in strange for table in build_tables([run])]
+    body = "\n\\clearpage\n".join(map(to_latex, tables))
     head = "\\documentclass{article}\\usepackage{booktabs,graphicx}"
     document = f"{head}\\begin{{document}}{body}\\end{{document}}"
     (tmp_path / "tables.tex").write_text(document, encoding="utf-8")

@@ -38,7 +38,7 @@ def test_crafted_folders(finished, tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
 def test_files_that_are_none_are_named_and_never_read(tmp_path):
-    from folders import FILES, KINDS, replace
+    from folders import FILES, KINDS, refused, replace
 
     write_run(tmp_path / "whole", "mvae")
     write_run(tmp_path / "whole", "mopoe")
@@ -52,12 +52,9 @@ def test_files_that_are_none_are_named_and_never_read(tmp_path):
                 replace(folder / name, make)
             lines = describe_runs(copy)
             assert any("mvae" in line and "done" in line for line in lines), (name, word)
-            try:
-                load_results(copy)
-            except InputError as error:
-                assert str(folder) in str(error), (name, word)
-            else:
-                assert name not in ("config.json", "metrics.json"), word
+            refusal = refused(load_results, copy)
+            if refusal or name in ("config.json", "metrics.json"):
+                assert str(folder) in refusal, (name, word)
             shutil.rmtree(copy)
             tried += 1
     assert tried == len(FILES) * len(KINDS)
@@ -192,9 +189,9 @@ HOSTILE = [
     " =1+1",
     "a;=1+1",
     "=cmd|' /C calc'!A0",
-    "＝1",
+    "\uff1d1",
 ]
-TRIGGER = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
+TRIGGER = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def cells(text):
@@ -228,17 +225,16 @@ def test_lists_of_negative_numbers_stay_as_they_are():
     assert csv_text([["-0.5;-1e-05", "-5", -0.25]]) == "-0.5;-1e-05,-5,-0.25\n"
 
 
-@pytest.mark.parametrize("word", HOSTILE)
-def test_every_csv_of_a_report_is_safe(word, tmp_path):
+def test_every_csv_of_a_report_is_safe(tmp_path):
     for side, value in (("a", 0.5), ("b", 0.25)):
-        write_run(tmp_path / side, "cnf-mvae", title=word, value=value)
-        folder = write_run(tmp_path / side, "mopoe", state="failed", title=word)
-        edit(folder / "config.json", label=word)
-        edit(folder / "status.json", error=word)
+        for number, word in enumerate(HOSTILE):
+            state = "failed" if number % 2 else "done"
+            folder = write_run(tmp_path / side, f"model-{number}", state=state, title=word, value=value)
+            edit(folder / "config.json", label=word)
+            edit(folder / "status.json", error=word)
     write_report(tmp_path / "a")
     write_comparison(tmp_path / "a", tmp_path / "b")
-    tables = sorted(tmp_path.rglob("*.csv"))
-    found = [path for path in tables if path.name != "history.csv"]
+    found = [path for path in tmp_path.rglob("*.csv") if path.name != "history.csv"]
     assert {"table1.csv", "comparison.csv"} <= {path.name for path in found}
     for path in found:
         for cell in cells(path.read_text(encoding="utf-8")):
@@ -258,7 +254,7 @@ def test_control_characters_reach_no_page(tmp_path, invoke):
     ):
         text = path.read_text(encoding="utf-8")
         assert text.replace("\n", "").replace("\t", "") == visible(text.replace("\n", "").replace("\t", ""))
-        assert "\\x1b" in text or "evil" not in text, path
+        assert "x1b" in text or "evil" not in text, path
     assert "\x1b" not in invoke("status", tmp_path).text
     assert escape_markdown("a\x1bb") == r"a\\x1bb"
 

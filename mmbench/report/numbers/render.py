@@ -11,6 +11,7 @@ from mmbench.report.numbers.tables import Cell, Table
 __all__ = ["decimal", "to_csv", "to_latex", "to_markdown"]
 
 _EMPTY = "—"
+_WIDEST = 48  # letters in a cell of a LaTeX table, which ends at 16,383 pt
 _HEAD = [
     "model",
     "label",
@@ -92,11 +93,11 @@ def to_latex(table: Table) -> str:
         if width > 1
     ]
     heads = [
-        escape_latex(name) if width == 1 else f"\\multicolumn{{{width}}}{{c}}{{{escape_latex(name)}}}"
-        for name, width in groups
+        name if width == 1 else f"\\multicolumn{{{width}}}{{c}}{{{name}}}"
+        for name, width in ((escape_latex(name, _WIDEST), width) for name, width in groups)
     ]
     wide = {name for name, width in groups if width > 1}
-    parts = [escape_latex(part or ("ours" if group in wide else "")) for group, part in grid.head]
+    parts = [escape_latex(part or ("ours" if group in wide else ""), _WIDEST) for group, part in grid.head]
     below = [f"\\textsuperscript{{{mark}}} {escape_latex(note)}" for note, mark in grid.notes.items()]
     below += [f"\\textbf{{Warning.}} {escape_latex(table.warning)}"] if table.warning else []
     below += [f"Protocol. {escape_latex(table.sentences)}"]
@@ -239,7 +240,7 @@ def _markdown_field(item: _Field) -> str:
 
 
 def _latex_field(item: _Field) -> str:
-    text = escape_latex(item.text)
+    text = escape_latex(item.text, _WIDEST)
     return (f"\\textbf{{\\boldmath {text}}}" if item.bold else text) + (
         f"\\textsuperscript{{{item.mark}}}" if item.mark else ""
     )
