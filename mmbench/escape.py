@@ -37,7 +37,7 @@ _LATEX = {
     "\N{MULTIPLICATION SIGN}": r"$\times$",
     "Δ": r"$\Delta$",
     "—": "---",
-    "–": "--",
+    "\N{EN DASH}": "--",
     "…": r"\ldots{}",
 }
 
