@@ -16,7 +16,6 @@ from benchmarks.table import write_csv
 from mmbench.execution.threads import computing_threads
 from mmbench.storage.files import write_atomically
 from models.base import Modality, MultimodalModel
-from models.names import find_models
 
 __all__ = ["AXES", "Axis", "Curve", "growth", "worse_than_linear"]
 
@@ -96,7 +95,7 @@ def growth(bench: Bench, axes: Sequence[Axis] = AXES) -> Iterator[Curve]:
     Processor time, and the least of the rounds: what else the machine does only adds.
     """
     for axis in axes:
-        for entry in find_models("all"):
+        for entry in ours.latent_models():
             if axis.setting and axis.setting not in {f.name for f in fields(entry.settings)}:
                 continue
             points = {value: _point(entry.name, axis, value, bench) for value in axis.values}

@@ -4,7 +4,7 @@ Imports nothing of the peer: worker processes read this file.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,11 +21,17 @@ from mmbench.plan.presets import Training
 from mmbench.training.checkpoints import Checkpoints
 from mmbench.training.trainer import Trainer
 from models.base import Batch, Modality, MultimodalModel
-from models.registry import MODELS
+from models.names import find_models
+from models.registry import MODELS, ModelEntry
 
 __all__ = ["LEARNING_RATE", "TrainOnly", "make_model", "step_flops", "train"]
 
 LEARNING_RATE = 1e-3
+
+
+def latent_models() -> list[ModelEntry]:
+    """The suite's models with a latent whose size is a setting: all but Boltzmann machines."""
+    return [e for e in find_models("all") if "latent_size" in {f.name for f in fields(e.settings)}]
 
 
 def make_model(name: str, modalities: Sequence[Modality], **settings: object) -> Any:

@@ -18,7 +18,6 @@ from mmbench.execution.local import execute
 from mmbench.execution.signals import Stop
 from mmbench.plan.presets import PRESETS
 from models.base import MultimodalModel
-from models.names import find_models
 
 __all__ = ["CONTESTS", "Contest", "data_path", "four_runs", "one_run", "peak_share"]
 
@@ -195,7 +194,7 @@ def peak_share(bench: Bench) -> list[Row]:
     """FLOP/s of a training step of every model, against those of a matrix product just before it."""
     rows, batches = [], _batches(bench)
     for precision in dict.fromkeys(("fp32", bench.auto)):
-        for entry in find_models("all"):
+        for entry in ours.latent_models():
             model = ours.make_model(entry.name, bench.data.modalities, latent_size=bench.work.latent)
             flops = ours.step_flops(model, batches.batch(0))
             steps = max(2, bench.work.steps // 4)

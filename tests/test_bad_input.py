@@ -272,12 +272,18 @@ def test_report_on_a_folder_without_runs(content, invoke, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ([content] if content else [])
 
 
-@pytest.mark.parametrize("label", [3, ["a"], "../x", ""])
-def test_a_configuration_with_a_label_that_is_none(label, run, invoke, tmp_path):
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (3, "'label' is 3, expected a text"),
+        (["a"], "'label' is ['a'], expected a text"),
+        ("../x", "The label '../x' is not usable"),
+        ("", "The label '' is not usable"),
+    ],
+)
+def test_a_configuration_with_a_label_that_is_none(label, message, run, invoke, tmp_path):
     damage(run / "config.json", {"label": label})
-    assert f"The label {label!r} is not usable" in answer(
-        invoke, "run", "--config", run / "config.json", "--results", tmp_path / "new"
-    )
+    assert message in answer(invoke, "run", "--config", run / "config.json", "--results", tmp_path / "new")
 
 
 def test_evaluation_of_a_run_without_checkpoint(run, invoke):

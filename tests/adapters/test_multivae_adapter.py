@@ -341,8 +341,8 @@ def test_more_modalities_than_a_model_takes(name):
         match=rf"^The model {name} takes 2 modalities, digits-text has 3 "
         r"\(given some of more it has no .*\): leave it",
     ):
-        config.decisive(SimpleNamespace(modalities=THREE, provenance={}))
-    assert config.decisive(SimpleNamespace(modalities=TWO, provenance={}))["model"] == name
+        config.decisive(SimpleNamespace(modalities=THREE, provenance={}, class_count=10))
+    assert config.decisive(SimpleNamespace(modalities=TWO, provenance={}, class_count=10))["model"] == name
     assert {what.partition(", ")[2] for what, _ in check_model(MODELS.get(name))} == {"2 modalities"}
 
 

@@ -31,7 +31,7 @@ REGISTER = (
     'from models.registry import register\n@register("{}", settings={}, source="nobody")\nclass Model: ...\n'
 )
 
-DATA = SimpleNamespace(provenance={}, modalities=TWO)
+DATA = SimpleNamespace(provenance={}, modalities=TWO, class_count=10)
 
 load_data_once = cache(load_data)
 

@@ -127,7 +127,9 @@ def configs(*pairs, preset="smoke"):
 
 def test_a_bare_override_goes_wherever_the_name_exists():
     made = configs("latent_size=7", "steps=11", "draws=500", "pairs_per_image=2", "temperature=3")
-    assert {config.settings.latent_size for config in made.values()} == {7}
+    sizes = [c.settings.latent_size for c in made.values() if hasattr(c.settings, "latent_size")]
+    assert len(sizes) >= 7
+    assert set(sizes) == {7}
     assert made["mopoe"].training.steps == 11
     assert made["mopoe"].protocol.draws == 500
     assert made["mopoe"].data.pairs_per_image == 2
@@ -173,7 +175,7 @@ def test_an_override_for_a_model_that_was_not_chosen_says_so():
 
 def test_the_hash_covers_what_decides_the_result():
     def data(x, *modalities):
-        return SimpleNamespace(provenance={"x": x}, modalities=modalities or TWO)
+        return SimpleNamespace(provenance={"x": x}, modalities=modalities or TWO, class_count=10)
 
     def hash_of(config, data):
         return content_hash(config.decisive(data))

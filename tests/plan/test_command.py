@@ -20,7 +20,7 @@ from models.conformance import TWO
 from models.model_file import load_model_file
 from models.registry import MODELS
 
-DATA = SimpleNamespace(provenance={"counts": {}}, modalities=TWO)
+DATA = SimpleNamespace(provenance={"counts": {}}, modalities=TWO, classes=(), class_count=10)
 OWN = """
 from models.mopoe import MoPoE, MoPoESettings
 from models.registry import register

@@ -338,7 +338,7 @@ def test_a_checkpoint_that_cannot_be_read_is_not_damaged(number, batches, tmp_pa
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as failing:
-        failing.setattr("pathlib.Path.read_bytes", fail)
+        failing.setattr("mmbench.training.checkpoints.read_torch", fail)
         with pytest.raises(
             InputError,
             match=rf"checkpoint\.pt cannot be read \({os.strerror(number)}\): mend that, or move it away",
