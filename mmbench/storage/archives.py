@@ -48,10 +48,12 @@ def read_torch(path: Path) -> Any:
         OSError: for a file that cannot be read.
         ValueError: for one that is damaged or holds other objects.
     """
+    size = check_file(path, MOST["archive"])
+    with _damage_is_a_value_error(), zipfile.ZipFile(path) as archive:  # which looks at its end alone
+        _check_size(archive, size)  # torch compresses nothing
     content = read_file(path, MOST["archive"])
     with _damage_is_a_value_error():
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            _check_size(archive, len(content))  # torch compresses nothing
             if (bad := archive.testzip()) is not None:
                 raise ValueError(f"the checksum of {bad} is wrong")
         try:

@@ -110,6 +110,7 @@ class RunFolder:
         report, name = self.path.parents[1], self.path.parent.name
         check_name(report / picture_name(name), f"{REMEDY}, or a shorter --label")
         config = self.config
+        self._check_kinds()
         if config is None or config["hash"] == hash:
             return
         found = "; ".join(map(str, departures(config, decisive))) or "its hash"
@@ -117,6 +118,14 @@ class RunFolder:
             f"{self.path} holds a run of another configuration, which differs in {found}. "
             "Keep both with --label NAME, write elsewhere with --results, or move that folder away."
         )
+
+    def _check_kinds(self) -> None:
+        """InputError where a folder is in the place of a file, or the other way round: neither is replaced."""
+        for path in (self.status_file, self.metrics_file, self.path / history.FILE):
+            if path.is_dir():
+                raise InputError(f"{path} is a folder where a run has a file: move it away.")
+        if exists(self.samples) and not self.samples.is_dir():
+            raise InputError(f"{self.samples} is a file where a run has a folder: move it away.")
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write history.csv: see `history.py`."""
