@@ -286,6 +286,13 @@ def test_a_configuration_with_a_label_that_is_none(label, message, run, invoke, 
     assert message in answer(invoke, "run", "--config", run / "config.json", "--results", tmp_path / "new")
 
 
+@pytest.mark.parametrize("name", ["status.json", "metrics.json", "history.csv"])
+def test_a_folder_in_the_place_of_a_file_is_refused_before_training(name, run, invoke):
+    damage(run / name, None)
+    text = answer(invoke, *RUN, *SMALL, "--jobs", "1", "--results", run.parents[3])
+    assert text.endswith(f"{run / name} is a folder where a run has a file: move it away.\n")
+
+
 def test_evaluation_of_a_run_without_checkpoint(run, invoke):
     (run / "checkpoint.pt").unlink()
     text = answer(invoke, "evaluate", run)

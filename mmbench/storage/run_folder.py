@@ -120,7 +120,7 @@ class RunFolder:
         )
 
     def _check_kinds(self) -> None:
-        """InputError where a folder is in the place of a file, or the other way round: neither is replaced."""
+        """InputError where a folder is in the place of a file, or the other way round."""
         for path in (self.status_file, self.metrics_file, self.path / history.FILE):
             if path.is_dir():
                 raise InputError(f"{path} is a folder where a run has a file: move it away.")
