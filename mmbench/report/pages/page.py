@@ -58,10 +58,11 @@ def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str
         InputError: for a sheet of samples or a history that is damaged, and for runs of several data sets or
             presets in one folder.
     """
-    if len({(run.dataset, run.preset) for run in runs}) > 1:
+    kinds = {(run.dataset, run.preset): run.folder for run in runs}
+    if len(kinds) > 1:
         raise InputError(
-            f"The folder {runs[0].folder.parents[1]} mixes runs of several data sets or presets: "
-            "move the strangers elsewhere."
+            f"The folder {runs[0].folder.parents[1]} mixes runs of several data sets or presets, such as "
+            f"{' and '.join(map(str, list(kinds.values())[:2]))}: move the strangers elsewhere."
         )
     models = [list(group) for _, group in groupby(runs, key=lambda run: (run.model, run.label))]
     shown = _load_shown(models)
