@@ -112,6 +112,9 @@ TEXT = Leaf("a text", lambda value: isinstance(value, str))
 NAME = Leaf(
     f"a text of 1 to {_LETTERS} letters", lambda value: isinstance(value, str) and 0 < len(value) <= _LETTERS
 )
+WORD = Leaf(
+    f"a text of 1 to {_LETTERS} letters in one line", lambda value: NAME.fits(value) and value.isprintable()
+)
 LABEL = Leaf(f"a text of at most {_LETTERS} letters", lambda value: value == "" or NAME.fits(value))
 WHOLE = Leaf("a whole number", _is_whole)
 SEED = Leaf("a whole number from 0 to 2^63 - 1", _is_whole)
@@ -122,7 +125,7 @@ LIST = Leaf("a list", lambda value: isinstance(value, list))
 OBJECT = Leaf("an object", lambda value: isinstance(value, dict))
 
 CONFIG: Shape = {
-    **dict.fromkeys(("model", "dataset", "preset", "hash"), NAME),
+    **dict.fromkeys(("model", "dataset", "preset", "hash"), WORD),
     "precision": _one_of(*PRECISIONS),
     "seed": SEED,
     "command": TEXT,
@@ -149,7 +152,7 @@ CONFIG: Shape = {
 }
 STATUS: Shape = {
     "state": _one_of(*STATES),
-    "hash": Maybe(NAME),
+    "hash": Maybe(WORD),
     "seed": Maybe(SEED),
     "step": Maybe(WHOLE),
     **dict.fromkeys(("train_seconds", "evaluate_seconds", "steps_per_second"), Maybe(DURATION)),
@@ -157,7 +160,7 @@ STATUS: Shape = {
     "traceback": Maybe(TEXT),
 }
 METRICS: Shape = {
-    "hash": Maybe(NAME),
+    "hash": Maybe(WORD),
     "seed": Maybe(SEED),
     "metrics": Each(Maybe(NUMBER)),
     "reasons": Each({"kind": TEXT, "why": TEXT}),
