@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 __all__ = ["InputError", "error_words", "suggest"]
 
-_LONGEST = 2_000  # characters of a message that are kept
+_LONGEST = 1_000  # characters of a message that are kept
 
 
 class InputError(ValueError):

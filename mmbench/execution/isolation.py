@@ -77,13 +77,26 @@ _DEVICES = ("cpu", "cuda")
 
 
 def _autocast() -> tuple[Any, ...]:
-    return tuple((torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in _DEVICES)
+    """Whether it is on, and how many contexts of it are open.
+
+    A context that was entered and never left keeps torch from forgetting the weights that it has cast: each
+    training after it would use weights of its first step.
+    """
+    torch.autocast_increment_nesting()
+    depth = torch.autocast_decrement_nesting()
+    kinds = ((torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in _DEVICES)
+    return depth, torch.is_autocast_cache_enabled(), *kinds
 
 
 def _set_autocast(found: tuple[Any, ...]) -> None:
-    for kind, (enabled, dtype) in zip(_DEVICES, found, strict=True):
+    depth, cached, *kinds = found
+    for kind, (enabled, dtype) in zip(_DEVICES, kinds, strict=True):
         torch.set_autocast_enabled(kind, enabled)
         torch.set_autocast_dtype(kind, dtype)
+    torch.set_autocast_cache_enabled(cached)
+    while (now := _autocast()[0]) != depth:
+        (torch.autocast_decrement_nesting if now > depth else torch.autocast_increment_nesting)()
+    torch.clear_autocast_cache()
 
 
 def _flushes_denormals() -> bool:

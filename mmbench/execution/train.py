@@ -83,6 +83,7 @@ class TrainRun:
             if run.folder.is_done():
                 console.say(f"{run.name} is done: another command made it meanwhile.")
                 return True
+        begun = run.folder.config
         try:
             with computing_threads(run.threads), same_state(lambda line: console.say(f"{run.name}: {line}")):
                 self._make(run, console, stop)
@@ -91,6 +92,7 @@ class TrainRun:
             if stop.caused(error):
                 raise
             with suppress(WriteError):  # on a full disk the run stays as it was, and is taken up there
+                _restore_config(run.folder, begun)
                 given_up = {"given_up": True} if isinstance(error, GivenUpError) else {}
                 trace = traceback.format_exc()[-TRACE:]
                 run.folder.set_status("failed", error=error_words(error), traceback=trace, **given_up)
@@ -178,6 +180,16 @@ class TrainRun:
         if not finished:
             raise StoppedError
         return trainer
+
+
+def _restore_config(folder: RunFolder, begun: dict[str, Any] | None) -> None:
+    """Write config.json again if the model has deleted or changed it: reports name folders without one."""
+    try:
+        whole = folder.config == begun
+    except InputError:
+        whole = False
+    if begun is not None and not whole:
+        write_json(folder.config_file, begun)
 
 
 def _looked(row: Mapping[str, Any]) -> dict[str, float]:

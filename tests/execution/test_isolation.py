@@ -124,6 +124,27 @@ def test_what_torch_wraps_itself_is_no_ones_fault():
     assert said == []
 
 
+def test_weights_that_autocast_has_cast_do_not_outlive_it():
+    """A context that was never left keeps torch's cache of cast weights, for all that is trained after it."""
+
+    def train():
+        torch.manual_seed(0)
+        layer, x = torch.nn.Linear(4, 1), torch.ones(8, 4)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        for _ in range(3):
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = layer(x).float().square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return loss.item()
+
+    alone = train()
+    with same_state(lambda line: None), torch.inference_mode():  # to leave this turns autocast off, no more
+        torch.autocast("cpu", torch.bfloat16).__enter__()
+    assert train() == alone
+
+
 def test_inference_mode_that_was_entered_and_never_left():
     with same_state(lambda line: None):
         mode = torch.inference_mode()

@@ -38,13 +38,10 @@ def check(folder: Path, each: Hostile, text: str) -> None:
     """AssertionError unless the run of `each` ended as it must."""
     own = [line for line in text.splitlines() if each.name in line]
     status = folder / "results" / "digits" / "smoke" / each.name / "seed-0" / "status.json"
-    if status.exists():
-        found = read_json(status)
-        assert (found["state"], each.error in found.get("error", "")) == (each.state, True), (each, found)
-        assert status.stat().st_size < 50_000
-    else:
-        assert each.state == "failed"
-        assert f"FAILED {each.name}" in text
+    found = read_json(status)
+    assert (found["state"], each.error in found.get("error", "")) == (each.state, True), (each, found)
+    assert status.stat().st_size < 50_000
+    assert read_json(status.with_name("config.json"))["model"] == each.name
     for words in each.said:
         assert any(words in line for line in own), (each, own)
 

@@ -180,7 +180,7 @@ HOSTILE = (
         "def embed(self, inputs):\n    torch.set_flush_denormal(True)\n    torch.set_num_threads(1)\n"
         "    torch.autocast('cpu').__enter__()\n    return super().embed(inputs).float()",
         "done",
-        said=("flushing of denormal numbers",),
+        said=("flushing of denormal numbers", "autocast"),
     ),
     # touch the files of their run
     leaks(
@@ -189,10 +189,21 @@ HOSTILE = (
         "for name in ('metrics.json', 'history.csv', 'checkpoint.pt'):\n"
         "    (folder / name).write_text('scribbled')",
     ),
+    Hostile(
+        "scribbles-its-config",
+        in_loss(
+            "for status in FOLDERS.glob('**/scribbles-its-config/seed-0/status.json'):\n"
+            "    status.with_name('config.json').write_text('{')"
+        ),
+        "failed",
+        "DamagedError: ",
+    ),
     fails(
         "deletes-itself",
-        "shutil.rmtree(next(FOLDERS.glob('**/deletes-itself/seed-0')))",
-        "",
+        "for status in FOLDERS.glob('**/deletes-itself/seed-0/status.json'):\n"
+        "    shutil.rmtree(status.parent)\n"
+        "    raise RuntimeError('deleted')",
+        "RuntimeError: deleted",
     ),
     # end their process
     dies("vanishes", in_loss("os._exit(0)"), "its process ended with exit code 0"),
