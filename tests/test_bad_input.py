@@ -323,7 +323,8 @@ DAMAGE = {
     "config without keys": (
         "config.json",
         {"model": None},
-        "is not the configuration of a run ('model' is None, expected a text of 1 to 300 letters in one line)",
+        "is not the configuration of a run ('model' is None, expected a text of 1 to 300 letters in one "
+        "line)",
     ),
     "config that is a folder": ("config.json", None, "cannot be read as JSON"),
     "config with a wrong key": (
