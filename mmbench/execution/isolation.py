@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch._dynamo  # here, as it sets a filter and a variable: else with the first optimizer of a model
 from torch.nn.modules import module
 
 from mmbench.execution.replaced import Functions
@@ -89,6 +90,7 @@ def _autocast() -> tuple[Any, ...]:
 
 
 def _set_autocast(found: tuple[Any, ...]) -> None:
+    """Put back what `_autocast` gave; contexts left open are closed without their objects."""
     depth, cached, *kinds = found
     for kind, (enabled, dtype) in zip(_DEVICES, kinds, strict=True):
         torch.set_autocast_enabled(kind, enabled)

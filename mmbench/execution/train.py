@@ -83,6 +83,8 @@ class TrainRun:
             if run.folder.is_done():
                 console.say(f"{run.name} is done: another command made it meanwhile.")
                 return True
+        if self.execution.cluster:
+            _note_environment(run, self.execution.device)
         begun = run.folder.config
         try:
             with computing_threads(run.threads), same_state(lambda line: console.say(f"{run.name}: {line}")):
@@ -102,8 +104,6 @@ class TrainRun:
 
     def _make(self, run: PlannedRun, console: Console, stop: Stop) -> None:
         """Train and evaluate; what goes wrong is raised."""
-        if self.execution.cluster:
-            _note_environment(run, self.execution.device)
         references = self.references.on(self.execution.device)
         run.folder.set_status("running")
         seed_everything(run.seed)

@@ -30,6 +30,7 @@ _SHARED = (
     "mmbench/training",
     "mmbench/execution/cached_references.py",
     "mmbench/execution/evaluating.py",
+    "mmbench/execution/isolation.py",
     "mmbench/execution/train.py",
 )
 
@@ -48,7 +49,12 @@ def shared_code() -> str:
 
 
 def model_code(entry: ModelEntry) -> str:
-    """16 hex digits that identify the modules of a model's class and of the classes that it is made of."""
+    """16 hex digits that identify the modules of a model's class and of the classes above it.
+
+    A model in a package of its own, as models/boltzmann is one, counts with all of the package.
+    """
+    if entry.file:  # its text, which may no longer be what its path holds
+        return entry.file.code
     made_by = entry.model.func if isinstance(entry.model, partial) else entry.model
     classes = inspect.getmro(made_by) if isinstance(made_by, type) else (made_by,)
     outside = {"torch", "abc", "builtins", "typing", *sys.stdlib_module_names}
@@ -58,9 +64,8 @@ def model_code(entry: ModelEntry) -> str:
         source = getattr(module, "__file__", None)
         if source and each.__module__.partition(".")[0] not in outside:
             path = Path(source)
-            files |= set(path.parent.rglob("*.py")) if path.name == "__init__.py" else {path}
-    if entry.file:  # its text, which may no longer be what its path holds
-        return entry.file.code
+            package = each.__module__ if path.name == "__init__.py" else each.__module__.rpartition(".")[0]
+            files |= {path} if package in ("", "models") else set(path.parent.rglob("*.py"))
     return _hash(Path(str(models.__file__)).parents[1], files)
 
 

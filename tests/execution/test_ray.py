@@ -31,7 +31,7 @@ from mmbench.training.checkpoints import previous_path
 from models.errors import InputError
 from models.names import find_model
 
-TESTS = Path(__file__).parent
+TESTS = (Path(__file__).parent, Path(__file__).parents[1] / "support")
 MEMORY = 80 * 2**20  # bytes of each node's object store
 RUN = ("run", "--dataset", "digits", "--preset", "smoke", *SMALL)
 LONG = (
@@ -217,7 +217,7 @@ def cluster(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("PYTHONPATH", str(TESTS))  # of the workers, which find Work there
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, TESTS)))  # of the workers, which find Work there
         nodes = Nodes(
             initialize_head=True,
             head_node_args={"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False},
