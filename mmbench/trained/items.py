@@ -7,6 +7,7 @@ to the pixel: how to cut and scale is the user's choice, and changes what a mode
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -201,7 +202,7 @@ def write_arrays(path: Path, arrays: Mapping[str, Tensor]) -> None:
     """
     if path.suffix.lower() != ".npz":
         raise InputError(f"{path} cannot hold arrays: expected a name that ends in .npz.")
-    found = {name: value.cpu().numpy() for name, value in arrays.items()}
+    found: dict[str, Any] = {name: value.cpu().numpy() for name, value in arrays.items()}
     write_atomically(path, lambda file: np.savez_compressed(file, **found))
 
 
