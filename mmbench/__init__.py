@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmbench.api import evaluate, load_data, load_results, make_model, sample_grid, train
+    from mmbench.api import evaluate, load_data, load_model, load_results, make_model, sample_grid, train
 
-__all__ = ["evaluate", "load_data", "load_results", "make_model", "sample_grid", "train"]
+__all__ = ["evaluate", "load_data", "load_model", "load_results", "make_model", "sample_grid", "train"]
 __version__ = "0.1.0"
 
 

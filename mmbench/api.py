@@ -13,7 +13,6 @@ import torch
 
 from metrics.evaluation.evaluate import Evaluation
 from metrics.evaluation.evaluate import evaluate as evaluate_model
-from metrics.images import as_read, eight_bits
 from metrics.protocol import Protocol
 from mmbench.data import MultimodalData, load_data
 from mmbench.data.batches import Batches
@@ -21,16 +20,16 @@ from mmbench.execution.cached_references import make_references
 from mmbench.execution.evaluating import anchor_tuples
 from mmbench.plan.presets import Training
 from mmbench.report.numbers.results import load_results
-from mmbench.report.pictures.figures import draw_panels, joint_panel
-from mmbench.storage.files import write_atomically
-from mmbench.storage.samples import SampleSet, as_tiles
+from mmbench.trained.loading import load_model
+from mmbench.trained.pictures import draw_figure
+from mmbench.trained.use import draw
 from mmbench.training.checkpoints import Checkpoints
 from mmbench.training.trainer import Trainer, Watch
 from models.base import MultimodalModel
 from models.names import find_model
 from models.settings import resolve
 
-__all__ = ["evaluate", "load_data", "load_results", "make_model", "sample_grid", "train"]
+__all__ = ["evaluate", "load_data", "load_model", "load_results", "make_model", "sample_grid", "train"]
 
 
 def make_model(name: str, data: MultimodalData, seed: int = 0, **settings: object) -> MultimodalModel:
@@ -130,14 +129,6 @@ def sample_grid(
     Raises:
         NotDefinedError: for a model that has no prior to draw from.
     """
-    device = next(model.parameters()).device
-    with torch.inference_mode():
-        drawn = model.eval().generate(n, torch.Generator(device).manual_seed(seed))
-    tiles = {
-        name: as_tiles(eight_bits(as_read(modality, drawn[name])).cpu().numpy(), modality.symbols)
-        for name, modality in model.modalities.items()
-    }
-    panel = joint_panel(type(model).__name__, SampleSet(tiles, []))
-    picture = draw_panels([[panel]], f"Joint draws after training on {data.name}.")
-    write_atomically(Path(path), lambda file: file.write(picture))
+    caption = f"Joint draws after training on {data.name}."
+    draw_figure(draw(model.eval(), n, seed), model.modalities, type(model).__name__, caption, Path(path))
     return Path(path)

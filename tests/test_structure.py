@@ -32,12 +32,23 @@ MAY_IMPORT = {  # room -> the rooms that its files may import, besides their own
     "mmbench.execution": {*BELOW_EXECUTION, "mmbench.training"},
     "mmbench.tuning": {*BELOW_EXECUTION, "mmbench.escape", "mmbench.training", "mmbench.execution"},
     "mmbench.report": {"models", "metrics", "mmbench.console", "mmbench.escape", "mmbench.storage"},
-    "mmbench.api": {*BELOW_EXECUTION, "mmbench.training", "mmbench.execution", "mmbench.report"},
+    "mmbench.trained": {
+        *("models", "metrics", "mmbench.escape", "mmbench.storage", "mmbench.plan", "mmbench.training"),
+        "mmbench.report",
+    },
+    "mmbench.api": {
+        *BELOW_EXECUTION,
+        "mmbench.trained",
+        "mmbench.training",
+        "mmbench.execution",
+        "mmbench.report",
+    },
     "mmbench.cli": {
         *BELOW_EXECUTION,
         "mmbench.execution",
         "mmbench.tuning",
         "mmbench.report",
+        "mmbench.trained",
     },
 }
 

@@ -4,8 +4,22 @@ from mmbench.cli.group import main
 from mmbench.cli.jobs import evaluate, run, tune
 from mmbench.cli.listing import check, datasets, models
 from mmbench.cli.reports import report, status
+from mmbench.cli.trained import embed, export, sample, translate
 
 __all__ = ["main"]
 
-for command in (run, tune, evaluate, status, report, models, datasets, check):
+for command in (
+    run,
+    tune,
+    evaluate,
+    status,
+    report,
+    models,
+    datasets,
+    check,
+    sample,
+    translate,
+    embed,
+    export,
+):
     main.add_command(command)

@@ -1,7 +1,6 @@
 """Finished runs, restored from their folders to be evaluated again: configuration, data and trained model."""
 
 import os
-import traceback
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +25,7 @@ from mmbench.plan.presets import get_preset
 from mmbench.storage.differences import departures
 from mmbench.storage.files import check_cache, check_writable, exists
 from mmbench.storage.run_folder import RunFolder
-from mmbench.training.checkpoints import load_weights
+from mmbench.training.restore import innermost_line, restore_model
 from models.base import MultimodalModel
 from models.errors import InputError, error_words
 from models.model_file import load_model_file
@@ -73,7 +72,7 @@ class EvaluateRun:
             except BaseException as error:  # of this model: the other runs go on, and its old metrics stay
                 if stop.caused(error):
                     raise
-                say(f"could not be evaluated: {error_words(error)}{_place(error)}.")
+                say(f"could not be evaluated: {error_words(error)}{innermost_line(error)}.")
                 return False
         say(summarise(found.metrics))
         return True
@@ -81,14 +80,6 @@ class EvaluateRun:
 
 def _say(console: Console, run: PlannedRun, line: str) -> None:
     console.say(f"{run.name}: {line}")
-
-
-def _place(error: BaseException) -> str:
-    """The innermost line that an error comes from: no folder keeps a traceback of an evaluation."""
-    if isinstance(error, InputError):
-        return ""
-    frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
-    return f" ({frame.f_code.co_filename}, line {line}, in {frame.f_code.co_name})"
 
 
 def evaluate_runs(paths: Sequence[Path], options: JobOptions, console: Console) -> tuple[Outcome, list[Path]]:
@@ -137,27 +128,8 @@ def _as_planned(runs: list[PlannedRun], stop: Stop) -> list[PlannedRun]:
 
 
 def trained_model(run: PlannedRun, data: MultimodalData) -> MultimodalModel:
-    """The model of a finished run, on the CPU.
-
-    Raises:
-        InputError: for a checkpoint that is damaged, of another run, or of a step before the end of training,
-            and for a model that cannot be built.
-    """
-    try:
-        model = run.config.entry.model(data.modalities, run.config.settings)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise InputError(
-            f"The model of the run in {run.folder.path} cannot be built: {error_words(error)}{_place(error)}."
-        ) from error
-    step = load_weights(model, run.folder.checkpoint, run.hash, run.seed)["step"]
-    if step != run.config.training.steps:
-        raise InputError(
-            f"The checkpoint {run.folder.checkpoint} is of step {step}, before the end of training: "
-            "delete it to train again."
-        )
-    return model
+    """The model of a finished run, on the CPU; InputError as `restore_model`."""
+    return restore_model(run.config, data.modalities, run.folder.checkpoint, run.hash, run.seed)
 
 
 def restore_runs(paths: Sequence[Path], data_dir: Path | None) -> list[Restored]:

@@ -141,7 +141,16 @@ CONFIG: Shape = {
         "counts": Maybe(OBJECT),
         "modalities": Maybe(OBJECT),
     },
-    "modalities": Some({"name": NAME, "symbols": Maybe(TEXT)}, most=10),
+    "modalities": Some(
+        {
+            "name": NAME,
+            "shape": Maybe(Some(_at_most(2**24), most=4)),
+            "likelihood": Maybe(NAME),
+            "weight": Maybe(NUMBER),
+            "symbols": Maybe(TEXT),
+        },
+        most=10,
+    ),
     "classes": Maybe([NAME]),
     "environment": Maybe(
         {

@@ -1,0 +1,1 @@
+"""Trained models in use: loaded from a folder, asked for samples, translations and embeddings, exported."""
