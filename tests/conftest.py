@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from functools import cache
 from types import SimpleNamespace
 
@@ -13,6 +14,12 @@ from options import SMALL
 # a process for each core: threads would only stand in each other's way
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+# nohup and a shell's & leave signals ignored, and the commands that tests start and stop would ignore them too
+for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    if (number := getattr(signal, name, None)) and signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
