@@ -16,7 +16,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
-# nohup and a shell's & leave signals ignored, and the commands that tests start and stop would ignore them too
+# nohup and a shell's & leave signals ignored, and so would the commands that tests start and stop
 for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
     if (number := getattr(signal, name, None)) and signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, handler)
