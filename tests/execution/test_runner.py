@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 
 import pytest
@@ -297,8 +297,12 @@ def test_metrics_can_be_chosen(invoke, tmp_path):
     }
 
 
-def start(tmp_path, *options):
-    """`mmbench run` with more steps than anyone waits for, in a process group of its own, once it trains."""
+@contextmanager
+def started(tmp_path, *options):
+    """`mmbench run` with more steps than anyone waits for, in a process group of its own, once it trains.
+
+    Whatever becomes of the block, nothing of the group is left.
+    """
     command = [
         sys.executable,
         "-m",
@@ -315,11 +319,15 @@ def start(tmp_path, *options):
     )
     status = seed_folder(tmp_path) / "status.json"
     deadline = time.monotonic() + 120
-    while not (status.exists() and read_json(status)["state"] == "running"):
-        assert time.monotonic() < deadline, "it does not begin to train"
-        time.sleep(0.1)
-    time.sleep(1)
-    return process
+    try:
+        while not (status.exists() and read_json(status)["state"] == "running"):
+            assert time.monotonic() < deadline, "it does not begin to train"
+            time.sleep(0.1)
+        time.sleep(1)
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 NO_HANGUP = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP here")
@@ -337,12 +345,12 @@ NO_HANGUP = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is n
     ],
 )
 def test_a_signal_writes_a_checkpoint_and_the_same_command_goes_on(number, jobs, group, finished, tmp_path):
-    process = start(tmp_path, "--models", "mopoe,cnf-mvae", "--jobs", str(jobs))
-    if group:  # as a terminal, a scheduler or a service manager does it
-        os.killpg(process.pid, number)
-    else:
-        process.send_signal(number)
-    text, _ = process.communicate(timeout=60)
+    with started(tmp_path, "--models", "mopoe,cnf-mvae", "--jobs", str(jobs)) as process:
+        if group:  # as a terminal, a scheduler or a service manager does it
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        text, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + number, text
     assert "the same command goes on from here" in text
     assert "Traceback" not in text
@@ -368,9 +376,9 @@ def test_what_is_begun_under_nohup_goes_on_when_the_terminal_closes():
 
 @pytest.mark.slow
 def test_workers_leave_with_a_parent_that_is_killed(finished, tmp_path):
-    process = start(tmp_path, "--models", "mopoe,cnf-mvae", "--jobs", "2")
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)  # returns once the last worker has closed its output
+    with started(tmp_path, "--models", "mopoe,cnf-mvae", "--jobs", "2") as process:
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)  # returns once the last worker has closed its output
     assert torch.load(seed_folder(tmp_path) / "checkpoint.pt", weights_only=True)["step"] > 0
 
 

@@ -5,6 +5,7 @@ python tests/faults/stops.py
 
 import os
 import signal
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -37,7 +38,11 @@ def leave(process, began: float, code: int, words: str) -> float:
 
     AssertionError unless it ends with `code` and says `words`, without a traceback.
     """
-    text, _ = process.communicate(timeout=60)
+    try:
+        text, _ = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     took = time.monotonic() - began
     assert process.returncode == code, text
     assert words in text, text
