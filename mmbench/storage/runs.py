@@ -65,10 +65,15 @@ class StoredRun:
         return self.config.get("named") or ""
 
     @property
+    def is_variant(self) -> bool:
+        """Whether it has a label of its own: it is not the model itself, nor the one of named settings."""
+        return self.label not in ("", self.named)
+
+    @property
     def name(self) -> str:
         """The title, what its settings are called, and the label where there is one of its own."""
         title = f"{self.title}, {WORDS.get(self.named, self.named)}" if self.named else self.title
-        return f"{title} ({self.label})" if self.label not in ("", self.named) else title
+        return f"{title} ({self.label})" if self.is_variant else title
 
     @property
     def seed(self) -> int:
