@@ -11,7 +11,7 @@ from models.parts.gaussian import one_expert_per_item
 
 DRAWS = 8_000
 PRODUCTS = {"dmvae", "mopoe", "mvae"}
-"""Models whose posterior given several modalities is a product of experts; of all others it is the mixture."""
+"""Models whose posterior given several modalities is a product of experts; of the others a mixture."""
 
 
 def shared_latent_models():

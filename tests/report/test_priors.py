@@ -1,4 +1,4 @@
-"""The table of the same prior for everyone: which runs stand beside each other, and what is said otherwise."""
+"""The table of the same prior for everyone: which runs stand beside each other, and what else is said."""
 
 import io
 

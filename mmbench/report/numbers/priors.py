@@ -26,10 +26,10 @@ _JOINT, _ENTROPY, _FITTED = (
 _KINDS = ("own prior", "learned mixture", "fitted afterwards")
 HEADS = ("Model", "Own prior", *(f"{kind[0].upper()}{kind[1:]}" for kind in _KINDS))
 READING = (
-    "Joint coherence in per cent, mean ± standard deviation over seeds, and in parentheses the entropy of the "
-    "agreed class in nats where it is known. Own prior: that of the row's settings. Learned mixture: the same "
-    "settings but for prior=mixture, trained anew. Fitted afterwards: a mixture of Gaussians fitted to latents "
-    "of train data after training with the own prior; it is no part of the model."
+    "Joint coherence in per cent, mean ± standard deviation over seeds, and in parentheses the entropy of "
+    "the agreed class in nats where it is known. Own prior: that of the row's settings. Learned mixture: the "
+    "same settings but for prior=mixture, trained anew. Fitted afterwards: a mixture of Gaussians fitted to "
+    "latents of train data after training with the own prior; it is no part of the model."
 )
 _NOT_RUN = Cell({}, note="not run")
 

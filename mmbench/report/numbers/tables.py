@@ -71,8 +71,8 @@ class Row:
         seeds: how many runs are done.
         cells: one per column.
         note: which seeds are missing and why.
-        kind: "" for the model itself, the name of its settings if they have one (see `models.named_settings`),
-            None for a variant under a label of its own.
+        kind: "" for the model itself, the name of its settings if they have one (see
+            `models.named_settings`), None for a variant under a label of its own.
     """
 
     name: str
