@@ -122,6 +122,11 @@ NAMED = {"label": "published", "named": "published"}
         ),
         (OURS, OURS, "behind MMVAE; without CADA-VAE, MoPoE. Against those as published: behind MMVAE."),
         (None, OURS, "no value. Against those as published: behind MMVAE."),
+        (
+            FAR,
+            OURS[:1],
+            "ahead; without CADA-VAE, MoPoE. Against those as published: not tested against MMVAE.",
+        ),
         (OURS, (None,), "behind MMVAE; without CADA-VAE, MoPoE. Against those as published: no value."),
     ],
 )

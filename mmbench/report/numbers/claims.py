@@ -100,7 +100,7 @@ class Claim:
         return f"{said}. Against those as published: {added}.{disagree}"
 
     def _judge(self, against: Mapping[str, Difference], titles: Mapping[str, str]) -> tuple[str, str]:
-        """Against one kind of baseline: "ahead", "behind", "undecided" or "" without values; and in words."""
+        """Against one kind of baseline: "ahead", "behind", "undecided" or "" without a test; and in words."""
         behind, near, untested, absent = [], [], [], []
         for name, found in against.items():
             lead = self.lead(found)
@@ -121,7 +121,7 @@ class Claim:
             ("without", absent),
         ]
         said = [f"{word} {', '.join(named)}" for word, named in parts if named]
-        stance = "behind" if behind else "undecided" if near or untested else "ahead"
+        stance = "behind" if behind else "" if untested else "undecided" if near else "ahead"
         return stance, "; ".join([*([stance] if stance == "ahead" else []), *said])
 
 
