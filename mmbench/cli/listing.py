@@ -93,12 +93,12 @@ def _details(entry: "ModelEntry") -> Iterable[str]:
         [str(row[key]) for key in ("name", "default", "expected", "help")] for row in describe(entry.settings)
     ]
     yield from table(["setting", "default", "expected", "meaning"], rows)
-    for name, chosen in entry.named.items():
+    for name, sourced in entry.named.items():
         yield ""
         yield f"{WORDS[name][0].upper()}{WORDS[name][1:]}: --set {entry.name}={name}"
         yield from table(
             ["setting", "value", "source"],
-            [[key, str(value.value), printable(value.source)] for key, value in chosen.items()],
+            [[key, str(value.value), printable(value.source)] for key, value in sourced.items()],
         )
     for dataset, presets in tuned_presets(entry).items():
         for preset, chosen in presets.items():
