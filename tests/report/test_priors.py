@@ -70,7 +70,7 @@ def test_files_say_the_same():
     rows = rows_of([group("mmvae", (0.1, 0.3), settings={}), group("cnf-mvae", (0.7,), settings=MIXTURE)])
     text = priors_markdown(rows)
     assert f"| {' | '.join(HEADS)} |" in text
-    assert "| MMVAE | not said | 20.00 ± 14.14 (2.00) | not run | not computed |" in text
+    assert "| MMVAE | default | 20.00 ± 14.14 (2.00) | not run | not computed |" in text
     table = pd.read_csv(io.StringIO(priors_csv(rows))).set_index(["model", "kind"])
     assert table.loc[("mmvae", "own prior"), "mean"] == pytest.approx(0.2)
     assert table.loc[("cnf-mvae", "own prior"), "mean"] == table.loc[("cnf-mvae", "learned mixture"), "mean"]

@@ -40,7 +40,7 @@ class PriorRow:
 
     Attributes:
         name, model, label: as in the tables.
-        prior: what its own prior is called, "" where its settings do not say.
+        prior: what its own prior is called, "" where its settings leave it at the model's default.
         cells: joint coherence by the kinds of prior.
         entropies: of the agreed class, beside the first two.
     """
@@ -114,7 +114,7 @@ def fields(row: PriorRow) -> list[str]:
         spread = f" ± {decimal(joint.shown(cell.std))}" if len(cell.values) > 1 else ""
         nats = f" ({decimal(entropy.shown(beside.mean))})" if beside.values else ""
         shown.append(f"{decimal(joint.shown(cell.mean))}{spread}{nats}")
-    return [row.name, row.prior or "not said", *shown]
+    return [row.name, row.prior or "default", *shown]
 
 
 def priors_markdown(rows: Sequence[PriorRow]) -> str:
