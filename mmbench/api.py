@@ -26,25 +26,30 @@ from mmbench.trained.use import draw
 from mmbench.training.checkpoints import Checkpoints
 from mmbench.training.trainer import Trainer, Watch
 from models.base import MultimodalModel
+from models.named_settings import named_values
 from models.names import find_model
 from models.settings import resolve
 
 __all__ = ["evaluate", "load_data", "load_model", "load_results", "make_model", "sample_grid", "train"]
 
 
-def make_model(name: str, data: MultimodalData, seed: int = 0, **settings: object) -> MultimodalModel:
+def make_model(
+    name: str, data: MultimodalData, seed: int = 0, named: str | None = None, **settings: object
+) -> MultimodalModel:
     """A registered model for the modalities of `data`, on the CPU, its weights drawn from `seed`.
 
     Args:
         name: as `mmbench models` lists it.
-        settings: of the model, by name; the others keep their defaults.
+        named: settings with a name, as "published"; `mmbench models NAME` lists them with their sources.
+        settings: of the model, by name; the others are those of `named`, or keep their defaults.
 
     Raises:
-        InputError: for an unknown name or setting, a model that cannot be run here, or a value that a setting
-            does not admit.
+        InputError: for an unknown name, `named` or setting, a model that cannot be run here, or a value that
+            a setting does not admit.
     """
     entry = find_model(name)
-    chosen: Any = resolve(entry.settings, settings, entry.name)
+    values = named_values(entry.named, named, entry.name) if named is not None else {}
+    chosen: Any = resolve(entry.settings, {**values, **settings}, entry.name)
     torch.manual_seed(seed)
     return entry.model(data.modalities, chosen)
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from models.base import Batch, Loss, Modality, NotDefinedError
 from models.errors import InputError
-from models.parts.gaussian import DiagonalGaussian, GaussianMVAE
+from models.named_settings import PAPER, PUBLISHED, Sourced
+from models.parts.gaussian import DiagonalGaussian, GaussianMVAE, one_expert_per_item
 from models.parts.likelihoods import make_likelihood
 from models.parts.networks import decode_flat
 from models.registry import register
@@ -52,6 +53,27 @@ class CADAVAESettings:
                 )
 
 
+_CODE = "github.com/edgarschnfld/CADA-VAE-PyTorch: model/single_experiment.py"
+_PUBLISHED = {
+    "beta": Sourced(0.25, _CODE),
+    "beta_start": Sourced(0.0, f"{_CODE}, epoch 0 of 100"),
+    "beta_end": Sourced(0.93, f"{_CODE}, epoch 93 of 100"),
+    "cross": Sourced(2.37, _CODE),
+    "cross_start": Sourced(0.21, f"{_CODE}, epoch 21 of 100"),
+    "cross_end": Sourced(0.75, f"{_CODE}, epoch 75 of 100"),
+    "distance": Sourced(8.13, _CODE),
+    "distance_start": Sourced(0.06, f"{_CODE}, epoch 6 of 100"),
+    "distance_end": Sourced(0.22, f"{_CODE}, epoch 22 of 100"),
+}
+NAMED = {
+    PAPER: {
+        key: Sourced(value, f"not in Ai et al. 2026; as published: {source}")
+        for key, (value, source) in _PUBLISHED.items()
+    },
+    PUBLISHED: _PUBLISHED,
+}
+
+
 def ramp(progress: float, start: float, end: float, final: float) -> float:
     """0 until `start`, then linear, `final` from `end` on."""
     return final * min(max((progress - start) / (end - start), 0.0), 1.0)
@@ -83,6 +105,7 @@ class NegativeL1(nn.Module):
     source="Schönfeld et al. 2019, arXiv 1812.01784",
     title="CADA-VAE",
     incomplete=True,
+    named=NAMED,
 )
 class CADAVAE(GaussianMVAE):
     """A VAE per modality; each decoder also sees the others' latents, and posteriors are pulled together.
@@ -95,6 +118,10 @@ class CADAVAE(GaussianMVAE):
     code reads the second head as log sigma when it samples and as log sigma^2 elsewhere, and shares one noise
     among the dimensions of a latent; here it is log sigma^2 throughout, and noise is independent. Of a batch
     that lacks modalities, m and n go over those that it has; one alone leaves the loss of its VAE.
+
+    The posterior given several modalities, which the paper does not need, is the uniform mixture of the q_m:
+    each decoder is trained on draws from every one of them alone. A draw takes one q_m per item at random,
+    the mean is that of the means.
     """
 
     def likelihood(self, modality: Modality) -> nn.Module:
@@ -125,7 +152,9 @@ class CADAVAE(GaussianMVAE):
 
     def infer(self, inputs: Batch, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
         posteriors = self.posteriors(inputs).values()
-        return torch.stack([p.rsample(generator) if sample else p.mean for p in posteriors]).mean(0)
+        if not sample:
+            return torch.stack([p.mean for p in posteriors]).mean(0)
+        return one_expert_per_item(torch.stack([p.rsample(generator) for p in posteriors]), generator)
 
     def proposal(self, inputs: Batch) -> DiagonalGaussian:
         raise NotDefinedError("CADA-VAE measures reconstructions by their L1 distance, which is no density.")

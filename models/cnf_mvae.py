@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from models.base import Batch, Loss, Modality, SharedLatentModel
 from models.parts.flows import CouplingFlow
-from models.parts.gaussian import DiagonalGaussian
+from models.parts.gaussian import DiagonalGaussian, one_expert_per_item
 from models.parts.likelihoods import make_likelihood
 from models.parts.networks import decode_flat, make_decoder, make_encoder
 from models.registry import register
@@ -91,9 +91,10 @@ class CNFMVAE(SharedLatentModel):
     z = e + s1 * eps with e = Enc(x), eps ~ N(0, I); u = f(z) with prior N(0, I); x given z ~ N(Dec(z), s2^2
     I)
 
-    The latent of the contract is u: a joint draw decodes one u in every modality (equation 10), several
-    observed modalities give the mean of their u. Of a batch that lacks modalities, the contrast is between
-    those that it has.
+    The latent of the contract is u: a joint draw decodes one u in every modality (equation 10). The posterior
+    given several modalities, which the paper does not say, is the uniform mixture of those given each: a draw
+    takes the u of one modality per item at random. Without drawing, it is the mean of their f(e). Of a batch
+    that lacks modalities, the contrast is between those that it has.
     """
 
     def __init__(self, modalities: Sequence[Modality], settings: CNFMVAESettings):
@@ -163,7 +164,8 @@ class CNFMVAE(SharedLatentModel):
             if sample:
                 z = z + self.log_s1[name].exp() * torch.empty_like(z).normal_(generator=generator)
             embeddings.append(self.flows[name](z)[0])
-        return torch.stack(embeddings).mean(0)
+        stacked = torch.stack(embeddings)
+        return one_expert_per_item(stacked, generator) if sample else stacked.mean(0)
 
     def decode(self, name: str, latent: Tensor) -> Tensor:
         return self.decoders[name](self.flows[name].inverse(latent))  # type: ignore[operator]
@@ -182,10 +184,7 @@ class CNFMVAE(SharedLatentModel):
         for name, e in means.items():
             eps = torch.empty(samples, *e.shape, dtype=e.dtype, device=e.device).normal_(generator=generator)
             drawn.append(self.flows[name](e + self.log_s1[name].exp() * eps)[0])
-        candidates = torch.stack(drawn)  # (M, K, B, L)
-        shape, device = candidates.shape[1:3], candidates.device
-        which = torch.randint(len(drawn), shape, generator=generator, device=device)
-        u = candidates.gather(0, which[None, :, :, None].expand(1, -1, -1, candidates.shape[-1]))[0]
+        u = one_expert_per_item(torch.stack(drawn), generator)  # (K, B, L)
         likelihoods, densities = [], []
         for name, e in means.items():
             z = self.flows[name].inverse(u)  # type: ignore[operator]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from models.base import Batch, Loss
+from models.named_settings import PAPER, PUBLISHED, Sourced
 from models.parts.gaussian import DiagonalGaussian, GaussianMVAE, product_of_experts, weights_setting
 from models.parts.likelihoods import likelihood_setting, scale_setting
 from models.registry import register
@@ -29,12 +30,29 @@ class MoPoESettings:
     modality_weights: str = weights_setting()
 
 
+_CODE = "github.com/thomassutter/MoPoE, MNIST-SVHN-Text"
+_PUBLISHED = {
+    "beta": Sourced(2.5, f"{_CODE}: job_mnistsvhntext"),
+    "likelihood": Sourced("laplace", f"{_CODE}: modalities"),
+    "likelihood_scale": Sourced(0.75, f"{_CODE}: networks"),
+    "modality_weights": Sourced("published", f"{_CODE}: experiment.py, 3072 / size"),
+}
+NAMED = {
+    PAPER: {
+        key: Sourced(value, f"not in Ai et al. 2026; as published: {source}")
+        for key, (value, source) in _PUBLISHED.items()
+    },
+    PUBLISHED: _PUBLISHED,
+}
+
+
 @register(
     "mopoe",
     settings=MoPoESettings,
     source="Sutter et al. 2021, arXiv 2105.02470",
     title="MoPoE",
     incomplete=True,
+    named=NAMED,
 )
 class MoPoE(GaussianMVAE):
     """The posterior is the uniform mixture of the products q_S of all non-empty subsets S of modalities.

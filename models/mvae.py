@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from models.base import Batch, Loss
+from models.named_settings import PUBLISHED, Sourced
 from models.parts.gaussian import DiagonalGaussian, GaussianMVAE, product_of_experts, weights_setting
 from models.parts.likelihoods import likelihood_setting, scale_setting
 from models.parts.networks import decode_flat
@@ -35,12 +36,24 @@ class MVAESettings:
     modality_weights: str = weights_setting()
 
 
+_CODE = "github.com/mhw32/multimodal-vae-public"
+NAMED = {  # the paper of the comparison does not have this model
+    PUBLISHED: {
+        "beta": Sourced(1.0, f"{_CODE}: mnist/train.py, the annealing factor ends at 1"),
+        "annealing": Sourced(0.4, f"{_CODE}: mnist/train.py, 200 of 500 epochs"),
+        "likelihood": Sourced("bernoulli", f"{_CODE}: mnist/train.py and celeba/train.py, for colours too"),
+        "modality_weights": Sourced("equal", f"{_CODE}: --lambda-image 1; images have no other weight"),
+    }
+}
+
+
 @register(
     "mvae",
     settings=MVAESettings,
     source="Wu and Goodman 2018, arXiv 1802.05335",
     title="MVAE",
     incomplete=True,
+    named=NAMED,
 )
 class MVAE(GaussianMVAE):
     """The posterior of a subset S of modalities is the product of its experts and the prior.

@@ -62,11 +62,13 @@ def full_name(word: str) -> str:
 def full_key(key: str) -> str:
     """The key of a `--set` pair with the full name of its model: multivae-mvae.beta for multivae:MVAE.beta.
 
+    The model alone, without a setting, is a key too: see `models.named_settings`.
+
     Raises:
         InputError: for a model of a collection that is not there, or cannot be run here.
     """
-    model, dot, setting = key.rpartition(".")
-    return f"{find_model(model).name}.{setting}" if dot and _collection_of(model) else key
+    model, dot, setting = key.rpartition(".") if "." in key else (key, "", "")
+    return f"{find_model(model).name}{dot}{setting}" if _collection_of(model) else key
 
 
 def _collection_of(word: str) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from models.errors import InputError, error_words, suggest
+from models.named_settings import NamedSettings, check_named
 from models.settings import check_class
 
 __all__ = ["MODELS", "Limit", "ModelEntry", "Registry", "SourceFile", "all_or_nothing", "register"]
@@ -223,6 +224,7 @@ class ModelEntry:
         file: the file that registered it, None for a model of an installed package.
         limit: of modalities, None where it takes any number.
         incomplete: whether its losses take batches that lack modalities.
+        named: settings with names, such as those that its authors published; see `models.named_settings`.
         packages: what it imports only when it is made: distribution -> the version that it needs, "" for any.
         unsupported: why it is known but can never be run, in a clause; "" for the others.
     """
@@ -236,6 +238,7 @@ class ModelEntry:
     file: SourceFile | None = None
     limit: Limit | None = None
     incomplete: bool = False
+    named: NamedSettings = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
     unsupported: str = ""
 
@@ -279,17 +282,28 @@ ModelT = TypeVar("ModelT", bound=type)
 
 
 def register(
-    name: str, *, settings: type, source: str, title: str | None = None, incomplete: bool = False
+    name: str,
+    *,
+    settings: type,
+    source: str,
+    title: str | None = None,
+    incomplete: bool = False,
+    named: NamedSettings | None = None,
 ) -> Callable[[ModelT], ModelT]:
     """Class decorator that registers a model under `name`; see ModelEntry for the arguments.
 
     Raises:
-        InputError: for settings that are no settings class (see models.settings), and a name that is taken.
+        InputError: for settings that are no settings class (see models.settings), for named ones that it does
+            not admit, and for a name that is taken.
     """
     check_class(settings, name)
+    named = named or {}
+    check_named(named, settings, name)
 
     def decorate(model: ModelT) -> ModelT:
-        MODELS.add(ModelEntry(name, model, settings, source, title or name, incomplete=incomplete))
+        MODELS.add(
+            ModelEntry(name, model, settings, source, title or name, incomplete=incomplete, named=named)
+        )
         return model
 
     return decorate

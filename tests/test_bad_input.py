@@ -46,6 +46,10 @@ BAD_OPTIONS = {
         (*RUN, "--set", "mopoe.bata=1"),
         "Unknown setting 'bata' of mopoe: did you mean 'beta'?",
     ),
+    "settings of an unknown name": (
+        (*RUN, "--set", "mopoe=publshed"),
+        "Unknown settings 'publshed' of mopoe: did you mean 'published'?",
+    ),
     "setting without a value": ((*RUN, "--set", "beta"), "--set beta is not usable: expected key=value"),
     "setting of the wrong type": (
         (*RUN, "--set", "steps=many"),

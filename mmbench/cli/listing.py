@@ -60,6 +60,10 @@ def _as_json(entry: "ModelEntry") -> dict[str, Any]:
         **{key: getattr(entry, key) for key in keys},
         "limit": entry.limit and entry.limit._asdict(),
         "settings": describe(entry.settings),
+        "named": {
+            name: {key: value._asdict() for key, value in chosen.items()}
+            for name, chosen in entry.named.items()
+        },
         "tuned": tuned_presets(entry),
         "unavailable": entry.unavailable(),
     }
@@ -75,8 +79,9 @@ def _remarks(entry: "ModelEntry") -> str:
 
 
 def _details(entry: "ModelEntry") -> Iterable[str]:
-    """A model with all of its settings, and what was tuned for which data set."""
+    """A model with all of its settings, those that have a name, and what was tuned for which data set."""
     from mmbench.plan.tuned_settings import tuned_presets
+    from models.named_settings import WORDS
     from models.settings import describe
 
     yield printable(f"{entry.name}: {entry.title} ({entry.source})")
@@ -88,6 +93,13 @@ def _details(entry: "ModelEntry") -> Iterable[str]:
         [str(row[key]) for key in ("name", "default", "expected", "help")] for row in describe(entry.settings)
     ]
     yield from table(["setting", "default", "expected", "meaning"], rows)
+    for name, sourced in entry.named.items():
+        yield ""
+        yield f"{WORDS[name][0].upper()}{WORDS[name][1:]}: --set {entry.name}={name}"
+        yield from table(
+            ["setting", "value", "source"],
+            [[key, str(value.value), printable(value.source)] for key, value in sourced.items()],
+        )
     for dataset, presets in tuned_presets(entry).items():
         for preset, chosen in presets.items():
             words = " ".join(f"{key}={value}" for key, value in chosen.items())

@@ -28,6 +28,8 @@ class RunConfig:
         training, protocol, precision: how it is trained and judged.
         observed: modality name -> the share of its train items that training sees; it sees all items of a
             modality that is not named.
+        named: what the settings are called, if they have a name (see `models.named_settings`): nothing that
+            decides a result.
     """
 
     entry: ModelEntry
@@ -39,6 +41,7 @@ class RunConfig:
     protocol: Protocol
     precision: str = "fp32"
     observed: Mapping[str, float] = field(default_factory=dict)
+    named: str = ""
 
     def decisive(self, data: MultimodalData) -> dict[str, object]:
         """What the hash covers, as JSON; the provenance of `data` says which files were read.
@@ -101,6 +104,7 @@ def restore_config(stored: Mapping[str, Any]) -> RunConfig:
         protocol=resolve(Protocol, stored["protocol"], "the evaluation protocol"),
         precision=stored["precision"],
         observed=check_observed(stored["training"].get(OBSERVED, {}), f"{OBSERVED} in the training budget"),
+        named=stored.get("named", ""),
     )
 
 

@@ -96,7 +96,7 @@ class Job:
     Attributes:
         configs: one per model.
         seeds: training seeds.
-        label: keeps a variant apart, None for none.
+        label: keeps a variant apart, None for none; settings with a name are apart without it.
         results: root of the results.
         data_dir: folder of the images, None for that of the environment.
         metrics: groups of metrics to compute.
@@ -122,9 +122,14 @@ class Job:
     origin: Origin | None = None
     droppable: frozenset[str] = field(default_factory=frozenset)
 
+    def label_of(self, config: RunConfig) -> str | None:
+        """The label of the runs of `config`: without one of the job, the name of its settings."""
+        return self.label or config.named or None
+
     def folder(self, config: RunConfig, seed: int) -> RunFolder:
         """Where the run of `config` with `seed` goes."""
-        return RunFolder.of(self.results, config.dataset, config.preset, config.entry.name, self.label, seed)
+        name, label = config.entry.name, self.label_of(config)
+        return RunFolder.of(self.results, config.dataset, config.preset, name, label, seed)
 
     def describe_place(self, threads: int) -> dict[str, object]:
         """What config.json says of where a run is made: no part of its hash."""
@@ -253,7 +258,8 @@ def _job_again(options: JobOptions, file: Path) -> Job:
         command = Command.parse(stored["command"])
     except ValueError as error:  # an InputError is one
         raise InputError(f"The run of {file} cannot be made again: {error}") from None
-    label = choices.check_label(options.label or stored.get("label"))
+    begun = stored.get("label")  # not a label of the job where the settings gave it
+    label = choices.check_label(options.label or (begun if begun != config.named else None))
     command = command.without("--metrics", "--looks")
     for option, value in (*_measured(options, metrics), *([("--label", label)] if label else [])):
         command = command.having(option, value)

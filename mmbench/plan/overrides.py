@@ -9,6 +9,7 @@ from mmbench.plan.config import RunConfig
 from mmbench.plan.presets import Training, get_preset
 from mmbench.plan.tuned_settings import tuned_settings
 from models.errors import InputError, suggest
+from models.named_settings import named_values
 from models.names import full_key
 from models.registry import MODELS, ModelEntry
 from models.settings import describe, resolve
@@ -18,6 +19,8 @@ __all__ = ["Overrides", "make_configs"]
 
 class Overrides:
     """`--set key=value` pairs: a bare key is for every setting of that name, `MODEL.key` for one model's.
+
+    `MODEL=name` takes the model's settings of that name (see `models.named_settings`).
 
     Raises:
         InputError: for a pair without an equals sign.
@@ -52,15 +55,40 @@ class Overrides:
         self.used |= set(chosen)
         return resolve(cls, {**defaults, **chosen}, owner)
 
+    def named(self, entry: ModelEntry) -> str:
+        """The name of the settings that are asked for of a model, "" for none."""
+        self.used |= {entry.name} & self.values.keys()
+        return self.values.get(entry.name, "")
+
+    def settings(self, entry: ModelEntry, tuned: Mapping[str, object]) -> Any:
+        """The settings of a model: its `tuned` ones, or those of a name, then the overrides.
+
+        Raises:
+            InputError: for a name that the model has no settings of, and an override that changes what the
+                name stands for.
+        """
+        if entry.name not in self.values:
+            return self.apply(entry.settings, tuned, entry.name, entry.name)
+        name = self.named(entry)
+        values = named_values(entry.named, name, entry.name)
+        chosen = self.apply(entry.settings, values, entry.name, entry.name)
+        for key, value in values.items():
+            if getattr(chosen, key) != value:
+                raise InputError(
+                    f"--set {entry.name}={name} means {key}={value}, and another --set means "
+                    f"{key}={getattr(chosen, key)}: leave one of them out."
+                )
+        return chosen
+
     def check_all_used(self, classes: Iterable[type]) -> None:
         """An InputError for the first key that no settings class took."""
         known = {str(row["name"]) for cls in classes for row in describe(cls)}
         for key, value in self.values.items():
             if key not in self.used:
-                prefix, dot, _ = key.partition(".")
-                if dot and prefix in MODELS:
+                model = key if key in MODELS else key.rpartition(".")[0]
+                if model in MODELS:
                     raise InputError(
-                        f"--set {key}={value} is for {prefix}, which --models does not name: add {prefix}, "
+                        f"--set {key}={value} is for {model}, which --models does not name: add {model}, "
                         "or leave the setting out."
                     )
                 raise InputError(f"Unknown setting {key!r} in --set: {suggest(key, known)}")
@@ -84,12 +112,10 @@ def make_configs(
     training = overrides.apply(Training, preset.training, "the training budget")
     protocol = overrides.apply(Protocol, preset.protocol, "the evaluation protocol")
     data = overrides.apply(DataSettings, {}, "the data")
-    settings = [
-        overrides.apply(entry.settings, tuned_settings(entry, dataset, preset.name), entry.name, entry.name)
-        for entry in entries
-    ]
+    settings = [overrides.settings(entry, tuned_settings(entry, dataset, preset.name)) for entry in entries]
     overrides.check_all_used([Training, Protocol, DataSettings, *(entry.settings for entry in entries)])
+    shared = (dataset, preset.name, data, training, protocol, precision, observed or {})
     return [
-        RunConfig(entry, chosen, dataset, preset.name, data, training, protocol, precision, observed or {})
+        RunConfig(entry, chosen, *shared, named=overrides.named(entry))
         for entry, chosen in zip(entries, settings, strict=True)
     ]

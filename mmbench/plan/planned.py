@@ -69,7 +69,7 @@ def plan_run(
     """One planned run.
 
     Args:
-        about: what config.json says besides: "label" and "command".
+        about: what config.json says besides: "label", "command", and the name of the settings as "named".
 
     Raises:
         InputError: where model and data do not fit.
@@ -104,7 +104,8 @@ def plan_runs(job: Job, data: MultimodalData) -> list[PlannedRun]:
             first = next((run for run in planned if run.config == config), None)
             if first is None:
                 command = job.command.having("--precision", config.precision)
-                about = {"label": job.label, "command": str(command)}
+                about = {"label": job.label_of(config), "command": str(command)}
+                about |= {"named": config.named} if config.named else {}
                 first = plan_run(config, seed, folder, data, about)
                 planned.append(first)
             run = _with_seed(first, seed, folder)

@@ -9,6 +9,7 @@ from metrics.missing import Missing
 from mmbench.storage.locks import is_held
 from mmbench.storage.records import check_results, find_folders, read_config, read_status
 from models.errors import InputError
+from models.named_settings import WORDS
 
 __all__ = ["RUN_STATES", "StoredRun", "read_run", "see_run", "stored_runs"]
 
@@ -59,9 +60,20 @@ class StoredRun:
         return self.config.get("title") or self.model
 
     @property
+    def named(self) -> str:
+        """What its settings are called (see `models.named_settings`), empty without a name."""
+        return self.config.get("named") or ""
+
+    @property
+    def is_variant(self) -> bool:
+        """Whether it has a label of its own: it is not the model itself, nor the one of named settings."""
+        return self.label not in ("", self.named)
+
+    @property
     def name(self) -> str:
-        """The title, with the label where there is one."""
-        return f"{self.title} ({self.label})" if self.label else self.title
+        """The title, what its settings are called, and the label where there is one of its own."""
+        title = f"{self.title}, {WORDS.get(self.named, self.named)}" if self.named else self.title
+        return f"{title} ({self.label})" if self.is_variant else title
 
     @property
     def seed(self) -> int:

@@ -131,6 +131,7 @@ CONFIG: Shape = {
     "command": TEXT,
     "title": Maybe(LABEL),
     "label": Maybe(LABEL),
+    "named": Maybe(LABEL),
     "code": Maybe(TEXT),
     "settings": OBJECT,
     "training": {"steps": Maybe(WHOLE), OBSERVED: Maybe(Each(NUMBER))},

@@ -74,12 +74,18 @@ def tune(job: Job, trials: int, console: Console) -> Outcome:
 
 
 def _check(job: Job, trials: int) -> None:
-    """InputError without optuna, without trials, and for a model that has nothing to search."""
+    """InputError without optuna, without trials, and for a model that has nothing to search, or fixed
+    settings.
+    """
     if find_spec("optuna") is None:
         raise InputError("Tuning needs optuna: install the extra with pip install 'mmbench[tune]'.")
     if trials < 1:
         raise InputError(f"--trials {trials} is not usable: expected a whole number, at least 1.")
     for config in job.configs:
+        if config.named:
+            raise InputError(
+                f"--set {config.entry.name}={config.named} says what a search would change: leave it out."
+            )
         if not search_space(config.entry.settings):
             raise InputError(
                 f"The model {config.entry.name} has no setting with a `search`: leave it out, or declare "

@@ -17,6 +17,7 @@ __all__ = [
     "GaussianMVAE",
     "GaussianVAEs",
     "importance_weights",
+    "one_expert_per_item",
     "product_of_experts",
     "weights_setting",
 ]
@@ -67,6 +68,22 @@ def product_of_experts(posteriors: Sequence[DiagonalGaussian], prior_expert: boo
     return DiagonalGaussian((means * precisions).sum(0) / total, -total.log())
 
 
+def one_expert_per_item(draws: Tensor, generator: torch.Generator | None) -> Tensor:
+    """(*leading, L): a draw from the uniform mixture of N experts, given one draw of each.
+
+    Every item has an expert of its own, chosen at random, for all dimensions. The mean of the draws would be
+    no draw from anything: its spread is smaller than that of each expert.
+
+    Args:
+        draws: (N, *leading, L).
+        generator: of the choice.
+    """
+    if len(draws) == 1:
+        return draws[0]
+    which = torch.randint(len(draws), draws.shape[1:-1], generator=generator, device=draws.device)
+    return draws.gather(0, which[None, ..., None].expand(1, *draws.shape[1:]))[0]
+
+
 def weights_setting() -> Any:
     """The setting `modality_weights`, of models whose authors weigh modalities by their dimensions."""
     choices = ("published", "equal")
@@ -102,12 +119,13 @@ class GaussianVAEs(MultimodalModel):
     latent.
 
     Its settings have `latent_size`, and `likelihood` and `likelihood_scale` unless it overrides the method
-    `likelihood`; they may have `modality_weights`.
+    `likelihood`; they may have `modality_weights`, and `private_size`, by which the latents of all modalities
+    are larger.
     """
 
     def __init__(self, modalities: Sequence[Modality], settings: Any):
         super().__init__(modalities, settings)
-        size = settings.latent_size
+        size = settings.latent_size + getattr(settings, "private_size", 0)
         self.encoders = nn.ModuleDict({m.name: make_encoder(m, 2 * size) for m in modalities})
         self.decoders = nn.ModuleDict({m.name: make_decoder(m, size) for m in modalities})
         self.likelihoods = nn.ModuleDict({m.name: self.likelihood(m) for m in modalities})

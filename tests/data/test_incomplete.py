@@ -177,6 +177,14 @@ def unimodal(name, model, x):
         log_p = -0.5 * (u.square() + math.log(2 * math.pi)).sum(-1) + logdet
         return (-model.likelihoods["a"](x, model.decoders["a"](e + scale * noise)) + log_q - log_p).mean()
     posterior = DiagonalGaussian(*model.encoders["a"](x).chunk(2, -1))
+    if name == "dmvae":
+        parts = [
+            DiagonalGaussian(*(p[:, place] for p in posterior))
+            for place in (slice(s.latent_size), slice(s.latent_size, None))
+        ]
+        z = torch.cat([q.rsample() for q in parts], -1)
+        cost = -weight * model.likelihoods["a"](x, model.decoders["a"](z)).mean()
+        return cost + s.beta * parts[0].kl().mean() + parts[1].kl().mean()
     if name == "mvae":
         posterior = product_of_experts([posterior], prior_expert=True)
     z = posterior.rsample()

@@ -169,8 +169,8 @@ def test_an_override_for_a_model_that_was_not_chosen_says_so():
         match=r"--set mopoe\.beta=1 is for mopoe, which --models does not name: add mopoe, or leave",
     ):
         make_configs(chosen, "digits", "smoke", ["mopoe.beta=1"])
-    with pytest.raises(InputError, match=r"Unknown setting 'mopoe' in --set"):
-        make_configs(chosen, "digits", "smoke", ["mopoe=1"])
+    with pytest.raises(InputError, match=r"--set mopoe=published is for mopoe, which --models does not name"):
+        make_configs(chosen, "digits", "smoke", ["mopoe=published"])
 
 
 def test_the_hash_covers_what_decides_the_result():

@@ -69,12 +69,14 @@ def options(draw):
     seeds = draw(st.none() | st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=3, unique=True))
     metrics = draw(st.none() | st.lists(st.sampled_from(sorted(GROUPS)), min_size=1, max_size=4))
     every = draw(st.booleans())
+    named = draw(st.sampled_from([[], ["mopoe=paper"], ["mopoe=published"]]))
+    of_mopoe = {key: OF_MOPOE[key] for key in OF_MOPOE if not (named and key == "beta")}
     return {
         "models": "all" if every else draw(spaced(names)),
         "dataset": draw(st.sampled_from(["digits", "digits-text"])),
         "preset": draw(st.none() | st.sampled_from(["smoke", "quick"])),
         "seeds": seeds and draw(spaced([str(seed) for seed in seeds])),
-        "overrides": [*draw(pairs(WIDE)), *draw(pairs(OF_MOPOE, "mopoe."))],
+        "overrides": [*draw(pairs(WIDE)), *named, *draw(pairs(of_mopoe, "mopoe."))],
         "label": draw(st.none() | st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,9}\Z")),
         "precision": draw(st.sampled_from(["auto", "fp32", "bf16"])),
         "metrics": metrics and draw(spaced(metrics)),
@@ -128,6 +130,20 @@ def test_so_does_the_command_of_a_search(options, trials):
     again = check_job(JobOptions(**{**found, "seeds": "0", "metrics": METRICS, "device": "cpu"}))
     assert again.command == job.command
     assert again.configs == job.configs
+
+
+def test_a_run_of_named_settings_is_made_again_without_a_label_of_the_job(finished, tmp_path):
+    """Which would be one of all models of the command."""
+    stored = read_json(finished.path / "digits" / "smoke" / "mopoe" / "seed-0" / "config.json")
+    command = "mmbench run --models mvae,mopoe --dataset digits --preset smoke --set mopoe=published"
+    file = tmp_path / "config.json"
+    write_json(file, {**stored, "command": command, "label": "published", "named": "published"})
+    again = check_job(JobOptions(config=file, device="cpu"))
+    assert (again.label, str(again.command)) == (None, command)
+    assert again.label_of(again.configs[0]) == "published"
+    write_json(file, {**stored, "command": f"{command} --label own", "label": "own", "named": "published"})
+    again = check_job(JobOptions(config=file, device="cpu"))
+    assert (again.label, again.label_of(again.configs[0])) == ("own", "own")
 
 
 def test_fid_that_a_file_of_weights_asked_for_is_in_the_command(monkeypatch):

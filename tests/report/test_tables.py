@@ -406,3 +406,26 @@ def test_abbreviations_are_distinct_beginnings(names):
     short = abbreviations(names)
     assert len(set(short.values())) == len(names)
     assert all(name.startswith(short[name].lower()) for name in names)
+
+
+def test_the_papers_figures_stand_beside_the_papers_kind_alone():
+    """Not beside a variant under a label, nor beside a baseline as published."""
+    runs = [
+        make_run("mmvae", metrics={JOINT: 0.3}),
+        make_run("mmvae", label="paper", metrics={JOINT: 0.3}),
+        make_run("mmvae", label="published", metrics={JOINT: 0.4}),
+        make_run("mmvae", label="wide", metrics={JOINT: 0.1}),
+    ]
+    for run in runs[1:3]:
+        run.config["named"] = run.label
+    table = build_tables(runs)[0]
+    assert [row.name for row in table.rows] == [
+        "MMVAE",
+        "MMVAE, as in the paper",
+        "MMVAE, as published",
+        "MMVAE (wide)",
+    ]
+    assert [row.cells[0].paper for row in table.rows] == [0.2893, 0.2893, None, None]
+    text = to_markdown(table)
+    assert "The paper does not report this variant." in text
+    assert "| MMVAE (wide) | 1 | 10.00 | —" in text

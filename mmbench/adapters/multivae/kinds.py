@@ -15,7 +15,7 @@ from mmbench.adapters.multivae.adapted import EPOCHS, Adapted, AdaptedShared, Si
 from mmbench.adapters.multivae.networks import Decoder, Encoder, JointEncoder
 from models.base import Batch, Loss, Modality, Stage
 from models.mmvae import DiagonalLaplace
-from models.parts.gaussian import DiagonalGaussian
+from models.parts.gaussian import DiagonalGaussian, one_expert_per_item
 from models.parts.networks import Float32, make_encoder
 
 __all__ = ["make_model"]
@@ -93,9 +93,7 @@ class Mixture(Adapted):
         latents = torch.stack([each.z for each in alone.values()])  # (N, B, L)
         first.z = latents.mean(0)
         if sample:
-            count, items = latents.shape[:2]
-            which = torch.randint(count, (items,), device=latents.device)
-            first.z = latents[which, torch.arange(items, device=which.device)]
+            first.z = one_expert_per_item(latents, generator=None)
         if "modalities_z" in first:
             first.modalities_z |= {name: each.modalities_z[name] for name, each in alone.items()}
         return first

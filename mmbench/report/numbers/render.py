@@ -6,7 +6,7 @@ from itertools import groupby
 
 from mmbench.escape import csv_text, escape_latex, escape_markdown
 from mmbench.report.numbers.columns import Column
-from mmbench.report.numbers.tables import Cell, Table
+from mmbench.report.numbers.tables import Cell, Row, Table
 
 __all__ = ["decimal", "to_csv", "to_latex", "to_markdown"]
 
@@ -170,7 +170,7 @@ def _lay_out(table: Table) -> _Grid:
     for row in table.rows:
         fields = [_Field(row.name), _Field(str(row.seeds), mark=grid.mark(row.note))]
         for column, cell, paired in zip(table.columns, row.cells, compared, strict=True):
-            fields += [_entry(grid, column, cell), *(_comparison(grid, column, cell) if paired else [])]
+            fields += [_entry(grid, column, cell), *(_comparison(grid, column, cell, row) if paired else [])]
         grid.body.append(fields)
     if table.floors:
         fields = [_Field("Floor (real train data)"), _Field("")]
@@ -211,10 +211,11 @@ def _entry(grid: _Grid, column: Column, cell: Cell) -> _Field:
     return _Field(decimal(column.shown(cell.mean)) + spread, cell.best, grid.mark(cell.note))
 
 
-def _comparison(grid: _Grid, column: Column, cell: Cell) -> list[_Field]:
+def _comparison(grid: _Grid, column: Column, cell: Cell, row: Row) -> list[_Field]:
     """What the paper reports, and ours minus that."""
     if cell.paper is None:
-        return [_Field(_EMPTY, mark=grid.mark("The paper does not report this model."))] * 2
+        note = f"The paper does not report this {'variant' if row.label else 'model'}."
+        return [_Field(_EMPTY, mark=grid.mark(note))] * 2
     reported = _Field(decimal(column.shown(cell.paper)))
     if not cell.values:
         return [reported, _Field(_EMPTY, mark=grid.mark(cell.note))]

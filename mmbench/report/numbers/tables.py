@@ -18,6 +18,7 @@ from mmbench.report.numbers.columns import Column, Content, paper_contents
 from mmbench.report.numbers.provenance import disagreements, protocol_of, reference_values
 from mmbench.storage.runs import StoredRun
 from mmbench.storage.shapes import OBSERVED
+from models.named_settings import PUBLISHED
 
 __all__ = ["Cell", "Row", "Table", "build_tables", "make_tables"]
 
@@ -70,6 +71,8 @@ class Row:
         seeds: how many runs are done.
         cells: one per column.
         note: which seeds are missing and why.
+        kind: "" for the model itself, the name of its settings if they have one (see
+            `models.named_settings`), None for a variant under a label of its own.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Row:
     seeds: int
     cells: list[Cell]
     note: str = ""
+    kind: str | None = ""
 
 
 @dataclass(frozen=True)
@@ -179,7 +183,8 @@ def _row(runs: list[StoredRun], columns: Sequence[Column]) -> Row:
         _cell(done, column, runs[0]) if done else Cell({}, _paper(runs[0], column), note)
         for column in columns
     ]
-    return Row(runs[0].name, runs[0].model, runs[0].label, len(done), cells, note)
+    kind = None if runs[0].is_variant else runs[0].named
+    return Row(runs[0].name, runs[0].model, runs[0].label, len(done), cells, note, kind)
 
 
 def _state(run: StoredRun) -> str:
@@ -190,12 +195,14 @@ def _state(run: StoredRun) -> str:
 
 
 def _paper(run: StoredRun, column: Column) -> float | None:
-    """What the paper reports, of training on all items."""
-    return (
-        None
-        if (run.config.get("training") or {}).get(OBSERVED)
-        else paper.reported(run.dataset, run.model, column.metric)
-    )
+    """What the paper reports: of training on all items, and of the models as it ran them.
+
+    A variant under a label, or a baseline as its authors published it, is another thing.
+    """
+    partial = (run.config.get("training") or {}).get(OBSERVED)
+    if partial or run.is_variant or run.named == PUBLISHED:
+        return None
+    return paper.reported(run.dataset, run.model, column.metric)
 
 
 def _cell(done: list[StoredRun], column: Column, first: StoredRun) -> Cell:

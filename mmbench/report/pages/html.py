@@ -16,10 +16,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mmbench.console import duration
 from mmbench.escape import visible
-from mmbench.report.numbers import paper
-from mmbench.report.numbers.claims import HEADS, READING, Claim, absences, fields
+from mmbench.report.numbers import paper, priors
+from mmbench.report.numbers.claims import Claim, absences, fields, heads, reading
 from mmbench.report.numbers.columns import Column
 from mmbench.report.numbers.leaderboard import LEVEL, Entry, Leaderboard, name_of
+from mmbench.report.numbers.priors import PriorRow
 from mmbench.report.numbers.provenance import machine_lines, spell_value
 from mmbench.report.numbers.render import decimal
 from mmbench.report.numbers.tables import Table
@@ -67,6 +68,7 @@ def build_html(
     table: Table,
     board: Leaderboard,
     claims: Sequence[Claim],
+    prior_rows: Sequence[PriorRow],
     charts: Charts,
     shown: Sequence[tuple[StoredRun, SampleSet]],
     files: Mapping[str, bytes],
@@ -76,7 +78,7 @@ def build_html(
     Args:
         models: the runs of each model, in the order of the tables' rows.
         table: one of theirs, whose protocol and warning are shown.
-        board, claims, charts: of these models.
+        board, claims, prior_rows, charts: of these models.
         shown: the runs whose samples are shown, one per model at most.
         files: the other files of the report by name; pictures are taken from there.
 
@@ -105,6 +107,7 @@ def build_html(
         reading=_reading(board, runs),
         notes=_notes(board),
         claims=claims,
+        prior_rows=prior_rows,
         models=built,
         index={owner(model.runs[0]): model.index for model in built},
         cross=cross,
@@ -141,9 +144,12 @@ def _templates() -> tuple[Environment, str, str]:
         "direction": _direction,
         "arrow": lambda column: _ARROWS[column.better],
         "level": LEVEL,
-        "claims_heads": HEADS,
-        "claims_reading": READING,
+        "claims_heads": heads,
+        "claims_reading": reading,
         "claims_notes": absences,
+        "priors_heads": priors.HEADS,
+        "priors_reading": priors.READING,
+        "priors_fields": priors.fields,
         "paper": paper.SHORT_CITATION,
     }
     css, script = (loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))

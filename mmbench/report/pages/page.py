@@ -13,6 +13,7 @@ from mmbench.escape import escape_markdown, visible
 from mmbench.report.numbers import paper
 from mmbench.report.numbers.claims import Claim, claims_csv, claims_markdown, find_claims
 from mmbench.report.numbers.leaderboard import build_leaderboard
+from mmbench.report.numbers.priors import PriorRow, find_priors, priors_csv, priors_markdown
 from mmbench.report.numbers.provenance import machine_lines, spell, spell_value
 from mmbench.report.numbers.render import to_csv, to_latex, to_markdown
 from mmbench.report.numbers.tables import Table
@@ -47,8 +48,8 @@ _HEADINGS = {
 def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str, bytes]:
     """The files of a report by name.
 
-    Tables, the paper's claims, figure3.png, samples-<model>.png, training.png, charts, README.md,
-    pictures.md where there are pictures, and report.html.
+    Tables, the same prior for everyone, the paper's claims, figure3.png, samples-<model>.png, training.png,
+    charts, README.md, pictures.md where there are pictures, and report.html.
 
     Args:
         runs: those of one preset folder, in the order of `find_runs`.
@@ -70,13 +71,14 @@ def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str
     board = build_leaderboard(tables, models)
     charts = draw_charts(models, board)
     shown_files, figure, samples_page = _samples(shown)
-    parts = [_tables(tables), _claims(claims, tables[0]), (shown_files, figure)]
+    priors = find_priors(models, tables[0])
+    parts = [_tables(tables), _priors(priors), _claims(claims, tables[0]), (shown_files, figure)]
     pictures = [({}, samples_page), _curves(models), _charts(charts)]
     files = {name: content for found, _ in (*parts, *pictures) for name, content in found.items()}
     if lines := [line for _, part in pictures for line in part]:
         files["pictures.md"] = "\n".join([_title(runs), "", *lines]).encode()
     page = [line for _, part in parts for line in part]
-    files["report.html"] = build_html(models, tables[0], board, claims, charts, shown, files)
+    files["report.html"] = build_html(models, tables[0], board, claims, priors, charts, shown, files)
     files["README.md"] = "\n".join([*_opening(runs), *page, *_closing(runs)]).encode()
     return files
 
@@ -100,6 +102,15 @@ def _tables(tables: Sequence[Table]) -> Part:
         page += [f"## {_HEADINGS[table.number]}", "", text]
         page += [f"As [CSV]({name}.csv) (raw numbers) and [LaTeX]({name}.tex).", ""]
     return files, page
+
+
+def _priors(rows: Sequence[PriorRow]) -> Part:
+    """Every model with the same kinds of prior; nothing where none was learned."""
+    if not rows:
+        return {}, []
+    text = priors_markdown(rows)
+    files = {"priors.csv": priors_csv(rows).encode(), "priors.md": text.encode()}
+    return files, ["## The same prior for everyone", "", text, "As [CSV](priors.csv) (raw numbers).", ""]
 
 
 def _claims(claims: Sequence[Claim], table: Table) -> Part:
