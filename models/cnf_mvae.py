@@ -17,19 +17,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import Batch, Loss, Modality, SharedLatentModel
+from models.base import Batch, Loss, Modality
+from models.parts.distributions import DiagonalGaussian
 from models.parts.flows import CouplingFlow
-from models.parts.gaussian import DiagonalGaussian
 from models.parts.likelihoods import make_likelihood
 from models.parts.networks import decode_flat, make_decoder, make_encoder
+from models.parts.priors import PriorSettings, StandardNormal
+from models.parts.shared_prior import SharedPriorModel
 from models.registry import register
 from models.settings import setting
 
 __all__ = ["CNFMVAE", "CNFMVAESettings", "info_nce"]
 
+SMALL = 1e-12  # mean square of embeddings that is not divided by
+
 
 @dataclass(frozen=True)
-class CNFMVAESettings:
+class CNFMVAESettings(PriorSettings):
     """Latent size, flow layers and contrast weight are the paper's; it does not give the rest.
 
     Of that, the likelihood scale, the temperature, the first noise and what the contrast sees were chosen
@@ -48,6 +52,13 @@ class CNFMVAESettings:
         "the contrastive term sees f(z) (sample) or f(e) (mean)",
         choices=("sample", "mean"),
         search=("sample", "mean"),
+    )
+    contrast_units: str = setting(
+        "meta",
+        "the contrastive term sees embeddings as they are in the meta space, or normalised by their root mean "
+        "square, so that tau does not decide the scale of that space",
+        choices=("meta", "normalised"),
+        late=True,
     )
     initial_noise: float = setting(0.1, "s1, standard deviation of the posterior, at first", low=1e-6)
     likelihood_scale: float = setting(
@@ -84,7 +95,7 @@ def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     title="CNF-MVAE",
     incomplete=True,
 )
-class CNFMVAE(SharedLatentModel):
+class CNFMVAE(SharedPriorModel):
     """A VAE with a flow prior per modality; contrast aligns the modalities in the meta space behind the
     flows.
 
@@ -125,13 +136,20 @@ class CNFMVAE(SharedLatentModel):
         total = torch.stack(costs).sum()
         if len(embeddings) > 1:
             # equation 16 sums over ordered pairs: its lambda_ij is half of this lambda
+            seen = [self.in_units(embedding) for embedding in embeddings.values()]
             contrast = torch.stack(
-                [info_nce(a, b, self.settings.temperature) for a, b in combinations(embeddings.values(), 2)]
+                [info_nce(a, b, self.settings.temperature) for a, b in combinations(seen, 2)]
             )
             total = total + self.settings.contrast_weight * contrast.sum()
             terms["contrast"] = contrast.mean().detach()
             terms["contrast_chance"] = total.new_full((), math.log(len(x)))
         return Loss(total, terms)
+
+    def in_units(self, embedding: Tensor) -> Tensor:
+        """(B, L): embeddings of one modality as the contrast sees them."""
+        if self.settings.contrast_units == "meta":
+            return embedding
+        return embedding * embedding.square().mean().clamp_min(SMALL).rsqrt()
 
     def modality_loss(self, name: str, x: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Equation 11 on x (B, *shape) of one modality.
@@ -145,8 +163,13 @@ class CNFMVAE(SharedLatentModel):
         z = e + self.log_s1[name].exp() * eps
         u, logdet = self.flows[name](z)
         reconstruction = -self.likelihoods[name](x, self.decoders[name](z)).mean()
-        # log q(z given x) - log p(z) = |f(z)|^2 / 2 - |eps|^2 / 2 - log|det df/dz| - L log s1, for every eps
-        kl = (0.5 * (u.square() - eps.square()).sum(-1) - logdet).mean() - e.shape[-1] * self.log_s1[name]
+        # log q(z given x) - log p(z) = |f(z)|^2 / 2 - |eps|^2 / 2 - log|det df/dz| - L log s1, for every eps;
+        # with another prior, -log p(u) - (L / 2) log(2 pi) stands for |f(z)|^2 / 2
+        if isinstance(self.latent_prior, StandardNormal):
+            gap = 0.5 * (u.square() - eps.square()).sum(-1)
+        else:
+            gap = -self.log_prior(u) - 0.5 * (eps.square() + math.log(2 * math.pi)).sum(-1)
+        kl = (gap - logdet).mean() - e.shape[-1] * self.log_s1[name]
         embedding = u if self.settings.contrast_on == "sample" else self.flows[name](e)[0]
         terms = {
             "reconstruction": reconstruction,
@@ -168,8 +191,15 @@ class CNFMVAE(SharedLatentModel):
     def decode(self, name: str, latent: Tensor) -> Tensor:
         return self.decoders[name](self.flows[name].inverse(latent))  # type: ignore[operator]
 
-    def prior(self, n: int, generator: torch.Generator) -> Tensor:
-        return torch.randn(n, self.settings.latent_size, generator=generator, device=generator.device)
+    def log_posteriors(self, inputs: Batch, latent: Tensor) -> Tensor:
+        """Of u: log N(z given e_m, s1^2 I) - log|det df_m/dz| at z = f_m^-1(u)."""
+        densities = []
+        for name, x in inputs.items():
+            e = self.encoders[name](x)
+            z = self.flows[name].inverse(latent)  # type: ignore[operator]
+            posterior = DiagonalGaussian(e, (2 * self.log_s1[name]).expand_as(e))
+            densities.append(posterior.log_prob(z.unsqueeze(-2)) - self.flows[name](z)[1].unsqueeze(-1))
+        return torch.stack(densities)
 
     def log_weights(self, batch: Batch, samples: int, generator: torch.Generator) -> Tensor:
         """The density is p(u) prod_m p(x_m given f_m^-1(u)), which a joint draw comes from (equation 10).
@@ -192,6 +222,5 @@ class CNFMVAE(SharedLatentModel):
             posterior = DiagonalGaussian(e, (2 * self.log_s1[name]).expand_as(e))
             densities.append(posterior.log_prob(z) - self.flows[name](z)[1])
             likelihoods.append(self.likelihoods[name](batch[name], decode_flat(self.decoders[name], z)))
-        prior = DiagonalGaussian(torch.zeros_like(u), torch.zeros_like(u)).log_prob(u)
-        joint = prior + torch.stack(likelihoods).sum(0)
+        joint = self.log_prior(u) + torch.stack(likelihoods).sum(0)
         return joint - torch.stack(densities).logsumexp(0) + math.log(len(drawn))

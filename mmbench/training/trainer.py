@@ -141,7 +141,9 @@ class Trainer:
             last = self.config.steps if index == len(self.stages) - 1 else round(share * self.config.steps)
             if self.step < last:
                 self.optimizer = self._make_optimizer(stage)
-                if saved and saved["stage"] == index:
+                if not (saved and saved["stage"] == index):
+                    self._start(stage)
+                else:
                     self.optimizer.load_state_dict(
                         self.optimizer.state_dict() | {"state": saved["optimizer"]["state"]}
                     )
@@ -149,6 +151,13 @@ class Trainer:
                     return False
             first = last
         return True
+
+    def _start(self, stage: Stage) -> None:
+        """What the stage does before its first step, in full precision."""
+        if stage.start is not None:
+            begun = self.step
+            with torch.no_grad():
+                stage.start(lambda number: self.batches.batch(begun + number))
 
     def _look_steps(self, count: int) -> frozenset[int]:
         """`count` steps, evenly spaced up to the last as far as the history has rows there."""
