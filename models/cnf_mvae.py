@@ -55,8 +55,7 @@ class CNFMVAESettings(PriorSettings):
     )
     contrast_units: str = setting(
         "meta",
-        "the contrastive term sees embeddings as they are in the meta space, or normalised by their root mean "
-        "square, so that tau does not decide the scale of that space",
+        "of the embeddings in the contrastive term: those of the meta space, or their root mean square",
         choices=("meta", "normalised"),
         late=True,
     )
