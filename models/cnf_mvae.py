@@ -29,8 +29,6 @@ from models.settings import setting
 
 __all__ = ["CNFMVAE", "CNFMVAESettings", "info_nce"]
 
-SMALL = 1e-12  # mean square of embeddings that is not divided by
-
 
 @dataclass(frozen=True)
 class CNFMVAESettings(PriorSettings):
@@ -52,12 +50,6 @@ class CNFMVAESettings(PriorSettings):
         "the contrastive term sees f(z) (sample) or f(e) (mean)",
         choices=("sample", "mean"),
         search=("sample", "mean"),
-    )
-    contrast_units: str = setting(
-        "meta",
-        "of the embeddings in the contrastive term: those of the meta space, or their root mean square",
-        choices=("meta", "normalised"),
-        late=True,
     )
     initial_noise: float = setting(0.1, "s1, standard deviation of the posterior, at first", low=1e-6)
     likelihood_scale: float = setting(
@@ -135,20 +127,13 @@ class CNFMVAE(SharedPriorModel):
         total = torch.stack(costs).sum()
         if len(embeddings) > 1:
             # equation 16 sums over ordered pairs: its lambda_ij is half of this lambda
-            seen = [self.in_units(embedding) for embedding in embeddings.values()]
             contrast = torch.stack(
-                [info_nce(a, b, self.settings.temperature) for a, b in combinations(seen, 2)]
+                [info_nce(a, b, self.settings.temperature) for a, b in combinations(embeddings.values(), 2)]
             )
             total = total + self.settings.contrast_weight * contrast.sum()
             terms["contrast"] = contrast.mean().detach()
             terms["contrast_chance"] = total.new_full((), math.log(len(x)))
         return Loss(total, terms)
-
-    def in_units(self, embedding: Tensor) -> Tensor:
-        """(B, L): embeddings of one modality as the contrast sees them."""
-        if self.settings.contrast_units == "meta":
-            return embedding
-        return embedding * embedding.square().mean().clamp_min(SMALL).rsqrt()
 
     def modality_loss(self, name: str, x: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Equation 11 on x (B, *shape) of one modality.

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from models.base import Batch, Modality
+from models.errors import InputError
 from models.parts.distributions import DiagonalGaussian, DiagonalLaplace
 from models.parts.flows import CouplingFlow
 from models.settings import setting
@@ -160,6 +161,11 @@ class MixturePrior(Prior):
         from sklearn.mixture import GaussianMixture
         from threadpoolctl import threadpool_limits
 
+        if len(latents) < len(self.logits):
+            raise InputError(
+                f"A mixture of {len(self.logits)} components cannot start from {len(latents)} latents: "
+                "choose fewer prior_components, or larger batches."
+            )
         least = LEAST_VARIANCE * float(latents.square().mean())
         mixture = GaussianMixture(
             len(self.logits), covariance_type="diag", reg_covar=least, max_iter=EM_ITERATIONS, random_state=0
@@ -199,8 +205,8 @@ Draw = Callable[[Batch, bool, torch.Generator], Tensor]
 class VampPrior(Prior):
     """p(z) = 1/(M K) sum_m sum_k q_m(z given v_mk): the model's posteriors of K learned pseudo-items v_k.
 
-    Tomczak and Welling 2018, "VAE with a VampPrior", equation 9; of each modality alone, as there is no
-    posterior of all modalities that every model has. A pseudo-item is kept within the range of data: a
+    Tomczak and Welling 2018, "VAE with a VampPrior"; of each modality alone, as there is no posterior of all
+    modalities that every model has. A pseudo-item is kept within the range of data: a
     sigmoid of what is learned, or a softmax over the symbols of a categorical modality. It starts as a train
     item, moved away from black and white so that it can be learned.
 

@@ -37,7 +37,7 @@ class SharedPriorModel(SharedLatentModel):
         )
 
     def make_prior(self, settings: PriorSettings) -> Prior:
-        """The prior that the settings ask for."""
+        """The prior that the settings ask for; N(0, I) for a word of a subclass that has one of its own."""
         size = self.settings.latent_size
         if settings.prior == "laplace":
             return LaplacePrior(size)

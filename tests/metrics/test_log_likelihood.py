@@ -28,8 +28,8 @@ DENSITIES = [
     ("mmvae", 1, {"posterior": "laplace"}),
     ("cnf-mvae", 2, NOISY),
     ("mvae", 1, {"likelihood": "bernoulli", "prior": "mixture"}),
-    ("mopoe", 1, {"likelihood": "laplace", "prior": "vampprior", "prior_components": 3}),
-    ("mmvae", 1, {"posterior": "laplace", "prior": "laplace"}),
+    ("mopoe", 1, {"likelihood": "laplace", "prior": "mixture"}),
+    ("mmvae", 1, {"posterior": "laplace", "prior": "vampprior", "prior_components": 3}),
     ("mmvae", 2, {"prior": "flow"}),
     ("cnf-mvae", 2, NOISY | {"prior": "laplace", "initial_noise": 2.0}),
     ("cnf-mvae", 2, NOISY | {"prior": "mixture", "prior_components": 3}),
@@ -50,12 +50,12 @@ def make_density(name, latent, chosen, modalities):
         for m in modalities:
             model.decoders[m.name][0].weight.mul_(2)
             if name != "cnf-mvae":
-                model.encoders[m.name][-2].bias[latent:] = 2 if chosen.get("prior") in HEAVY else 1
+                model.encoders[m.name][-2].bias[latent:] = 3 if "prior" in chosen else 1
         if name == "cnf-mvae":
             for network in (network for flow in model.flows.values() for network in flow.networks):
                 network[-1].weight.mul_(10)
         for parameter in model.latent_prior.parameters():  # as if it had been learned
-            parameter.add_(0.2 * torch.randn_like(parameter))
+            parameter.add_((0.03 if chosen["prior"] == "flow" else 0.2) * torch.randn_like(parameter))
     return model
 
 

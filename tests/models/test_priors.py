@@ -13,6 +13,7 @@ from sklearn.mixture import GaussianMixture
 from models.base import Modality
 from models.conformance import CHECKS, THREE, TWO
 from models.conformance.tools import make_example
+from models.errors import InputError
 from models.parts.distributions import DiagonalGaussian
 from models.parts.priors import (
     PRIORS,
@@ -168,6 +169,11 @@ def test_a_started_mixture_is_the_one_that_was_fitted():
     torch.testing.assert_close(
         again.components()[0].mean, 0.1 * prior.components()[0].mean, atol=1e-3, rtol=0
     )
+
+
+def test_a_mixture_of_more_components_than_latents_says_what_to_do():
+    with pytest.raises(InputError, match="5 components cannot start from 4 latents: choose fewer"):
+        MixturePrior(2, 5).start(torch.randn(4, 2), {})
 
 
 def test_a_mixture_is_one_gaussian_before_its_start():
