@@ -147,8 +147,14 @@ class MixturePrior(Prior):
         return DiagonalGaussian(self.means * shrink.sqrt(), 2 * self.log_scales + shrink.log()), log_weights
 
     def log_prob(self, z: Tensor) -> Tensor:
-        components, log_weights = self.components()
-        return (log_weights + components.log_prob(z.unsqueeze(-2))).logsumexp(-1)
+        with torch.autocast(z.device.type, enabled=False):  # matrix products, whose differences are summed
+            components, log_weights = self.components()
+            precision = torch.exp(-components.logvar)
+            # sum_l (z_l - mu_l)^2 / sigma_l^2, without the (*leading, K, L) of its terms
+            distance = z.square() @ precision.T - 2 * z @ (components.mean * precision).T
+            distance = distance + (components.mean.square() * precision).sum(-1)
+            constant = (components.logvar + math.log(2 * math.pi)).sum(-1)
+            return (log_weights - 0.5 * (distance + constant)).logsumexp(-1)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         components, log_weights = self.components()
