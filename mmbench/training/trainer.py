@@ -141,12 +141,12 @@ class Trainer:
             last = self.config.steps if index == len(self.stages) - 1 else round(share * self.config.steps)
             if self.step < last:
                 self.optimizer = self._make_optimizer(stage)
-                if not (saved and saved["stage"] == index):
-                    self._start(stage)
-                else:
+                if saved and saved["stage"] == index:
                     self.optimizer.load_state_dict(
                         self.optimizer.state_dict() | {"state": saved["optimizer"]["state"]}
                     )
+                else:
+                    self._start(stage)
                 if not self._run_stage(index, stage, first, last):
                     return False
             first = last
