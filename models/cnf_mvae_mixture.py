@@ -42,7 +42,5 @@ class CNFMVAEMixture(CNFMVAE):
 
     One mixture serves all modalities. Until its first start, after a fifth of the training, it is a single
     Gaussian; there and at every further fifth it is fitted anew to latents of train items
-    (`models.parts.priors.MixturePrior`), by when the contrast has aligned the modalities. A mixture that is
-    learned from the first step on, or fitted to latents of another scale than its own, keeps clusters apart
-    that belong together.
+    (`models.parts.priors.MixturePrior`), so that it follows clusters that the contrast has formed meanwhile.
     """

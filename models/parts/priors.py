@@ -119,8 +119,8 @@ class MixturePrior(Prior):
     from a start on the mean square of the latents that the mixture was fitted to. A mixture held to s = 1
     while the latents are of another size is a prior beside its data.
 
-    Before its first start all components are alike, N(0, I) but for what all of them learn: a mixture that
-    finds clusters of its own before the modalities are aligned keeps them apart afterwards.
+    Before its first start all components are alike, N(0, I) but for what all of them learn, so that the
+    mixture finds no clusters before the latents have some.
 
     Args:
         size: L.
