@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from models.base import Batch, Loss, Modality, Stage
-from models.parts.gaussian import DiagonalGaussian, GaussianVAEs, product_of_experts
+from models.parts.distributions import DiagonalGaussian
+from models.parts.gaussian import GaussianVAEs, product_of_experts
 from models.parts.likelihoods import likelihood_setting
 from models.parts.networks import make_encoder
 from models.registry import register

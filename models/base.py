@@ -119,12 +119,17 @@ class Stage:
         share: of the run's steps; the shares of a model add up to 1.
         loss: called as `loss(batch, progress)` with the stage's own progress in [0, 1].
         parameters: those that the stage trains.
+        start: called once before its first step, without gradients and in full precision, with a function
+            from 0, 1, .. to the batches that the first steps will see: for what is set from data and not by
+            gradients, on the host if need be. It changes parameters and buffers in place, and does the same
+            from the same weights: it takes no noise from torch's global generator.
     """
 
     name: str
     share: float
     loss: Callable[[Batch, float], Loss]
     parameters: tuple[nn.Parameter, ...]
+    start: Callable[[Callable[[int], Batch]], object] | None = None
 
 
 class MultimodalModel(nn.Module, ABC):

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from models.base import Batch, Loss, Modality, NotDefinedError
 from models.errors import InputError
 from models.named_settings import PAPER, PUBLISHED, Sourced
-from models.parts.gaussian import DiagonalGaussian, GaussianMVAE, one_expert_per_item
+from models.parts.distributions import DiagonalGaussian, one_expert_per_item
+from models.parts.gaussian import GaussianMVAE
 from models.parts.likelihoods import make_likelihood
 from models.parts.networks import decode_flat
+from models.parts.priors import PriorSettings
 from models.registry import register
 from models.settings import setting
 
@@ -21,7 +23,7 @@ _EPSILON = 1e-8  # under the root, whose slope is infinite at 0
 
 
 @dataclass(frozen=True)
-class CADAVAESettings:
+class CADAVAESettings(PriorSettings):
     """Weights and warm-ups as published (github.com/edgarschnfld/CADA-VAE-PyTorch, single_experiment.py).
 
     There a warm-up is given in epochs of 100 (beta 0 to 93, cross 21 to 75, distance 6 to 22), here in shares
@@ -110,14 +112,15 @@ class NegativeL1(nn.Module):
 class CADAVAE(GaussianMVAE):
     """A VAE per modality; each decoder also sees the others' latents, and posteriors are pulled together.
 
-    loss = sum_m |x_m - D_m(z_m)|_1 + beta sum_m KL(q_m || N(0, I))
+    loss = sum_m |x_m - D_m(z_m)|_1 + beta sum_m KL(q_m || p(z))
            + gamma sum_{n != m} |x_m - D_m(z_n)|_1 + delta sum_{n < m} W_2(q_n, q_m)
 
-    with beta, gamma and delta warmed up. L1 is summed over the dimensions of an item and averaged over the
-    batch; a modality with a likelihood of its own has the negative log-likelihood in its place. The published
-    code reads the second head as log sigma when it samples and as log sigma^2 elsewhere, and shares one noise
-    among the dimensions of a latent; here it is log sigma^2 throughout, and noise is independent. Of a batch
-    that lacks modalities, m and n go over those that it has; one alone leaves the loss of its VAE.
+    with p(z) = N(0, I) unless a learned prior is chosen, and beta, gamma and delta warmed up. L1 is summed
+    over the dimensions of an item and averaged over the batch; a modality with a likelihood of its own has
+    the negative log-likelihood in its place. The published code reads the second head as log sigma when it
+    samples and as log sigma^2 elsewhere, and shares one noise among the dimensions of a latent; here it is
+    log sigma^2 throughout, and noise is independent. Of a batch that lacks modalities, m and n go over those
+    that it has; one alone leaves the loss of its VAE.
 
     The posterior given several modalities, which the paper does not need, is the uniform mixture of the q_m:
     each decoder is trained on draws from every one of them alone. A draw takes one q_m per item at random,
@@ -138,7 +141,7 @@ class CADAVAE(GaussianMVAE):
             cost = -self.likelihoods[name](x, decode_flat(self.decoders[name], latents)).mean(-1)
             own.append(cost[m])
             cross.append(cost.sum() - cost[m])
-        kl = torch.stack([p.kl().mean() for p in posteriors]).sum()
+        kl = torch.stack([self.kl(p, z).mean() for p, z in zip(posteriors, latents, strict=True)]).sum()
         total = torch.stack(own).sum() + ramp(progress, s.beta_start, s.beta_end, s.beta) * kl
         terms = {f"reconstruction/{name}": term for name, term in zip(observed, own, strict=True)}
         if len(observed) > 1:

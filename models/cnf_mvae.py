@@ -17,11 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import Batch, Loss, Modality, SharedLatentModel
+from models.base import Batch, Loss, Modality
+from models.parts.distributions import DiagonalGaussian, one_expert_per_item
 from models.parts.flows import CouplingFlow
-from models.parts.gaussian import DiagonalGaussian, one_expert_per_item
 from models.parts.likelihoods import make_likelihood
 from models.parts.networks import decode_flat, make_decoder, make_encoder
+from models.parts.priors import PriorSettings, StandardNormal
+from models.parts.shared_prior import SharedPriorModel
 from models.registry import register
 from models.settings import setting
 
@@ -29,7 +31,7 @@ __all__ = ["CNFMVAE", "CNFMVAESettings", "info_nce"]
 
 
 @dataclass(frozen=True)
-class CNFMVAESettings:
+class CNFMVAESettings(PriorSettings):
     """Latent size, flow layers and contrast weight are the paper's; it does not give the rest.
 
     Of that, the likelihood scale, the temperature, the first noise and what the contrast sees were chosen
@@ -84,7 +86,7 @@ def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     title="CNF-MVAE",
     incomplete=True,
 )
-class CNFMVAE(SharedLatentModel):
+class CNFMVAE(SharedPriorModel):
     """A VAE with a flow prior per modality; contrast aligns the modalities in the meta space behind the
     flows.
 
@@ -146,8 +148,13 @@ class CNFMVAE(SharedLatentModel):
         z = e + self.log_s1[name].exp() * eps
         u, logdet = self.flows[name](z)
         reconstruction = -self.likelihoods[name](x, self.decoders[name](z)).mean()
-        # log q(z given x) - log p(z) = |f(z)|^2 / 2 - |eps|^2 / 2 - log|det df/dz| - L log s1, for every eps
-        kl = (0.5 * (u.square() - eps.square()).sum(-1) - logdet).mean() - e.shape[-1] * self.log_s1[name]
+        # log q(z given x) - log p(z) = |f(z)|^2 / 2 - |eps|^2 / 2 - log|det df/dz| - L log s1, for every eps;
+        # with another prior, -log p(u) - (L / 2) log(2 pi) stands for |f(z)|^2 / 2
+        if isinstance(self.latent_prior, StandardNormal):
+            gap = 0.5 * (u.square() - eps.square()).sum(-1)
+        else:
+            gap = -self.log_prior(u) - 0.5 * (eps.square() + math.log(2 * math.pi)).sum(-1)
+        kl = (gap - logdet).mean() - e.shape[-1] * self.log_s1[name]
         embedding = u if self.settings.contrast_on == "sample" else self.flows[name](e)[0]
         terms = {
             "reconstruction": reconstruction,
@@ -170,8 +177,15 @@ class CNFMVAE(SharedLatentModel):
     def decode(self, name: str, latent: Tensor) -> Tensor:
         return self.decoders[name](self.flows[name].inverse(latent))  # type: ignore[operator]
 
-    def prior(self, n: int, generator: torch.Generator) -> Tensor:
-        return torch.randn(n, self.settings.latent_size, generator=generator, device=generator.device)
+    def log_posteriors(self, inputs: Batch, latent: Tensor) -> Tensor:
+        """Of u: log N(z given e_m, s1^2 I) - log|det df_m/dz| at z = f_m^-1(u)."""
+        densities = []
+        for name, x in inputs.items():
+            e = self.encoders[name](x)
+            z = self.flows[name].inverse(latent)  # type: ignore[operator]
+            posterior = DiagonalGaussian(e, (2 * self.log_s1[name]).expand_as(e))
+            densities.append(posterior.log_prob(z.unsqueeze(-2)) - self.flows[name](z)[1].unsqueeze(-1))
+        return torch.stack(densities)
 
     def log_weights(self, batch: Batch, samples: int, generator: torch.Generator) -> Tensor:
         """The density is p(u) prod_m p(x_m given f_m^-1(u)), which a joint draw comes from (equation 10).
@@ -191,6 +205,5 @@ class CNFMVAE(SharedLatentModel):
             posterior = DiagonalGaussian(e, (2 * self.log_s1[name]).expand_as(e))
             densities.append(posterior.log_prob(z) - self.flows[name](z)[1])
             likelihoods.append(self.likelihoods[name](batch[name], decode_flat(self.decoders[name], z)))
-        prior = DiagonalGaussian(torch.zeros_like(u), torch.zeros_like(u)).log_prob(u)
-        joint = prior + torch.stack(likelihoods).sum(0)
+        joint = self.log_prior(u) + torch.stack(likelihoods).sum(0)
         return joint - torch.stack(densities).logsumexp(0) + math.log(len(drawn))

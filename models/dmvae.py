@@ -12,13 +12,8 @@ from torch import Tensor
 
 from models.base import Batch, Loss, SharedLatentModel
 from models.named_settings import PUBLISHED, Sourced
-from models.parts.gaussian import (
-    DiagonalGaussian,
-    GaussianVAEs,
-    importance_weights,
-    product_of_experts,
-    weights_setting,
-)
+from models.parts.distributions import DiagonalGaussian
+from models.parts.gaussian import GaussianVAEs, importance_weights, product_of_experts, weights_setting
 from models.parts.likelihoods import likelihood_setting, scale_setting
 from models.parts.networks import decode_flat
 from models.registry import register

@@ -7,45 +7,21 @@ Monte Carlo Objectives").
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from models.base import Batch, Loss, Modality
 from models.named_settings import PAPER, PUBLISHED, Sourced
-from models.parts.gaussian import DiagonalGaussian, GaussianMVAE, one_expert_per_item, weights_setting
+from models.parts.distributions import DiagonalGaussian, DiagonalLaplace, one_expert_per_item
+from models.parts.gaussian import GaussianMVAE, weights_setting
 from models.parts.likelihoods import likelihood_setting, scale_setting
 from models.parts.networks import decode_flat
+from models.parts.priors import PRIORS, PriorSettings
 from models.registry import register
 from models.settings import setting
 
-__all__ = ["MMVAE", "DiagonalLaplace", "MMVAESettings"]
-
-
-class DiagonalLaplace(NamedTuple):
-    """Independent Laplace distributions; mean and logits are both (*leading, L).
-
-    The scales are b = softmax(logits) * L + 1e-6, so that all L of them add up to L.
-    """
-
-    mean: Tensor
-    logits: Tensor
-
-    def scale(self) -> Tensor:
-        """(*leading, L): b."""
-        return self.logits.softmax(-1) * self.logits.shape[-1] + 1e-6
-
-    def rsample(self, generator: torch.Generator | None = None) -> Tensor:
-        """(*leading, L): a reparameterised draw, mean - b * sign(u) * log(1 - |u|), u uniform in (-1, 1)."""
-        u = torch.empty_like(self.mean).uniform_(torch.finfo(self.mean.dtype).eps - 1, 1, generator=generator)
-        return self.mean - self.scale() * u.sign() * torch.log1p(-u.abs())
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """(*leading,): the log-density of z (*leading, L), in nats; leading dimensions broadcast."""
-        scale = self.scale()
-        return -((z - self.mean).abs() / scale + torch.log(2 * scale)).sum(-1)
-
+__all__ = ["MMVAE", "MMVAESettings"]
 
 FAMILIES: dict[str, type[DiagonalGaussian] | type[DiagonalLaplace]] = {
     "gaussian": DiagonalGaussian,
@@ -54,16 +30,22 @@ FAMILIES: dict[str, type[DiagonalGaussian] | type[DiagonalLaplace]] = {
 
 
 @dataclass(frozen=True)
-class MMVAESettings:
+class MMVAESettings(PriorSettings):
     """Likelihood as published for MNIST-SVHN (github.com/iffsid/mmvae), the rest as in the comparison.
 
     `--set mmvae=published` is the published model: K = 30 samples and the Laplace family.
     """
 
+    prior: str = setting(
+        "family",
+        "of the latent: of the family of the posteriors, N(0, I), or a learned one",
+        choices=("family", *PRIORS),
+        late=True,
+    )
     latent_size: int = setting(40, "dimensions of the latent", low=1)
     samples: int = setting(1, "K, importance samples from each expert", low=1)
     posterior: str = setting(
-        "gaussian", "family of posteriors and prior; laplace as published", choices=tuple(FAMILIES)
+        "gaussian", "family of the posteriors; laplace as published", choices=tuple(FAMILIES)
     )
     likelihood: str = likelihood_setting()
     likelihood_scale: float = scale_setting()
@@ -114,8 +96,9 @@ class MMVAE(GaussianMVAE):
     w_k/dtheta, the encoders sum_k v_k^2 (dlog w_k/dz) (dz/dphi): q is detached in log w, and v multiplies the
     gradient at z once more. In the published code the hook that should do so sits on a tensor outside of the
     graph, which leaves v instead of v^2. The estimator is unbiased for K = 1; for K > 1 it is not, because
-    z_mk is drawn from q_m and not from the mixture in log w. The prior is N(0, I), or Laplace with learned
-    scales. Of a batch that lacks modalities, m and n go over those that it has.
+    z_mk is drawn from q_m and not from the mixture in log w. The prior is of the family of the posteriors,
+    N(0, I) or Laplace with learned scales, unless another one is chosen. Of a batch that lacks modalities, m
+    and n go over those that it has.
     """
 
     prior_spread: Tensor
@@ -123,6 +106,9 @@ class MMVAE(GaussianMVAE):
     def __init__(self, modalities: Sequence[Modality], settings: MMVAESettings):
         super().__init__(modalities, settings)
         self.family = FAMILIES[settings.posterior]
+        if settings.prior != "family":
+            return
+        # here and not in a LaplacePrior, where checkpoints of either family have it
         spread = torch.zeros(settings.latent_size)
         if self.family is DiagonalLaplace:
             self.prior_spread = torch.nn.Parameter(spread)
@@ -157,10 +143,14 @@ class MMVAE(GaussianMVAE):
         return one_expert_per_item(experts.rsample(generator), generator)
 
     def prior(self, n: int, generator: torch.Generator) -> Tensor:
+        if self.settings.prior != "family":
+            return super().prior(n, generator)
         spread = self.prior_spread.expand(n, -1)
         return self.family(torch.zeros_like(spread), spread).rsample(generator)
 
     def log_prior(self, latent: Tensor) -> Tensor:
+        if self.settings.prior != "family":
+            return super().log_prior(latent)
         return self.family(torch.zeros_like(self.prior_spread), self.prior_spread).log_prob(latent)
 
     def proposal(self, inputs: Batch) -> DiagonalGaussian | DiagonalLaplace:

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from models.base import Batch, Loss
 from models.named_settings import PAPER, PUBLISHED, Sourced
-from models.parts.gaussian import DiagonalGaussian, GaussianMVAE, product_of_experts, weights_setting
+from models.parts.distributions import DiagonalGaussian
+from models.parts.gaussian import GaussianMVAE, product_of_experts, weights_setting
 from models.parts.likelihoods import likelihood_setting, scale_setting
+from models.parts.priors import PriorSettings
 from models.registry import register
 from models.settings import setting
 
@@ -17,7 +19,7 @@ __all__ = ["MoPoE", "MoPoESettings"]
 
 
 @dataclass(frozen=True)
-class MoPoESettings:
+class MoPoESettings(PriorSettings):
     """Defaults as published for MNIST-SVHN-Text (github.com/thomassutter/MoPoE, job_mnistsvhntext).
 
     The latent size is that of the comparison.
@@ -57,9 +59,10 @@ NAMED = {
 class MoPoE(GaussianMVAE):
     """The posterior is the uniform mixture of the products q_S of all non-empty subsets S of modalities.
 
-    loss = E_{z ~ mixture} sum_m w_m (-log p(x_m given z)) + beta mean_S KL(q_S || N(0, I))   (equations 7, 8)
+    loss = E_{z ~ mixture} sum_m w_m (-log p(x_m given z)) + beta mean_S KL(q_S || p(z))   (equations 7, 8)
 
-    As in the published code, the prior expert enters the product of the full set only, one-element products
+    with p(z) = N(0, I) or a learned prior. As in the published code, the prior expert, N(0, I) whichever
+    prior is chosen (see MVAE), enters the product of the full set only, one-element products
     are the unimodal posteriors unchanged, and the mixture is sampled by slices: of S subsets, each serves
     B // S items (at least one) of the shuffled batch, the last one the rest as well. Of a batch that lacks
     modalities, S and m go over those that it has.
@@ -72,7 +75,7 @@ class MoPoE(GaussianMVAE):
         reconstruction = {
             name: -self.likelihoods[name](x, self.decode(name, latent)).mean() for name, x in observed.items()
         }
-        kl = subsets.kl().mean()
+        kl = self.kl(subsets).mean()
         terms = {f"reconstruction/{name}": term.detach() for name, term in reconstruction.items()}
         return Loss(self.weighted(reconstruction) + self.settings.beta * kl, terms | {"kl": kl.detach()})
 

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from models.base import Batch, Loss
 from models.named_settings import PUBLISHED, Sourced
-from models.parts.gaussian import DiagonalGaussian, GaussianMVAE, product_of_experts, weights_setting
+from models.parts.distributions import DiagonalGaussian
+from models.parts.gaussian import GaussianMVAE, product_of_experts, weights_setting
 from models.parts.likelihoods import likelihood_setting, scale_setting
 from models.parts.networks import decode_flat
+from models.parts.priors import PriorSettings
 from models.registry import register
 from models.settings import setting
 
@@ -20,7 +22,7 @@ __all__ = ["MVAE", "MVAESettings"]
 
 
 @dataclass(frozen=True)
-class MVAESettings:
+class MVAESettings(PriorSettings):
     """beta and its warm-up as published for MNIST, likelihood and latent size as in the comparison.
 
     Published is github.com/mhw32/multimodal-vae-public; its mnist/train.py warms up for 200 of 500 epochs.
@@ -58,15 +60,19 @@ NAMED = {  # the paper of the comparison does not have this model
 class MVAE(GaussianMVAE):
     """The posterior of a subset S of modalities is the product of its experts and the prior.
 
-    q_S(z) is proportional to p(z) prod_{m in S} q_m(z given x_m)
+    q_S(z) is proportional to N(z; 0, I) prod_{m in S} q_m(z given x_m),    p(z) = N(z; 0, I) by default
     loss = L({1..M}) + sum_m L({m})
-    L(S) = E_{z ~ q_S} sum_{m in S} w_m (-log p(x_m given z)) + beta KL(q_S || N(0, I))     (their equation 5)
+    L(S) = E_{z ~ q_S} sum_{m in S} w_m (-log p(x_m given z)) + beta KL(q_S || p(z))     (their equation 5)
 
     There are no random subsets beside the full set and the single modalities (the paper's k is 0): of two
     modalities there are no others, and published comparisons on three leave them out too (Sutter et al.
     2021). The weights w_m stand where the paper has its lambda_m (1 and 10 for MNIST's images and labels in
     its code): both keep a modality of few dimensions from being neglected. Of a batch that lacks modalities,
     {1..M} are those that it has; where that is one alone, its L({m}) counts once.
+
+    With a learned prior p(z), the factor of q_S stays N(0, I): the product of Gaussians and a mixture or a
+    flow is no Gaussian. It is then a part of the family of posteriors like any other, which makes them no
+    wider than N(0, I); the bound holds for every q_S, with the learned p(z) in its KL.
 
     >>> from models.base import Modality
     >>> mnist, svhn = Modality("mnist", (1, 28, 28)), Modality("svhn", (3, 32, 32))
@@ -98,7 +104,7 @@ class MVAE(GaussianMVAE):
             joint[name], *rest = -self.likelihoods[name](x, decoded).mean(-1)
             if rest:
                 single[name] = rest[0]
-        kl = posterior.kl().mean(-1)
+        kl = self.kl(posterior, latent).mean(-1)
         reconstruction = self.weighted(joint) + (self.weighted(single) if single else 0.0)
         total = reconstruction + self.kl_weight(progress) * kl.sum()
         terms = {f"reconstruction/{name}": term for name, term in joint.items()}
@@ -117,6 +123,10 @@ class MVAE(GaussianMVAE):
 
     def proposal(self, inputs: Batch) -> DiagonalGaussian:
         return DiagonalGaussian(*(parameter.unsqueeze(0) for parameter in self.posterior(inputs)))
+
+    def experts(self, inputs: Batch) -> DiagonalGaussian:
+        """(N, B, L): q_S of each modality in `inputs` alone."""
+        return product_of_experts([super().experts(inputs)], prior_expert=True)
 
     def posterior(self, inputs: Batch) -> DiagonalGaussian:
         """q_S of the modalities in `inputs`: (B, L)."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from models.errors import InputError, suggest
 
-__all__ = ["check_class", "describe", "resolve", "search_space", "setting"]
+__all__ = ["check_class", "decisive", "describe", "resolve", "search_space", "setting"]
 
 T = TypeVar("T")
 _WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word"}
@@ -29,17 +29,30 @@ def setting(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     search: tuple[object, ...] = (),
+    late: bool = False,
 ) -> Any:
     """A dataclass field with its documentation and the values that it admits (bounds inclusive).
 
     `search` is what `mmbench tune` chooses from: of a number the least and the largest value, both positive,
     between which it draws log-uniformly; of anything else the values themselves. Settings without it keep
     their defaults there.
+
+    A `late` setting came to a model that had runs already: at its default it is no part of their
+    configuration, so that runs and checkpoints from before it stay those of the model.
     """
     return field(
         default=default,
-        metadata={"help": help, "low": low, "high": high, "choices": choices, "search": search},
+        metadata={"help": help, "low": low, "high": high, "choices": choices, "search": search, "late": late},
     )
+
+
+def decisive(settings: Any) -> dict[str, object]:
+    """The settings that a run's configuration names: all but late ones at their defaults."""
+    return {
+        f.name: value
+        for f in fields(settings)
+        if (value := getattr(settings, f.name)) != f.default or not f.metadata.get("late")
+    }
 
 
 @dataclass(frozen=True)

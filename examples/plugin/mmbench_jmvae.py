@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from models.base import Loss
-from models.parts.gaussian import DiagonalGaussian, GaussianMVAE, product_of_experts
+from models.parts.distributions import DiagonalGaussian
+from models.parts.gaussian import GaussianMVAE, product_of_experts
 from models.parts.likelihoods import likelihood_setting
 from models.parts.networks import HIDDEN, make_encoder
 from models.registry import register

@@ -13,7 +13,7 @@ from mmbench.storage.shapes import OBSERVED
 from models.errors import InputError, suggest
 from models.names import find_model
 from models.registry import MODELS, ModelEntry
-from models.settings import resolve
+from models.settings import decisive, resolve
 
 __all__ = ["RunConfig", "check_observed", "restore_config"]
 
@@ -57,7 +57,7 @@ class RunConfig:
         shapes = [(1, 8, 8)] + [(8, 27)] * any(m.likelihood == "categorical" for m in data.modalities)
         return {
             "model": self.entry.name,
-            "settings": asdict(self.settings),
+            "settings": decisive(self.settings),
             "dataset": self.dataset,
             "data": {**data.provenance, "settings": asdict(self.data)},
             "training": {

@@ -145,10 +145,19 @@ class Trainer:
                     self.optimizer.load_state_dict(
                         self.optimizer.state_dict() | {"state": saved["optimizer"]["state"]}
                     )
+                else:
+                    self._start(stage)
                 if not self._run_stage(index, stage, first, last):
                     return False
             first = last
         return True
+
+    def _start(self, stage: Stage) -> None:
+        """What the stage does before its first step, in full precision."""
+        if stage.start is not None:
+            begun = self.step
+            with torch.no_grad():
+                stage.start(lambda number: self.batches.batch(begun + number))
 
     def _look_steps(self, count: int) -> frozenset[int]:
         """`count` steps, evenly spaced up to the last as far as the history has rows there."""

@@ -162,7 +162,7 @@ def check_saving(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
     total = loss_of(stage, batch, 0.5).total
     if total.requires_grad:  # what is wrong otherwise, the check of the gradients says
         total.backward()
-        torch.optim.Adam(stage.parameters, lr=0.1).step()
+        torch.optim.Adam(stage.parameters, lr=0.01).step()
     file = io.BytesIO()
     torch.save(model.state_dict(), file)
     file.seek(0)

@@ -1,56 +1,27 @@
-"""What models with Gaussian posteriors share: diagonal Gaussians, their products, and base classes."""
+"""What models with Gaussian posteriors share: products of experts, importance weights, base classes."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from models.base import Batch, Modality, MultimodalModel, NotDefinedError, SharedLatentModel
+from models.base import Batch, Modality, MultimodalModel, NotDefinedError
+from models.parts.distributions import DiagonalGaussian
 from models.parts.likelihoods import make_likelihood
 from models.parts.networks import decode_flat, make_decoder, make_encoder
+from models.parts.priors import StandardNormal
+from models.parts.shared_prior import SharedPriorModel
 from models.settings import setting
 
 __all__ = [
-    "DiagonalGaussian",
     "GaussianMVAE",
     "GaussianVAEs",
     "importance_weights",
-    "one_expert_per_item",
     "product_of_experts",
     "weights_setting",
 ]
-
-
-class DiagonalGaussian(NamedTuple):
-    """N(mean, diag(exp(logvar))), both (*leading, L)."""
-
-    mean: Tensor
-    logvar: Tensor
-
-    def rsample(self, generator: torch.Generator | None = None) -> Tensor:
-        """(*leading, L): one reparameterised draw, mean + sigma * eps with sigma = exp(logvar / 2)."""
-        noise = torch.empty_like(self.mean).normal_(generator=generator)
-        return self.mean + torch.exp(0.5 * self.logvar) * noise
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """(*leading,): the log-density of z (*leading, L), in nats; leading dimensions broadcast."""
-        distance = (z - self.mean).square() * torch.exp(-self.logvar)
-        return -0.5 * (distance + self.logvar + math.log(2 * math.pi)).sum(-1)
-
-    def kl(self) -> Tensor:
-        """(*leading,): KL to N(0, I), 1/2 sum(mu^2 + sigma^2 - 1 - log sigma^2), in nats."""
-        return 0.5 * (self.mean.square() + self.logvar.exp() - 1 - self.logvar).sum(-1)
-
-    def kl_to(self, other: "DiagonalGaussian") -> Tensor:
-        """(*leading,): KL(self || other) in nats.
-
-        1/2 sum((sigma^2 + (mu - mu')^2) / sigma'^2 - 1 - log sigma^2 / sigma'^2), with ' for the other one.
-        """
-        gap = self.logvar - other.logvar
-        distance = (self.mean - other.mean).square() * torch.exp(-other.logvar)
-        return 0.5 * (gap.exp() + distance - 1 - gap).sum(-1)
 
 
 def product_of_experts(posteriors: Sequence[DiagonalGaussian], prior_expert: bool) -> DiagonalGaussian:
@@ -66,22 +37,6 @@ def product_of_experts(posteriors: Sequence[DiagonalGaussian], prior_expert: boo
     precisions = torch.stack([torch.exp(-p.logvar) for p in posteriors])
     total = precisions.sum(0) + (1.0 if prior_expert else 0.0)
     return DiagonalGaussian((means * precisions).sum(0) / total, -total.log())
-
-
-def one_expert_per_item(draws: Tensor, generator: torch.Generator | None) -> Tensor:
-    """(*leading, L): a draw from the uniform mixture of N experts, given one draw of each.
-
-    Every item has an expert of its own, chosen at random, for all dimensions. The mean of the draws would be
-    no draw from anything: its spread is smaller than that of each expert.
-
-    Args:
-        draws: (N, *leading, L).
-        generator: of the choice.
-    """
-    if len(draws) == 1:
-        return draws[0]
-    which = torch.randint(len(draws), draws.shape[1:-1], generator=generator, device=draws.device)
-    return draws.gather(0, which[None, ..., None].expand(1, *draws.shape[1:]))[0]
 
 
 def weights_setting() -> Any:
@@ -147,8 +102,8 @@ class GaussianVAEs(MultimodalModel):
         return torch.stack([self.modalities[name].weight * term for name, term in terms.items()]).sum(0)
 
 
-class GaussianMVAE(GaussianVAEs, SharedLatentModel):
-    """One latent with prior N(0, I) for all modalities.
+class GaussianMVAE(GaussianVAEs, SharedPriorModel):
+    """One latent for all modalities, with prior N(0, I) unless its settings are `PriorSettings`.
 
     A subclass writes `loss` and `infer`, and `proposal` if it is to have importance weights.
     """
@@ -156,8 +111,30 @@ class GaussianMVAE(GaussianVAEs, SharedLatentModel):
     def decode(self, name: str, latent: Tensor) -> Tensor:
         return self.decoders[name](latent)
 
-    def prior(self, n: int, generator: torch.Generator) -> Tensor:
-        return torch.randn(n, self.settings.latent_size, generator=generator, device=generator.device)
+    def kl(self, posterior: DiagonalGaussian, latent: Tensor | None = None) -> Tensor:
+        """(*leading,): KL(q || p) to the prior in nats, or an estimate without bias.
+
+        In closed form for N(0, I); of any other prior log q(z) - log p(z).
+
+        Args:
+            posterior: q, of shape (*leading, L).
+            latent: the draw z (*leading, L); a new one where there is none.
+        """
+        if isinstance(self.latent_prior, StandardNormal):
+            return posterior.kl()
+        latent = posterior.rsample() if latent is None else latent
+        return posterior.log_prob(latent) - self.log_prior(latent)
+
+    def experts(self, inputs: Batch) -> Any:
+        """The posteriors given each of the N modalities in `inputs` alone, stacked: (N, B, L)."""
+        means, logvars = zip(*self.posteriors(inputs).values(), strict=True)
+        return DiagonalGaussian(torch.stack(means), torch.stack(logvars))
+
+    def log_posteriors(self, inputs: Batch, latent: Tensor) -> Tensor:
+        experts = self.experts(inputs)
+        return torch.stack(
+            [type(experts)(*each).log_prob(latent.unsqueeze(-2)) for each in zip(*experts, strict=True)]
+        )
 
     def proposal(self, inputs: Batch) -> Any:
         """C equally probable components of a posterior given all modalities.
@@ -168,10 +145,6 @@ class GaussianMVAE(GaussianVAEs, SharedLatentModel):
             NotDefinedError: in a model without such a density.
         """
         raise NotDefinedError(f"{type(self).__name__} has no posterior density.")
-
-    def log_prior(self, latent: Tensor) -> Tensor:
-        """The prior's log-density of (*leading, L), in nats."""
-        return DiagonalGaussian(torch.zeros_like(latent), torch.zeros_like(latent)).log_prob(latent)
 
     def log_weights(self, batch: Batch, samples: int, generator: torch.Generator) -> Tensor:
         """log p(z) + sum_m log p(x_m given z) - log q(z), without weights of modalities."""

@@ -22,7 +22,8 @@ from mmbench.training.checkpoints import Checkpoints
 from mmbench.training.trainer import Trainer, Watch
 from models.conformance import THREE, TWO
 from models.errors import InputError
-from models.parts.gaussian import DiagonalGaussian, product_of_experts
+from models.parts.distributions import DiagonalGaussian
+from models.parts.gaussian import product_of_experts
 from models.registry import MODELS
 
 INCOMPLETE = [entry for entry in MODELS if entry.incomplete]

@@ -20,13 +20,23 @@ def settings_of(name, latent, **chosen):
     return MODELS.get(name).settings(latent_size=latent, **chosen)
 
 
+NOISY = {"likelihood_scale": 0.5, "initial_noise": 1.0}
 DENSITIES = [
     ("mvae", 1, {"likelihood": "bernoulli"}),
     ("mopoe", 1, {"likelihood": "laplace"}),
     ("mmvae", 1, {"likelihood": "gaussian"}),
     ("mmvae", 1, {"posterior": "laplace"}),
-    ("cnf-mvae", 2, {"likelihood_scale": 0.5, "initial_noise": 1.0}),
+    ("cnf-mvae", 2, NOISY),
+    ("mvae", 1, {"likelihood": "bernoulli", "prior": "mixture"}),
+    ("mopoe", 1, {"likelihood": "laplace", "prior": "mixture"}),
+    ("mmvae", 1, {"posterior": "laplace", "prior": "vampprior", "prior_components": 3}),
+    ("mmvae", 2, {"prior": "flow"}),
+    ("cnf-mvae", 2, NOISY | {"prior": "laplace", "initial_noise": 2.0}),
+    ("cnf-mvae", 2, NOISY | {"prior": "mixture", "prior_components": 3}),
+    ("cnf-mvae", 2, NOISY | {"prior": "vampprior", "prior_components": 3}),
+    ("cnf-mvae", 2, NOISY | {"prior": "flow", "initial_noise": 2.0}),
 ]
+HEAVY = ("laplace", "flow")  # tails, where Gaussian proposals seldom are: weights vary more
 
 
 def make_density(name, latent, chosen, modalities):
@@ -40,10 +50,12 @@ def make_density(name, latent, chosen, modalities):
         for m in modalities:
             model.decoders[m.name][0].weight.mul_(2)
             if name != "cnf-mvae":
-                model.encoders[m.name][-2].bias[latent:] = 1
+                model.encoders[m.name][-2].bias[latent:] = 3 if "prior" in chosen else 1
         if name == "cnf-mvae":
             for network in (network for flow in model.flows.values() for network in flow.networks):
                 network[-1].weight.mul_(10)
+        for parameter in model.latent_prior.parameters():  # as if it had been learned
+            parameter.add_((0.03 if chosen["prior"] == "flow" else 0.2) * torch.randn_like(parameter))
     return model
 
 
@@ -65,29 +77,31 @@ def integrated(model, batch, latent):
 
 
 @pytest.mark.parametrize(("name", "latent", "chosen"), DENSITIES)
+@pytest.mark.parametrize("count", [2, 3])
 @torch.no_grad()
-def test_log_weights_average_to_the_integral_over_the_latent(name, latent, chosen):
+def test_log_weights_average_to_the_integral_over_the_latent(name, latent, chosen, count):
     small = (
         Modality("a", (1, 2, 2), weight=5.0),
         Modality("b", (3,)),
         Modality("c", (1, 3), "categorical", symbols="xyz"),
-    )
+    )[:count]
     model = make_density(name, latent, chosen, small)
     generator = torch.Generator().manual_seed(0)
     batch = {
         "a": torch.rand(2, 1, 2, 2, generator=generator).round(),
         "b": torch.rand(2, 3, generator=generator),
     }
-    batch["c"] = torch.eye(3)[[2, 0]].unsqueeze(1)
+    if count == 3:
+        batch["c"] = torch.eye(3)[[2, 0]].unsqueeze(1)
     expected = integrated(model, batch, latent)
     log_weights = model.log_weights(batch, 20_000, torch.Generator().manual_seed(1)).double()
     weights = (log_weights - expected).exp()
     error = weights.std(0) / math.sqrt(len(weights))
-    assert (error < 0.01).all()
+    accuracy = 0.1 if chosen.get("prior") in HEAVY else 0.01
+    assert (error < accuracy).all()
     assert ((weights.mean(0) - 1).abs() < 4 * error).all()
-    torch.testing.assert_close(
-        log_likelihoods(model, batch, 20_000, torch.Generator().manual_seed(1)), expected, rtol=0, atol=2e-2
-    )
+    found = log_likelihoods(model, batch, 20_000, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(found, expected, rtol=0, atol=2 * accuracy)
     pairs = log_weights.view(2, -1, 2).logsumexp(0) - math.log(2)
     assert (log_weights.mean(0) < pairs.mean(0)).all()  # a lower bound that rises with the number of samples
     assert (pairs.mean(0) < expected).all()

@@ -15,7 +15,7 @@ from mmbench.training.checkpoints import Checkpoints
 from mmbench.training.trainer import Trainer
 from models.avae import AVAE, AVAESettings
 from models.base import Modality
-from models.parts.gaussian import DiagonalGaussian
+from models.parts.distributions import DiagonalGaussian
 
 MIXED = (
     Modality("a", (1, 2, 2), weight=2.0),

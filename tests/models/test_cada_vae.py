@@ -11,7 +11,7 @@ from torch import Tensor
 from models.base import Modality
 from models.cada_vae import CADAVAE, CADAVAESettings, NegativeL1, ramp, wasserstein
 from models.errors import InputError
-from models.parts.gaussian import DiagonalGaussian
+from models.parts.distributions import DiagonalGaussian
 from models.settings import resolve
 
 TWO = (Modality("a", (1, 4, 4)), Modality("b", (3, 8, 8)))

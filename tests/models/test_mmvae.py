@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Laplace, Normal
 
 from models.base import Modality
-from models.mmvae import MMVAE, DiagonalLaplace, MMVAESettings
-from models.parts.gaussian import DiagonalGaussian
+from models.mmvae import MMVAE, MMVAESettings
+from models.parts.distributions import DiagonalGaussian, DiagonalLaplace
 
 # with 6 items, K * B * L divides by 16: torch draws blocks of 16, so M draws of (K, B, L) are one of
 # (M, K, B, L)

@@ -7,7 +7,8 @@ from torch.distributions import Normal, kl_divergence
 
 from models.base import Modality
 from models.mopoe import MoPoE, MoPoESettings
-from models.parts.gaussian import DiagonalGaussian, product_of_experts
+from models.parts.distributions import DiagonalGaussian
+from models.parts.gaussian import product_of_experts
 
 
 def make_model(modalities: tuple[Modality, ...]) -> MoPoE:

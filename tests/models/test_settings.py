@@ -12,7 +12,7 @@ from models.conformance import THREE, TWO
 from models.errors import InputError
 from models.names import find_models
 from models.registry import MODELS
-from models.settings import check_class, describe, resolve, setting
+from models.settings import check_class, decisive, describe, resolve, setting
 
 
 @dataclass(frozen=True)
@@ -187,11 +187,28 @@ def test_the_hash_covers_what_decides_the_result():
         configs("mopoe.beta=1"),
         configs("draws=500"),
         configs("pairs_per_image=3"),
+        configs("mopoe.prior=flow"),
     ):
         assert hash_of(other["mopoe"], data(1)) != hash_of(base, data(1))
     assert hash_of(base, data(2)) != hash_of(base, data(1))
     # text has a judge of its own
     assert base.decisive(data(1, *THREE))["judge"] != base.decisive(data(1))["judge"]
+
+
+def test_a_late_setting_is_decisive_where_it_is_not_at_its_default():
+    @dataclass(frozen=True)
+    class Later(Example):
+        more: str = setting("no", "came after runs", choices=("no", "yes"), late=True)
+
+    assert decisive(Later()) == decisive(Example()) == {"count": 3, "rate": 0.5, "flag": False, "kind": "x"}
+    assert decisive(Later(more="yes", count=4)) == {
+        "count": 4,
+        "rate": 0.5,
+        "flag": False,
+        "kind": "x",
+        "more": "yes",
+    }
+    assert resolve(Later, decisive(Later(more="yes")), "it") == Later(more="yes")
 
 
 def test_the_paper_preset_is_the_papers():

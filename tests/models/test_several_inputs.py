@@ -7,7 +7,7 @@ from models.base import SharedLatentModel
 from models.conformance import THREE
 from models.conformance.tools import make_example
 from models.names import find_models
-from models.parts.gaussian import one_expert_per_item
+from models.parts.distributions import one_expert_per_item
 
 DRAWS = 8_000
 PRODUCTS = {"dmvae", "mopoe", "mvae"}

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -154,6 +154,38 @@ def test_resume_in_the_second_stage(batches, tmp_path):
     assert last.history == whole.history
     assert torch.equal(last.model.second, whole.model.second)
     assert torch.equal(last.model.first, whole.model.first)
+
+
+class Starting(TwoStages):
+    """Its second stage starts with a parameter that is computed from data and from what was trained."""
+
+    def stages(self):
+        one, two = super().stages()
+        return one, replace(two, start=self.start)
+
+    def start(self, batches):
+        assert not torch.is_grad_enabled()
+        self.first_batches = [batches(number)["a"] for number in range(3)]
+        with torch.no_grad():
+            self.second.copy_(self.first * torch.cat(self.first_batches).mean())
+
+
+@pytest.mark.parametrize("interruptions", [(10,), (11,), (9, 10, 11, 23)], ids=str)
+def test_a_stage_starts_once_from_its_own_first_batches(interruptions, batches, tmp_path):
+    """However the training was interrupted: before the start, right after the last stage, after the start."""
+    whole = make_trainer(Starting(TWO, NoSettings()), batches, tmp_path / "a", steps=40)
+    assert whole.run()
+    for number, seen in enumerate(whole.model.first_batches):
+        assert torch.equal(seen, batches.batch(10 + number)["a"])
+    for at in interruptions:
+        broken = make_trainer(Starting(TWO, NoSettings()), batches, tmp_path / "b", steps=40)
+        broken.watch.stop = lambda broken=broken, at=at: broken.step == at
+        assert not broken.run()
+        assert hasattr(broken.model, "first_batches") == (at == 11)
+    last = make_trainer(Starting(TWO, NoSettings()), batches, tmp_path / "b", steps=40)
+    assert last.run()
+    assert last.history == whole.history
+    assert torch.equal(last.model.second, whole.model.second)
 
 
 def test_learning_rate_falls_by_a_tenth_after_40_and_80_per_cent(batches, tmp_path):

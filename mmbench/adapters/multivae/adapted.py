@@ -21,7 +21,8 @@ from mmbench.adapters.multivae.networks import Decoder, Encoder
 from mmbench.adapters.multivae.settings import AdaptedSettings
 from models.base import Batch, Loss, Modality, MultimodalModel, NotDefinedError, SharedLatentModel
 from models.mmvae import DiagonalLaplace
-from models.parts.gaussian import DiagonalGaussian, importance_weights, product_of_experts
+from models.parts.distributions import DiagonalGaussian
+from models.parts.gaussian import importance_weights, product_of_experts
 from models.parts.likelihoods import make_likelihood
 from models.parts.networks import decode_flat, make_decoder, make_encoder
 from models.registry import MODELS

@@ -15,7 +15,7 @@ from mmbench.adapters.multivae.adapted import EPOCHS, Adapted, AdaptedShared, Si
 from mmbench.adapters.multivae.networks import Decoder, Encoder, JointEncoder
 from models.base import Batch, Loss, Modality, Stage
 from models.mmvae import DiagonalLaplace
-from models.parts.gaussian import DiagonalGaussian, one_expert_per_item
+from models.parts.distributions import DiagonalGaussian, one_expert_per_item
 from models.parts.networks import Float32, make_encoder
 
 __all__ = ["make_model"]
