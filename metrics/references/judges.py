@@ -131,8 +131,9 @@ class CountJudge(TextJudge):
     """
 
     def _make_body(self, shape: tuple[int, ...]) -> nn.Sequential:
+        (symbols,) = shape
         return nn.Sequential(
-            *(nn.Linear(*shape, FEATURES), nn.ReLU(), nn.Linear(FEATURES, FEATURES), nn.ReLU()),
+            *(nn.Linear(symbols, FEATURES), nn.ReLU(), nn.Linear(FEATURES, FEATURES), nn.ReLU()),
         )
 
     def features(self, x: Tensor) -> Tensor:
