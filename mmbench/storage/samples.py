@@ -87,7 +87,7 @@ class SampleSet:
 def as_tiles(items: npt.NDArray[np.uint8], symbols: str = "") -> Tiles:
     """Images (n, C, H, W) as they are; scores (n, positions, `symbols`) as texts of the likeliest symbols.
 
-    Of counts (n, `symbols`) a text holds the LISTED most frequent symbols that occur, in falling order.
+    Of counts (n, `symbols`) a text holds the LISTED most frequent symbols that occur, in falling order, and blanks.
     """
     if not symbols:
         return items
@@ -95,8 +95,9 @@ def as_tiles(items: npt.NDArray[np.uint8], symbols: str = "") -> Tiles:
     if items.ndim == 2:
         order = np.argsort(-items.astype(int), axis=-1, kind="stable")[:, :LISTED]
         occurs = np.take_along_axis(items, order, -1) > 0
-        return ["".join(row[kept]) for row, kept in zip(letters[order], occurs, strict=True)]
-    spelled = letters[items.argmax(-1)]  # (n, positions)
+        spelled = np.where(occurs, letters[order], " ")
+    else:
+        spelled = letters[items.argmax(-1)]  # (n, positions)
     return ["".join(text) for text in spelled]
 
 

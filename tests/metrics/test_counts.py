@@ -62,7 +62,7 @@ def test_what_it_can_judge():
 
 def test_the_most_frequent_symbols_are_shown():
     items = np.array([[0, 9, 0, 200, 9, 0, 0], [1, 2, 3, 4, 5, 6, 7], [0, 0, 0, 0, 0, 0, 0]], np.uint8)
-    assert as_tiles(items, "abcdefg") == ["dbe", "gfedc", ""]
+    assert as_tiles(items, "abcdefg") == ["dbe  ", "gfedc", "     "]
 
 
 def test_every_metric_has_a_value_or_a_reason():
