@@ -87,7 +87,8 @@ class SampleSet:
 def as_tiles(items: npt.NDArray[np.uint8], symbols: str = "") -> Tiles:
     """Images (n, C, H, W) as they are; scores (n, positions, `symbols`) as texts of the likeliest symbols.
 
-    Of counts (n, `symbols`) a text holds the LISTED most frequent symbols that occur, in falling order, and blanks.
+    Of counts (n, `symbols`) a text holds the LISTED most frequent symbols, in falling order, and blanks for
+    those that do not occur.
     """
     if not symbols:
         return items
