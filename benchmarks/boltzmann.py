@@ -3,8 +3,8 @@
 python benchmarks/boltzmann.py --threads 1
 
 CD-1 of a 784-500 machine at batch 256, with plain gradient descent. Its products: v W twice and h W' once for
-the chain, v'h twice for the gradient. Both sides take turns in one process, the ratio is taken within each
-round and its median printed.
+the chain, v'h twice for the gradient, so that a step takes 5/3 of the chain's at least. Both sides take turns
+in one process, the ratio is taken within each round and its median printed.
 """
 
 from statistics import median

@@ -1,6 +1,6 @@
 """Items as they are stored and read: 8 bits in memory and for Frechet distances, floats for networks.
 
-Text is one-hot, its symbols 255 in memory and 1 for networks.
+Text is one-hot, its symbols 255 in memory and 1 for networks. Counts are shares of the most words of an item.
 """
 
 import torch

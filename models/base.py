@@ -64,16 +64,18 @@ class Modality:
     Attributes:
         name: its key in every batch, in names of metrics and of files: letters, digits, dashes and
             underscores.
-        shape: of one item, (C, H, W) for images, (positions, symbols) for text.
+        shape: of one item, (C, H, W) for images, (positions, symbols) for text, (symbols,) for counts.
         likelihood: a family of `models.parts.likelihoods` where the data leave no choice ("categorical" for
-            text); None leaves it to the model.
+            text, "multinomial" for counts); None leaves it to the model.
         weight: of its reconstruction in the models whose authors weigh modalities (largest numel / size, the
             size of text being its positions).
-        symbols: of a categorical modality, printable and in the order of the last axis of `shape`.
+        symbols: of texts and counts, printable and in the order of the last axis of `shape`.
+        words: the most that an item of counts holds: how often each symbol occurs in an item is its value
+            times `words`. A model's means are the probabilities of the symbols.
 
     Raises:
-        ValueError: for another name, and for a categorical modality whose symbols are not those of its last
-            axis.
+        ValueError: for another name, for texts and counts whose symbols are not those of the last axis, and
+            for counts of no words or of more than eight bits can tell apart.
     """
 
     name: str
@@ -81,6 +83,12 @@ class Modality:
     likelihood: str | None = None
     weight: float = 1.0
     symbols: str = ""
+    words: int = 0
+
+    @property
+    def symbolic(self) -> bool:
+        """Whether it is text or counts: means of a model then add up to 1 over the symbols."""
+        return self.likelihood in ("categorical", "multinomial")
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", self.name):
@@ -89,10 +97,14 @@ class Modality:
                 "expected letters, digits, dashes and underscores"
             )
         proper = len(self.symbols) == self.shape[-1] and self.symbols.isprintable()
-        if self.likelihood == "categorical" and not proper:
+        if self.symbolic and not proper:
             raise ValueError(
-                f"categorical modality {self.name!r} has symbols {self.symbols!r}: "
+                f"{self.likelihood} modality {self.name!r} has symbols {self.symbols!r}: "
                 f"expected {self.shape[-1]} printable ones"
+            )
+        if self.likelihood == "multinomial" and not 1 <= self.words <= 255:
+            raise ValueError(
+                f"multinomial modality {self.name!r} has items of up to {self.words} words: expected 1 to 255"
             )
 
 
@@ -163,7 +175,7 @@ class MultimodalModel(nn.Module, ABC):
     def generate(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
         """`n` joint draws: modality name -> (n, *shape) decoder means in [0, 1].
 
-        Those of a categorical modality add up to 1 over its symbols. All randomness comes from `generator`.
+        Those of texts and counts add up to 1 over their symbols. All randomness comes from `generator`.
 
         Raises:
             NotDefinedError: in a model that has no distribution to draw from.

@@ -24,8 +24,9 @@ def reconstructions(run: Pass) -> Found:
     """Mean squared error per value in [0, 1], and SSIM, of every test image from itself."""
     for name, modality in run.model.modalities.items():
         error, likeness = (MetricName(kind, target=name) for kind in ("mse", "ssim"))
-        if modality.likelihood == "categorical":
-            text = Missing(Lack.NOT_DEFINED, f"It is of images, and {name} is text.")
+        if modality.symbolic:
+            kind = "text" if modality.likelihood == "categorical" else "counts of symbols"
+            text = Missing(Lack.NOT_DEFINED, f"It is of images, and {name} is {kind}.")
             yield error, text
             yield likeness, text
             continue

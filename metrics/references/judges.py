@@ -125,19 +125,37 @@ class TextJudge(Judge):
         return x
 
 
+class CountJudge(TextJudge):
+    """A judge of counts (B, S) of symbols, which reads their shares: items of any number of words alike, and
+    probabilities too.
+    """
+
+    def _make_body(self, shape: tuple[int, ...]) -> nn.Sequential:
+        (symbols,) = shape
+        return nn.Sequential(
+            *(nn.Linear(symbols, FEATURES), nn.ReLU(), nn.Linear(FEATURES, FEATURES), nn.ReLU()),
+        )
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, 128) activations of the penultimate layer, after its ReLU."""
+        return self.body(x / x.sum(-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny))
+
+
 def can_judge(modality: Modality) -> bool:
     """Whether there is a judge for it.
 
-    There is for images (C, H, W) whose sides are even and at least 8, and for categorical text (P, S).
+    There is for images (C, H, W) whose sides are even and at least 8, for categorical text (P, S) and for
+    counts (S,).
     """
-    if modality.likelihood == "categorical":
-        return len(modality.shape) == 2
+    if modality.symbolic:
+        return len(modality.shape) == (2 if modality.likelihood == "categorical" else 1)
     return len(modality.shape) == 3 and all(side >= 8 and side % 2 == 0 for side in modality.shape[1:])
 
 
 def make_judge(shape: tuple[int, ...], classes: int) -> Judge:
-    """An untrained judge of images (C, H, W) or of text (P, S)."""
-    return TextJudge(shape, classes) if len(shape) == 2 else Judge(shape, classes)
+    """An untrained judge of images (C, H, W), of text (P, S) or of counts (S,)."""
+    kind = {1: CountJudge, 2: TextJudge}.get(len(shape), Judge)
+    return kind(shape, classes)
 
 
 def weights_hash(judge: nn.Module) -> str:
@@ -221,7 +239,7 @@ def train_judge(
     and device.
 
     Args:
-        images: (N, C, H, W) uint8, or texts (N, P, S) uint8, one-hot times 255.
+        images: (N, C, H, W) uint8, texts (N, P, S) uint8, one-hot times 255, or counts (N, S) uint8.
         labels: (N,) from 0 to classes - 1, of which some may be absent.
         classes: how many the judge tells apart.
         protocol: steps of the optimiser, whose batches run through shuffled epochs, images per step, peak

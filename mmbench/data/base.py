@@ -3,16 +3,18 @@
 A data set registers its loader with the decorator `register_dataset`; every module of this package is
 imported when the registry is first read, and so is every entry point of the group `mmbench.datasets` in
 installed packages. `load_data` (in `mmbench.data.loading`) calls the loader and checks what it returns.
-N_m items of modality m, images or texts; M modalities; P pairs (tuples of M items, one of each modality); C
-classes. A loader usually ends with `mmbench.data.splits.assemble`, which makes splits, pairs and provenance
-from the items of each modality.
+N_m items of modality m, images, texts or counts; M modalities; P pairs (tuples of M items, one of each
+modality); C classes. A loader usually ends with `mmbench.data.splits.assemble`, which makes splits, pairs and
+provenance from the items of each modality.
 
 Images are (C, H, W) of one or three channels. A text is (positions, symbols), one-hot over the symbols of an
 alphabet, with the blank as one of them:
 `Modality("text", (8, 27), likelihood="categorical", weight=384.0, symbols=" abcdefghijklmnopqrstuvwxyz")`.
 The likelihood makes decoders end in a softmax and has the judge read the most probable symbols; `symbols`, in
 the order of the last axis, is what reports print. Both kinds are uint8, a text 255 at its symbol and 0
-elsewhere (see `mmbench.data.text`).
+elsewhere (see `mmbench.data.text`). Counts are (symbols,) with `likelihood="multinomial"`: how often each
+symbol occurs in an item of up to `words` of them, as uint8 `(counts * 255 / words).round()` (see
+`mmbench.data.letters`).
 """
 
 from collections.abc import Callable
@@ -44,7 +46,8 @@ class Split:
     """One of train, validation and test.
 
     Attributes:
-        items: modality name -> (N_m, *shape) uint8, 255 standing for 1, in modality order; texts one-hot.
+        items: modality name -> (N_m, *shape) uint8, 255 standing for 1, in modality order; texts
+            one-hot, counts as shares of `words`.
         labels: modality name -> (N_m,) int64, classes from 0 to C - 1.
         pairs: (P, M) int64, columns in modality order, entries index this split's own items; in training on
             part of the items (`--observe`), -1 where a pair lacks the modality.

@@ -202,10 +202,13 @@ def _check_shape(modality: Modality) -> list[str]:
     if modality.likelihood == "categorical":
         if len(shape) != 2:
             problems.append(f"{what} is text of shape {shape}: expected (positions, symbols).")
+    elif modality.likelihood == "multinomial":
+        if len(shape) != 1:
+            problems.append(f"{what} is counts of shape {shape}: expected (symbols,).")
     elif len(shape) != 3 or shape[0] not in CHANNELS:
         problems.append(
             f"{what} has the shape {shape}: expected images (C, H, W) of 1 or 3 channels, or categorical "
-            "text; samples of anything else cannot be shown yet."
+            "text or multinomial counts; samples of anything else cannot be shown yet."
         )
     if modality.likelihood not in (None, *FAMILIES):
         problems.append(
@@ -233,8 +236,23 @@ def _check_items(what: str, modality: Modality, items: object) -> list[str]:
             return [
                 f"{what} are no one-hot text: expected 255 at one symbol of every position and 0 elsewhere."
             ]
+    elif modality.likelihood == "multinomial":
+        return _check_counts(what, modality, items)
     elif items.max() <= 1:
         return [f"{what} are all 0 or 1, almost black: 255 stands for white, so multiply them by 255."]
+    return []
+
+
+def _check_counts(what: str, modality: Modality, items: Tensor) -> list[str]:
+    """Problems of counts (N, symbols) uint8, in which 255 stands for as many words as an item may have."""
+    counts = (items.double() * modality.words / 255).round()
+    if not (items == (counts * 255 / modality.words).round()).all():
+        remedy = f"expected (counts * 255 / {modality.words}).round().to(torch.uint8)"
+        return [f"{what} are no counts of up to {modality.words} words: {remedy}."]
+    least, most = int(counts.sum(-1).min()), int(counts.sum(-1).max())
+    if least < 1 or most > modality.words:
+        expected = f"expected 1 to {modality.words}, as the modality declares"
+        return [f"{what} have {least} to {most} words each: {expected}."]
     return []
 
 

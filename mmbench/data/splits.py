@@ -18,7 +18,7 @@ HOLD_OUT_SEED = 0  # fixed, so that judges and validation images are the same wh
 
 
 class Images(NamedTuple):
-    """`items` (N, *shape) uint8, images or one-hot texts times 255, with `labels` (N,), classes from 0 on."""
+    """`items` (N, *shape) uint8 as `mmbench.data.base` says, with `labels` (N,), classes from 0 on."""
 
     items: Tensor
     labels: Tensor

@@ -64,7 +64,7 @@ def make_references(
             if judges.can_judge(m):
                 networks[m.name], scores[m.name] = _judge(work, m)
         if others := _others(data, networks):
-            reason = "judges take images with even sides of 8 pixels or more, and categorical text."
+            reason = "judges take images with even sides of 8 pixels or more, text and counts."
             unjudged = Missing(Lack.UNAVAILABLE, f"There is no judge for {others}: {reason}")
             missing |= {"judges": unjudged, Need.JUDGE_FEATURES.value: unjudged}
     if networks and Need.JUDGE_FEATURES in needs:

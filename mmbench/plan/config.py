@@ -54,7 +54,8 @@ class RunConfig:
             raise InputError(f"The model {self.entry.name} {misfit}: leave it out of --models.")
         self._check_observed([modality.name for modality in data.modalities])
         classes = data.class_count
-        shapes = [(1, 8, 8)] + [(8, 27)] * any(m.likelihood == "categorical" for m in data.modalities)
+        families = {m.likelihood for m in data.modalities}
+        shapes = [(1, 8, 8)] + [(8, 27)] * ("categorical" in families) + [(26,)] * ("multinomial" in families)
         return {
             "model": self.entry.name,
             "settings": decisive(self.settings),
@@ -65,7 +66,7 @@ class RunConfig:
                 **({OBSERVED: dict(self.observed)} if self.observed else {}),
             },
             "protocol": asdict(self.protocol),
-            # recipe and kinds of the judges, whatever their shapes: one of images and one of text stand in
+            # recipe and kinds of the judges, whatever their shapes: one of each kind stands in
             "judge": content_hash([judge_identity(shape, classes, self.protocol) for shape in shapes]),
             "precision": self.precision,
             **({"code": self.entry.file.code} if self.entry.file else {}),

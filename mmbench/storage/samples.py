@@ -41,6 +41,7 @@ __all__ = [
 
 JOINT_COLUMNS = 8
 CROSS_COLUMNS = 10
+LISTED = 5  # symbols of an item of counts that are shown
 PIXELS = 2**25  # of a sheet that is read: far more than any real one here
 EVALUATE = "evaluate the run again"
 _CHANNELS = (1, 3)
@@ -84,10 +85,20 @@ class SampleSet:
 
 
 def as_tiles(items: npt.NDArray[np.uint8], symbols: str = "") -> Tiles:
-    """Images (n, C, H, W) as they are; scores (n, positions, `symbols`) as texts of the likeliest symbols."""
+    """Images (n, C, H, W) as they are; scores (n, positions, `symbols`) as texts of the likeliest symbols.
+
+    Of counts (n, `symbols`) a text holds the LISTED most frequent symbols, in falling order, and blanks for
+    those that do not occur.
+    """
     if not symbols:
         return items
-    spelled = np.array(list(symbols))[items.argmax(-1)]  # (n, positions)
+    letters = np.array(list(symbols))
+    if items.ndim == 2:
+        order = np.argsort(-items.astype(int), axis=-1, kind="stable")[:, :LISTED]
+        occurs = np.take_along_axis(items, order, -1) > 0
+        spelled = np.where(occurs, letters[order], " ")
+    else:
+        spelled = letters[items.argmax(-1)]  # (n, positions)
     return ["".join(text) for text in spelled]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models.boltzmann.machine import BoltzmannMachine, State
 
-__all__ = ["PersistentChains", "contrastive_divergence", "persistent_divergence"]
+__all__ = ["PersistentChains", "contrastive_divergence", "persistent_divergence", "run_chains"]
 
 
 class PersistentChains(nn.Module):
@@ -44,6 +44,30 @@ class PersistentChains(nn.Module):
                 x.copy_(state[layer])
 
 
+@torch.no_grad()
+def run_chains(
+    machine: BoltzmannMachine,
+    data: State,
+    fields: State,
+    steps: int,
+    copies: Mapping[str, int] | None = None,
+) -> State:
+    """The layers of `data` after `steps` of Gibbs sampling from there.
+
+    Args:
+        data: layer -> (B, size) of one side.
+        fields: what reaches those layers of the other side that take part, given `data`.
+        copies: how many times over a layer is there (see `BoltzmannMachine.fields`).
+    """
+    state = data
+    for step in range(steps):
+        if step > 0:
+            fields = machine.fields(state, fields, copies)
+        hidden = machine.sample(fields, state)
+        state = machine.sample(machine.fields(hidden, data, copies), hidden | state)
+    return state
+
+
 def contrastive_divergence(
     machine: BoltzmannMachine,
     data: State,
@@ -60,13 +84,7 @@ def contrastive_divergence(
     """
     fields = machine.fields(data, upper, copies)
     loss = machine.free_energy(data, fields, copies).mean()
-    with torch.no_grad():
-        state = data
-        for step in range(steps):
-            if step > 0:
-                fields = machine.fields(state, upper, copies)
-            hidden = machine.sample(fields, state)
-            state = machine.sample(machine.fields(hidden, data, copies), hidden | state)
+    state = run_chains(machine, data, fields, steps, copies)
     return loss - machine.free_energy(state, machine.fields(state, upper, copies), copies).mean()
 
 

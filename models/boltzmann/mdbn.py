@@ -1,6 +1,7 @@
 """MDBN, registered: the multimodal deep belief network (Srivastava and Salakhutdinov 2012)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,13 +14,26 @@ from models.boltzmann.machine import State
 from models.boltzmann.model import BoltzmannModel, PathwaySettings
 from models.boltzmann.units import sample_bernoulli
 from models.registry import register
+from models.settings import setting
 
-__all__ = ["MDBN"]
+__all__ = ["MDBN", "MDBNSettings"]
+
+
+@dataclass(frozen=True)
+class MDBNSettings(PathwaySettings):
+    """A belief network's, and how much of its training is up-down."""
+
+    up_down_share: float = setting(
+        0.0,
+        "share of the steps in which all layers are fine-tuned, up and down with weights of their own",
+        low=0,
+        high=0.9,
+    )
 
 
 @register(
     "mdbn",
-    settings=PathwaySettings,
+    settings=MDBNSettings,
     source="Srivastava and Salakhutdinov 2012, ICML workshop on representation learning; Ngiam et al. 2011",
     title="MDBN",
 )
@@ -28,13 +42,15 @@ class MDBN(BoltzmannModel):
 
     Layers are trained one after the other, from the bottom, by CD-k: each on the means of the one below it. A
     draw is a state of the top two layers' chain, taken down by means. Observed modalities are taken up and
-    clamped at the top.
+    clamped at the top. With `up_down_share` all layers are then fine-tuned together by the up-down algorithm
+    (Hinton, Osindero and Teh 2006, "A fast learning algorithm for deep belief nets").
     """
 
-    def __init__(self, modalities: Sequence[Modality], settings: PathwaySettings):
+    def __init__(self, modalities: Sequence[Modality], settings: MDBNSettings):
         super().__init__(modalities, settings)
         units = {name: self.of(name).units for name in self.modalities}
-        self.dbn = DBN(units, (settings.first_size, settings.second_size), settings.joint_size)
+        hidden, untied = (settings.first_size, settings.second_size), settings.up_down_share > 0
+        self.dbn = DBN(units, hidden, settings.joint_size, untied)
 
     @property
     def machine(self) -> DBM:
@@ -53,11 +69,15 @@ class MDBN(BoltzmannModel):
             tuple(p for name in self.modalities for p in self.dbn.pathway(name)[depth].parameters())
             for depth in (0, 1)
         )
-        return (
-            Stage("layer 1", 0.35, self.loss, first),
-            Stage("layer 2", 0.25, self.second_loss, second),
-            Stage("joint", 0.4, self.joint_loss, tuple(self.machine.parameters())),
+        share = self.settings.up_down_share
+        greedy = (
+            Stage("layer 1", 0.35 * (1 - share), self.loss, first),
+            Stage("layer 2", 0.25 * (1 - share), self.second_loss, second),
+            Stage("joint", 0.4 * (1 - share), self.joint_loss, tuple(self.machine.parameters())),
         )
+        if share == 0:
+            return greedy
+        return (*greedy, Stage("up and down", share, self.up_down_loss, tuple(self.dbn.untied_parameters())))
 
     def loss(self, batch: Batch, progress: float) -> Loss:
         """Of the first layers; the statistics of the data are taken meanwhile."""
@@ -70,6 +90,7 @@ class MDBN(BoltzmannModel):
 
     def pathway_loss(self, batch: Batch, depth: int) -> Loss:
         """CD-k of all modalities' machines at `depth`."""
+        self.dbn.tie()
         parts = {}
         for name, v in self.encode(batch).items():
             with torch.no_grad():
@@ -80,12 +101,21 @@ class MDBN(BoltzmannModel):
 
     def joint_loss(self, batch: Batch, progress: float) -> Loss:
         """CD-k of the top, and how well it predicts modalities from each other."""
+        self.dbn.tie()
         with torch.no_grad():
             data = self.clamp(batch)
         divergence = self.machine.layer_loss(data, 0, self.settings.cd_steps)
         prediction = self.machine.prediction_loss(data, self.settings.prediction_steps)
         terms = {"divergence": divergence.detach(), "prediction": prediction.detach()}
         return Loss(divergence + prediction, terms)
+
+    def up_down_loss(self, batch: Batch, progress: float) -> Loss:
+        """Of all layers, and the predictions again."""
+        terms = self.dbn.up_down_loss(self.encode(batch), self.settings.cd_steps)
+        terms["prediction"] = self.machine.prediction_loss(self.clamp(batch), self.settings.prediction_steps)
+        return Loss(
+            torch.stack([*terms.values()]).sum(), {name: term.detach() for name, term in terms.items()}
+        )
 
     def log_density_bound(self, batch: Batch, generator: torch.Generator) -> Tensor:
         states, volume = self.draw(batch, generator)

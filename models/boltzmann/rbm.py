@@ -6,7 +6,7 @@ of Bernoulli visible units; of other units see `models.boltzmann.units`.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.boltzmann.annealing import AnnealingPath
 from models.boltzmann.divergence import PersistentChains, contrastive_divergence, persistent_divergence
@@ -33,17 +33,17 @@ class RBM(BoltzmannMachine):
         super().__init__({"visible": visible, "hidden": Bernoulli(hidden)}, [("visible", "hidden")])
 
     @property
-    def weight(self) -> Tensor:
+    def weight(self) -> nn.Parameter:
         """W (V, H)."""
         return self.weights["visible-hidden"]
 
     @property
-    def visible_bias(self) -> Tensor:
+    def visible_bias(self) -> nn.Parameter:
         """c (V,)."""
         return self.units("visible").bias
 
     @property
-    def hidden_bias(self) -> Tensor:
+    def hidden_bias(self) -> nn.Parameter:
         """b (H,)."""
         return self.units("hidden").bias
 

@@ -3,8 +3,15 @@
 import torch
 from torch import Tensor, nn
 
-from models.base import Modality
-from models.boltzmann.units import Bernoulli, Gaussian, Softmax, Units, sample_bernoulli
+from models.base import Modality, NotDefinedError
+from models.boltzmann.units import (
+    Bernoulli,
+    Gaussian,
+    ReplicatedSoftmax,
+    Softmax,
+    Units,
+    sample_bernoulli,
+)
 
 __all__ = ["Standardisation", "Visible"]
 
@@ -49,8 +56,9 @@ class Standardisation(nn.Module):
 class Visible(nn.Module):
     """The visible units of a modality, and the way from its items to them and back.
 
-    Texts have softmax units at every position, images of one channel Bernoulli units with the pixels as
-    probabilities (as in the literature on MNIST), colour images Gaussian units over standardised pixels.
+    Texts have softmax units at every position, counts replicated softmax units, images of one channel
+    Bernoulli units with the pixels as probabilities (as in the literature on MNIST), colour images Gaussian
+    units over standardised pixels.
 
     Args:
         modality: whose items are observed.
@@ -59,12 +67,14 @@ class Visible(nn.Module):
 
     def __init__(self, modality: Modality, sigma: float):
         super().__init__()
-        self.shape = modality.shape
+        self.shape, self.words = modality.shape, modality.words
         size = torch.Size(modality.shape).numel()
         self.standardisation: Standardisation | None = None
         self.units: Units
         if modality.likelihood == "categorical":
             self.units = Softmax(*modality.shape)
+        elif modality.likelihood == "multinomial":
+            self.units = ReplicatedSoftmax(size, modality.words)
         elif modality.shape[0] == 1:
             self.units = Bernoulli(size)
         else:
@@ -79,19 +89,32 @@ class Visible(nn.Module):
     def encode(self, items: Tensor) -> Tensor:
         """States (B, size) of (B, *shape) items."""
         flat = items.flatten(1)
+        if isinstance(self.units, ReplicatedSoftmax):
+            return (flat * self.words).round()
         if self.standardisation is None:
             return flat
         return (flat - self.standardisation.mean) / self.standardisation.std
 
     def decode(self, means: Tensor) -> Tensor:
-        """Items (B, *shape) in [0, 1] of means (B, size)."""
+        """Items (B, *shape) in [0, 1] of means (B, size), those of counts of `words` words."""
         if self.standardisation is not None:
             means = (means * self.standardisation.std + self.standardisation.mean).clamp(0, 1)
+        if isinstance(self.units, ReplicatedSoftmax):
+            means = means / self.words
         return means.unflatten(1, self.shape)
 
     def draw(self, items: Tensor, generator: torch.Generator) -> Tensor:
-        """States (B, size) that have a density: those of Bernoulli units become 0 or 1 at random."""
+        """States (B, size) that have a density: those of Bernoulli units become 0 or 1 at random.
+
+        Raises:
+            NotDefinedError: for documents of several lengths.
+        """
         states = self.encode(items)
+        if isinstance(self.units, ReplicatedSoftmax) and (states.sum(1) != self.words).any():
+            raise NotDefinedError(
+                f"Items of counts have a density among those of the same number of words, here {self.words}, "
+                "but some have fewer."
+            )
         return sample_bernoulli(states, generator) if isinstance(self.units, Bernoulli) else states
 
     def log_volume(self) -> Tensor:

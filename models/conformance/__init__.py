@@ -15,11 +15,11 @@ from models.conformance.outputs import (
     check_saving,
     check_translate,
 )
-from models.conformance.tools import THREE, TWO, ConformanceError, describe_error
+from models.conformance.tools import COUNTED, THREE, TWO, ConformanceError, describe_error
 from models.conformance.training import check_gradients, check_incomplete, check_loss
 from models.registry import ModelEntry
 
-__all__ = ["CHECKS", "THREE", "TWO", "ConformanceError", "check_model"]
+__all__ = ["CHECKS", "COUNTED", "THREE", "TWO", "ConformanceError", "check_model"]
 
 Check = Callable[[ModelEntry, Sequence[Modality]], None]
 

@@ -16,6 +16,7 @@ from models.errors import error_words
 from models.registry import ModelEntry
 
 __all__ = [
+    "COUNTED",
     "ITEMS",
     "THREE",
     "TWO",
@@ -36,6 +37,9 @@ __all__ = [
 TWO = (Modality("a", (1, 12, 12), weight=2.0), Modality("b", (3, 8, 8)))
 THREE = (*TWO, Modality("c", (5, 4), likelihood="categorical", weight=3.0, symbols=" abc"))
 """Small stand-ins: a fully connected image, a convolutional image, a text of 5 positions over 4 symbols."""
+
+COUNTED = (TWO[0], Modality("d", (6,), likelihood="multinomial", weight=2.0, symbols="uvwxyz", words=9))
+"""An image with counts of 6 symbols."""
 
 ITEMS = 7
 """Items in a batch: divisible neither by 2 nor by 3."""
@@ -85,9 +89,9 @@ def _expect_means(what: str, x: Tensor, modality: Modality, items: int) -> None:
     )
     sums = x.sum(-1)
     expect(
-        modality.likelihood != "categorical" or torch.allclose(sums, torch.ones_like(sums), atol=1e-4),
+        not modality.symbolic or torch.allclose(sums, torch.ones_like(sums), atol=1e-4),
         f"{what} returned {name} whose symbols do not add up to 1: "
-        "a categorical modality has a probability for each.",
+        f"a {modality.likelihood} modality has a probability for each.",
     )
 
 
@@ -143,6 +147,8 @@ def make_example(
         x = torch.rand(ITEMS, *m.shape)
         if m.likelihood == "categorical":
             x = torch.nn.functional.one_hot(x.argmax(-1), m.shape[-1]).float()
+        if m.likelihood == "multinomial":
+            x = (x * m.words / m.shape[-1]).round() / m.words
         batch[m.name] = x
     return model.eval(), batch
 

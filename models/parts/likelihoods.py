@@ -12,7 +12,7 @@ from models.settings import setting
 
 __all__ = ["Likelihood", "likelihood_setting", "make_likelihood", "scale_setting"]
 
-FAMILIES = ("gaussian", "laplace", "bernoulli", "categorical")
+FAMILIES = ("gaussian", "laplace", "bernoulli", "categorical", "multinomial")
 _TINY = 1e-6  # keeps the logarithm of a probability finite
 
 
@@ -31,18 +31,21 @@ class Likelihood(nn.Module):
     """log p(x given mean) of one modality; called as `likelihood(x, mean)`.
 
     Args:
-        family: gaussian (standard deviation `scale`), laplace (scale parameter `scale`), bernoulli or
-            categorical (`mean` holds probabilities; the last two take no scale).
+        family: gaussian (standard deviation `scale`), laplace (scale parameter `scale`), bernoulli,
+            categorical or multinomial (`mean` holds probabilities; the last three take no scale).
         event_dims: number of dimensions of one item.
         scale: positive; its initial value where it is trained.
         trained: learn the scale, as a logarithm.
+        words: of multinomial items, whose values times it are counts.
     """
 
     log_scale: Tensor
 
-    def __init__(self, family: str, event_dims: int, scale: float = 1.0, trained: bool = False):
+    def __init__(
+        self, family: str, event_dims: int, scale: float = 1.0, trained: bool = False, words: int = 1
+    ):
         super().__init__()
-        self.family, self.event_dims = family, event_dims
+        self.family, self.event_dims, self.words = family, event_dims, words
         log_scale = torch.tensor(math.log(scale))
         if trained and family in ("gaussian", "laplace"):
             self.log_scale = nn.Parameter(log_scale)
@@ -67,6 +70,9 @@ class Likelihood(nn.Module):
             clamped = mean.clamp(_TINY, 1 - _TINY)
             cost = functional.binary_cross_entropy(clamped, x.expand_as(clamped), reduction="none")
             return -cost.sum(event)
+        if self.family == "multinomial":
+            # sum_s n_s log p_s, of the words in their order: that of counts alone is more by a constant of x
+            x = (x * self.words).round()
         # categorical, x one-hot over the last axis
         return (x * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum(event)
 
@@ -87,4 +93,4 @@ def make_likelihood(modality: Modality, family: str, scale: float = 1.0, trained
     family = modality.likelihood or family
     if family not in FAMILIES:
         raise ValueError(f"unknown likelihood {family!r}: expected one of {', '.join(FAMILIES)}")
-    return Likelihood(family, len(modality.shape), scale, trained)
+    return Likelihood(family, len(modality.shape), scale, trained, modality.words)

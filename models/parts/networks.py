@@ -71,10 +71,10 @@ def make_encoder(modality: Modality, outputs: int) -> nn.Module:
 def make_decoder(modality: Modality, latent: int) -> nn.Module:
     """A network from (B, latent) to means (B, *shape) in [0, 1].
 
-    Over the last axis of a categorical modality they add up to 1.
+    Those of texts and counts add up to 1 over the last axis.
     """
     shape = modality.shape
-    mean = nn.Softmax(dim=-1) if modality.likelihood == "categorical" else nn.Sigmoid()
+    mean = nn.Softmax(dim=-1) if modality.symbolic else nn.Sigmoid()
     if not is_convolutional(shape):
         return nn.Sequential(
             nn.Linear(latent, HIDDEN),

@@ -49,6 +49,7 @@ def with_labels(function: Callable[[Tensor], object]) -> Callable[[Images], Imag
 
 
 TEXT = Modality("text", (3, 4), likelihood="categorical", symbols=" abc")
+COUNTS = Modality("tags", (4,), likelihood="multinomial", symbols="abcd", words=5)
 WRONG_PARTS = {
     "float items": (
         {"change": with_items(lambda x: x.float())},
@@ -136,10 +137,26 @@ WRONG_PARTS = {
         {"modalities": (IMAGES[0], TEXT)},
         "the items of text, train part, are no one-hot",
     ),
+    "counts of two dimensions": (
+        {"modalities": (IMAGES[0], replace(COUNTS, shape=(3, 4)))},
+        r"the modality 'tags' is counts of shape \(3, 4\): expected \(symbols,\)",
+    ),
+    "counts that are none": (
+        {"modalities": (IMAGES[0], COUNTS)},
+        r"the items of tags, train part, are no counts of up to 5 words: expected \(counts \* 255 / 5\)",
+    ),
+    "counts of too many words": (
+        {"modalities": (IMAGES[0], COUNTS), "change": with_items(lambda x: torch.full_like(x, 102))},
+        r"the items of tags, train part, have 8 to 8 words each: expected 1 to 5",
+    ),
+    "counts without words": (
+        {"modalities": (IMAGES[0], COUNTS), "change": with_items(torch.zeros_like)},
+        r"the items of tags, train part, have 0 to 0 words each: expected 1 to 5",
+    ),
     "no weight": ({"modalities": (IMAGES[0], Modality("v", (1, 8, 8), weight=0))}, "has the weight 0"),
     "an unknown likelihood": (
         {"modalities": (IMAGES[0], Modality("v", (1, 8, 8), likelihood="poisson"))},
-        "has the likelihood 'poisson': expected gaussian, laplace, bernoulli, categorical or None",
+        "has the likelihood 'poisson': expected gaussian, laplace, bernoulli, categorical, multinomial or",
     ),
 }
 

@@ -7,12 +7,13 @@ import torch
 
 from metrics.partition import exact_log_partition
 from mmbench.data.text import make_texts
+from models.base import NotDefinedError
 from models.boltzmann.dbm import DBM
 from models.boltzmann.divergence import PersistentChains, persistent_divergence
 from models.boltzmann.rbm import RBM
 from models.boltzmann.units import Bernoulli, Gaussian, ReplicatedSoftmax
 from models.boltzmann.visible import LEAST_STD, Standardisation
-from models.conformance import THREE, TWO
+from models.conformance import COUNTED, THREE, TWO
 from models.registry import MODELS
 from models.settings import resolve
 
@@ -170,3 +171,22 @@ def test_visible_units_follow_the_modality(name):
     model = MODELS.get(name).model(THREE, MODELS.get(name).settings())
     kinds = {key: type(model.of(key).units).__name__ for key in model.modalities}
     assert kinds == {"a": "Bernoulli", "b": "Gaussian", "c": "Softmax"}
+
+
+@pytest.mark.parametrize("name", ["rbm", "mdbn", "mdbm"])
+def test_counts_have_replicated_softmax_units(name):
+    """Whole counts go in, probabilities come out, and a density asks for documents of one length."""
+    torch.manual_seed(0)
+    model = MODELS.get(name).model(COUNTED, MODELS.get(name).settings()).eval()
+    visible = model.of("d")
+    assert isinstance(visible.units, ReplicatedSoftmax)
+    counts = torch.tensor([[3.0, 0, 6, 0, 0, 0], [1, 1, 1, 1, 1, 4], [9, 0, 0, 0, 0, 0]])
+    items = (counts * 255 / 9).round() / 255
+    assert torch.equal(visible.encode(items), counts)
+    torch.testing.assert_close(visible.decode(counts).sum(1), torch.ones(3))
+    batch, generator = {"a": torch.rand(3, 1, 12, 12), "d": items}, torch.Generator().manual_seed(0)
+    with torch.inference_mode():
+        assert model.log_density_bound(batch, generator).isfinite().all()
+        shorter = batch | {"d": items * (counts > 1)}
+        with pytest.raises(NotDefinedError, match="same number of words, here 9, but some have fewer"):
+            model.log_density_bound(shorter, generator)

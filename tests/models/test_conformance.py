@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from models.base import Loss, NotDefinedError, SharedLatentModel, Stage
-from models.conformance import CHECKS, THREE, TWO, ConformanceError, check_model
+from models.conformance import CHECKS, COUNTED, THREE, TWO, ConformanceError, check_model
 from models.names import find_models
 from models.registry import ModelEntry
 from models.settings import setting
 
 
-@pytest.mark.parametrize("modalities", [TWO, THREE], ids=["two", "three"])
+@pytest.mark.parametrize("modalities", [TWO, THREE, COUNTED], ids=["two", "three", "counts"])
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("entry", find_models("all"), ids=lambda entry: entry.name)
 def test_model_keeps_the_contract(entry, check, modalities):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli, Categorical, Laplace, Normal
+from torch.distributions import Bernoulli, Categorical, Laplace, Multinomial, Normal
 from torch.nn import functional
 
 from models.base import Modality
@@ -63,6 +63,22 @@ def test_categorical_is_the_sum_over_positions(leading: tuple[int, ...]) -> None
     text = Modality("text", (5, 6), likelihood="categorical", symbols="abcdef")
     log_prob = make_likelihood(text, "laplace", 0.75)(functional.one_hot(symbols, 6).double(), probabilities)
     torch.testing.assert_close(log_prob, Categorical(probabilities).log_prob(symbols).sum(-1))
+
+
+@pytest.mark.parametrize("leading", LEADING)
+def test_multinomial_is_of_the_words_in_one_order(leading: tuple[int, ...]) -> None:
+    """Of items as the data path has them, rounded to 8 bits; documents may differ in length."""
+    torch.manual_seed(0)
+    counts = torch.tensor([[3, 0, 4], [0, 7, 0], [1, 1, 1], [0, 0, 2]])
+    orders = torch.tensor([[math.lgamma(n + 1) for n in row] for row in counts.tolist()]).double()
+    orders = torch.lgamma(counts.sum(1).double() + 1) - orders.sum(1)  # log of the number of orders
+    x = (counts * 255 / 7).round() / 255
+    probabilities = torch.randn(*leading, 3, dtype=torch.float64).softmax(-1)
+    tags = Modality("tags", (3,), likelihood="multinomial", symbols="abc", words=7)
+    log_prob = make_likelihood(tags, "laplace")(x.double(), probabilities)
+    for i, row in enumerate(counts.double()):
+        whole = Multinomial(int(row.sum()), probabilities[..., i, :]).log_prob(row)
+        torch.testing.assert_close(log_prob[..., i], whole - orders[i])
 
 
 @pytest.mark.parametrize("family", ["bernoulli", "categorical"])

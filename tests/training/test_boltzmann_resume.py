@@ -1,4 +1,4 @@
-"""Machines with persistent chains are resumed to the bit, the joint training of a deep one included."""
+"""Machines are resumed to the bit: their persistent chains, and the last stages of deep ones."""
 
 import pytest
 import torch
@@ -11,15 +11,19 @@ from models.settings import resolve
 
 def made(name):
     entry = MODELS.get(name)
-    small = {"joint_size": 12, "training_chains": 5, "chain_steps": 4}
-    deep = {"first_size": 10, "second_size": 8, "joint_share": 0.5} if name == "mdbm" else {}
+    sizes = {"first_size": 10, "second_size": 8, "joint_size": 12, "chain_steps": 4}
+    settings = {
+        "rbm": {"joint_size": 12, "training_chains": 5},
+        "mdbn": {**sizes, "up_down_share": 0.5},
+        "mdbm": {**sizes, "joint_share": 0.5, "training_chains": 5},
+    }
     torch.manual_seed(1)
-    return entry.model(TWO, resolve(entry.settings, small | deep, name))
+    return entry.model(TWO, resolve(entry.settings, settings[name], name))
 
 
-@pytest.mark.parametrize("name", ["rbm", "mdbm"])
-@pytest.mark.parametrize("at", [7, 15, 22], ids=["early", "where the joint training begins", "late"])
-def test_chains_go_on_where_they_were(name, at, tmp_path):
+@pytest.mark.parametrize("name", ["rbm", "mdbn", "mdbm"])
+@pytest.mark.parametrize("at", [7, 15, 22], ids=["early", "where the last stage begins", "late"])
+def test_training_goes_on_where_it_was(name, at, tmp_path):
     batches = make_batches()
     whole = make_trainer(made(name), batches, tmp_path / "whole")
     assert whole.run()
@@ -30,6 +34,6 @@ def test_chains_go_on_where_they_were(name, at, tmp_path):
     assert last.run()
     assert last.history == whole.history
     chains = [key for key in whole.model.state_dict() if key.startswith("chains.")]
-    assert len(chains) == (1 if name == "rbm" else 3)
+    assert len(chains) == {"rbm": 1, "mdbn": 0, "mdbm": 3}[name]
     for key, value in whole.model.state_dict().items():
         assert torch.equal(value, last.model.state_dict()[key]), key
