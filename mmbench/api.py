@@ -47,7 +47,7 @@ def make_model(name: str, data: MultimodalData, seed: int = 0, **settings: objec
     entry = find_model(name)
     chosen: Any = resolve(entry.settings, settings, entry.name)
     torch.manual_seed(seed)
-    return entry.model(data.modalities, chosen)
+    return entry.build(data.modalities, chosen, data.class_count)
 
 
 def train(
@@ -78,7 +78,7 @@ def train(
     """
     training = resolve(Training, budget, "the training budget")
     device = next(model.parameters()).device
-    batches = Batches(data.train, data.modalities, training.batch_size, seed, device)
+    batches = Batches(data.train, data.modalities, training.batch_size, seed, device, model.uses_labels)
     kept = Checkpoints(Path(checkpoint), "", seed) if checkpoint is not None else None
     torch.manual_seed(seed)
     trainer = Trainer(model, batches, training, kept, precision, watch)

@@ -144,7 +144,7 @@ def trained_model(run: PlannedRun, data: MultimodalData) -> MultimodalModel:
             and for a model that cannot be built.
     """
     try:
-        model = run.config.entry.model(data.modalities, run.config.settings)
+        model = run.config.entry.build(data.modalities, run.config.settings, data.class_count)
     except KeyboardInterrupt:
         raise
     except BaseException as error:

@@ -11,7 +11,7 @@ from types import FrameType
 import torch
 from torch import Tensor
 
-from models.base import Modality, MultimodalModel
+from models.base import LABELS, Modality, MultimodalModel
 from models.errors import error_words
 from models.registry import ModelEntry
 
@@ -36,6 +36,9 @@ __all__ = [
 TWO = (Modality("a", (1, 12, 12), weight=2.0), Modality("b", (3, 8, 8)))
 THREE = (*TWO, Modality("c", (5, 4), likelihood="categorical", weight=3.0, symbols=" abc"))
 """Small stand-ins: a fully connected image, a convolutional image, a text of 5 positions over 4 symbols."""
+
+CLASSES = 3
+"""Of the labels that some models are trained with."""
 
 ITEMS = 7
 """Items in a batch: divisible neither by 2 nor by 3."""
@@ -133,7 +136,7 @@ def make_example(
     torch.manual_seed(0)
     shapes = ", ".join(f"{m.name} of shape {m.shape}" for m in modalities)
     with calling(f"Building it for {len(modalities)} modalities ({shapes})"):
-        model = entry.model(modalities, entry.settings())
+        model = entry.build(modalities, entry.settings(), CLASSES)
     expect(
         isinstance(model, MultimodalModel),
         f"{type(model).__name__} is not a MultimodalModel: subclass models.base.MultimodalModel.",
@@ -144,6 +147,8 @@ def make_example(
         if m.likelihood == "categorical":
             x = torch.nn.functional.one_hot(x.argmax(-1), m.shape[-1]).float()
         batch[m.name] = x
+    if entry.uses_labels:
+        batch[LABELS] = torch.arange(ITEMS) % CLASSES
     return model.eval(), batch
 
 
