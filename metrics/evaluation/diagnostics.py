@@ -39,10 +39,13 @@ class Diagnostics:
             Absent without coherence, where b has no judge, and where C is in the thousands.
         latent: None where no metric read the representations of every modality, and of models without a
             common space for all of them.
+        recall: (a, b) -> interpolated precision at evenly spaced levels of recall from 0 to 1, of items of b
+            that items of a find. Absent where no retrieval was measured.
     """
 
     confusion: dict[tuple[str, str], np.ndarray]
     latent: Latent | None
+    recall: dict[tuple[str, str], np.ndarray]
 
 
 def latent_plane(run: Pass) -> Latent | None:

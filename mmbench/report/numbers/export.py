@@ -34,7 +34,7 @@ def to_json(runs: Sequence[StoredRun], tables: Sequence[Table]) -> str:
                 "unit": column.unit,
                 "better": column.better,
             }
-            for table in tables
+            for table in reversed(tables)  # of a metric that two tables have, the first counts
             for column in table.columns
         },
         "models": [_model(tables, index) for index in range(len(tables[0].rows))],

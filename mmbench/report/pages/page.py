@@ -41,6 +41,7 @@ _HEADINGS = {
     "1b": "Coherence of every direction",
     "2": "Quality of generated samples",
     "3": "Linear probe",
+    "4": "Retrieval",
 }
 
 
