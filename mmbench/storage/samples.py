@@ -34,6 +34,7 @@ __all__ = [
     "SampleSet",
     "Tiles",
     "as_tiles",
+    "found_name",
     "load_run_samples",
     "load_samples",
     "picture_name",
@@ -143,6 +144,11 @@ def sheet_name(*parts: str) -> str:
 def picture_name(run: str) -> str:
     """The file of a report that shows the samples of `run`, <model>[+label]."""
     return f"samples-{run}.png"
+
+
+def found_name(run: str) -> str:
+    """The file of a report that shows what queries of `run`, <model>[+label], find."""
+    return f"found-{run}.png"
 
 
 def save_samples(folder: Path, samples: SampleSet) -> None:

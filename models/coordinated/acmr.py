@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from models.base import LABELS, Batch, Loss, Modality
 from models.coordinated.model import CoordinatedSettings, CosineModel, margin_setting
+from models.coordinated.objectives import products
 from models.coordinated.ucal import Adversary
 from models.registry import register
 from models.settings import setting
@@ -39,7 +40,7 @@ def class_triplets(a: Tensor, b: Tensor, labels: Tensor, margin: float) -> Tenso
         margin: m.
     """
     same = labels[:, None] == labels[None, :]
-    scores = a @ b.T
+    scores = products(a, b)
     farthest = scores.masked_fill(~same, torch.inf).amin(1)
     nearest = scores.masked_fill(same, -torch.inf).amax(1)
     return (margin - farthest + nearest).clamp_min(0).mean()

@@ -16,6 +16,7 @@ __all__ = [
     "correlation",
     "covariance",
     "over_pairs",
+    "products",
     "ranking",
     "reverse_gradient",
     "squared_distance",
@@ -28,6 +29,12 @@ POLAR_STEPS = 24
 def over_pairs(codes: Mapping[str, Tensor], objective: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """The sum of an objective over all pairs of modalities: the published one where there are two."""
     return torch.stack([objective(a, b) for a, b in combinations(codes.values(), 2)]).sum()
+
+
+def products(a: Tensor, b: Tensor) -> Tensor:
+    """(A, B): a_i'b_j, never in bfloat16, in which cosines that differ by less than 0.004 are equal."""
+    with torch.autocast(a.device.type, enabled=False):
+        return a @ b.T
 
 
 def squared_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -44,7 +51,7 @@ def contrastive(a: Tensor, b: Tensor, log_scale: Tensor) -> Tensor:
         a, b: of unit length.
         log_scale: a scalar, minus the logarithm of the temperature.
     """
-    logits = log_scale.exp() * a @ b.T
+    logits = log_scale.exp() * products(a, b)
     return -0.5 * (logits.log_softmax(1).diagonal().mean() + logits.log_softmax(0).diagonal().mean())
 
 
@@ -59,7 +66,7 @@ def ranking(a: Tensor, b: Tensor, margin: float, hardest: bool) -> Tensor:
         margin: m.
         hardest: take the hardest negative alone.
     """
-    scores = a @ b.T
+    scores = products(a, b)
     own = scores.diagonal()
     itself = torch.eye(len(a), dtype=torch.bool, device=a.device)
     costs = [
@@ -86,7 +93,10 @@ def correlation(a: Tensor, b: Tensor, ridge: float) -> Tensor:
     where singular values coincide, and makes a GPU wait for the host. Correlations below 1e-4 are not yet at
     the limit after so many steps, and count too little.
     """
-    with torch.autocast(a.device.type, enabled=False):  # bfloat16 is too coarse for covariances
+    # where a batch has fewer items than codes have dimensions, float32 is too coarse for a small ridge
+    kind = a.dtype
+    a, b = a.double(), b.double()
+    with torch.autocast(a.device.type, enabled=False):
         eye = torch.eye(a.shape[1], dtype=a.dtype, device=a.device)
         half = [torch.linalg.cholesky_ex(covariance(x, x) + ridge * eye).L for x in (a, b)]
         left = torch.linalg.solve_triangular(half[0], covariance(a, b), upper=False)
@@ -95,7 +105,7 @@ def correlation(a: Tensor, b: Tensor, ridge: float) -> Tensor:
             polar = whitened
             for _ in range(POLAR_STEPS):
                 polar = 1.5 * polar - 0.5 * polar @ (polar.T @ polar)
-        return (polar * whitened).sum()
+        return (polar * whitened).sum().to(kind)
 
 
 class _Reverse(torch.autograd.Function):

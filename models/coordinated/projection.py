@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from models.coordinated.objectives import covariance
+
 __all__ = ["CanonicalProjection", "canonical_maps"]
 
 LEAST_SHARE = 0.01  # of the newest batch in the moments: they reach back over some hundred batches
 
 
-def canonical_maps(covariance: Tensor, modalities: int, ridge: float) -> tuple[Tensor, Tensor]:
+def canonical_maps(moments: Tensor, modalities: int, ridge: float) -> tuple[Tensor, Tensor]:
     """Linear canonical analysis of M modalities from the covariance of their codes side by side.
 
     With D the blocks on the diagonal of C, both regularised by `ridge` I, the leading eigenvectors of
@@ -18,7 +20,7 @@ def canonical_maps(covariance: Tensor, modalities: int, ridge: float) -> tuple[T
     two modalities the eigenvalues are 1 + r_k with the canonical correlations r_k, and W_m the maps of CCA.
 
     Args:
-        covariance: C (M L, M L).
+        moments: C (M L, M L).
         modalities: M.
         ridge: added to the variances.
 
@@ -26,15 +28,15 @@ def canonical_maps(covariance: Tensor, modalities: int, ridge: float) -> tuple[T
         W (M, L, L), a column per canonical variable, by falling correlation, and the mean correlations of
         each variable between modalities (L,).
     """
-    size = len(covariance) // modalities
-    blocks = [covariance[at : at + size, at : at + size] for at in range(0, len(covariance), size)]
-    eye = torch.eye(size, dtype=covariance.dtype, device=covariance.device)
+    size = len(moments) // modalities
+    blocks = [moments[at : at + size, at : at + size] for at in range(0, len(moments), size)]
+    eye = torch.eye(size, dtype=moments.dtype, device=moments.device)
     roots = []
     for block in blocks:
         values, vectors = torch.linalg.eigh(block + ridge * eye)
-        roots.append(vectors * values.rsqrt() @ vectors.T)
+        roots.append(vectors * values.clamp_min(ridge).rsqrt() @ vectors.T)
     root = torch.block_diag(*roots)
-    between = covariance + ridge * torch.eye(len(covariance), dtype=eye.dtype, device=eye.device)
+    between = moments + ridge * torch.eye(len(moments), dtype=eye.dtype, device=eye.device)
     values, vectors = torch.linalg.eigh(root @ between @ root)
     values, vectors = values.flip(0)[:size], vectors.flip(1)[:, :size]
     maps = (modalities**0.5 * root @ vectors).unflatten(0, (modalities, size))
@@ -72,10 +74,9 @@ class CanonicalProjection(nn.Module):
         found = torch.cat([codes[name] for name in self.names], dim=1).to(self.mean.dtype)
         self.batches.add_(1)
         share = (1 / self.batches).clamp_min(LEAST_SHARE)
-        mean = found.mean(0)
-        centred = found - mean
-        self.mean.lerp_(mean, share)
-        self.covariance.lerp_(centred.T @ centred / max(len(found) - 1, 1), share)
+        self.mean.lerp_(found.mean(0), share)
+        with torch.autocast(found.device.type, enabled=False):
+            self.covariance.lerp_(covariance(found, found), share)
 
     def forward(self, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Modality name -> canonical variables (B, L), times their correlations, of codes (B, L)."""
