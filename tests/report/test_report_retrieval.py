@@ -59,9 +59,7 @@ def report(tmp_path_factory):
 
 def test_the_table(report):
     table = report["table4.md"].decode()
-    heads = (
-        "| Model | Seeds | mAP M→S | mAP S→M | mAP mean | mAP chance | mAP judge | Hit@1 M→S |"
-    )
+    heads = "| Model | Seeds | mAP M→S | mAP S→M | mAP mean | mAP chance | mAP judge | Hit@1 M→S |"
     assert heads in table
     assert "| MOPOE | 2 | 41.00 ± 1.41 | 41.00 ± 1.41 | 41.00 ± 1.41 | 10.00 ± 0.00 | 90.00 ± 0.00 |" in table
     assert "| CLIP | 1 | **50.00** | **50.00** | **50.00** | 10.00 | 90.00 | **25.00** |" in table

@@ -72,13 +72,14 @@ def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str
             f"{' and '.join(map(str, list(kinds.values())[:2]))}: move the strangers elsewhere."
         )
     models = [list(group) for _, group in groupby(runs, key=lambda run: (run.model, run.label))]
-    shown = _load_shown(models)
+    loaded = _load_samples(models)
+    shown = [(run, samples) for run, samples in loaded if samples.joint or samples.cross]
     claims = find_claims(tables, runs[0].dataset)
     board = build_leaderboard(tables, models)
     charts = draw_charts(models, board)
     shown_files, figure, samples_page = _samples(shown)
     parts = [_tables(tables), _claims(claims, tables[0]), (shown_files, figure)]
-    pictures = [({}, samples_page), _curves(models), _charts(charts), _found(models)]
+    pictures = [({}, samples_page), _curves(models), _charts(charts), _found(loaded)]
     files = {name: content for found, _ in (*parts, *pictures) for name, content in found.items()}
     if lines := [line for _, part in pictures for line in part]:
         files["pictures.md"] = "\n".join([_title(runs), "", *lines]).encode()
@@ -88,12 +89,7 @@ def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str
     return files
 
 
-def _load_shown(models: Sequence[Sequence[StoredRun]]) -> Shown:
-    """The samples of the first finished run of each model, where it has generated some."""
-    return [(run, samples) for run, samples in _loaded(models) if samples.joint or samples.cross]
-
-
-def _loaded(models: Sequence[Sequence[StoredRun]]) -> Shown:
+def _load_samples(models: Sequence[Sequence[StoredRun]]) -> Shown:
     """All that the first finished run of each model keeps for pictures."""
     firsts = [next((run for run in runs if run.state == "done"), None) for runs in models]
     loaded = [(run, load_run_samples(run.folder)) for run in firsts if run]
@@ -156,10 +152,10 @@ def _charts(charts: Charts) -> Part:
     return {picture.file_name: picture.png for picture in drawn}, page
 
 
-def _found(models: Sequence[Sequence[StoredRun]]) -> Part:
-    """What some queries find first, of the first finished run of each model that was measured."""
+def _found(loaded: Shown) -> Part:
+    """What some queries find first, of each model whose retrieval was measured."""
     files, page = {}, []
-    for run, samples in _loaded(models):
+    for run, samples in loaded:
         if samples.found:
             name, title = found_name(run.folder.parent.name), escape_markdown(run.name)
             files[name] = draw_found(run.name, samples.found, f"{_caption([run])} {_FOUND}")
