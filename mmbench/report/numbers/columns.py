@@ -203,7 +203,7 @@ def _retrieval(modalities: list[str]) -> Content:
         for count in (1, 5, 10)
         for source, target in pairs
     ]
-    columns += [column_of(MetricName("probe", target=name), "Probe", short[name]) for name in modalities]
+    columns += _probes(modalities)[0]
     first, second = modalities[:2]
     key = "; ".join(f"{letters}: {name}" for name, letters in short.items())
     return columns, (

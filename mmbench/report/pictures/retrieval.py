@@ -64,7 +64,7 @@ def draw_found(name: str, directions: Sequence[FoundSamples], caption: str) -> b
     depth = max(found.depth for found in directions)
     width = 2 * _MARGIN + 1 + _APART + depth
     lines = wrap(caption, (width - 2 * _MARGIN) * _UNIT, _SMALL)
-    height = 2 * _MARGIN + sum(_HEAD + len(found.labels) for found in directions) + _LINE * (len(lines) + 1)
+    height = 2 * _MARGIN + sum(_HEAD + len(found.labels) + _LINE for found in directions) + _LINE * len(lines)
     with style():
         figure = Figure(figsize=(width * _UNIT, height * _UNIT))
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
@@ -77,8 +77,7 @@ def draw_found(name: str, directions: Sequence[FoundSamples], caption: str) -> b
             axes.text(_MARGIN, y, shown, fontsize=_SMALL + 1, fontweight="bold", va="top", parse_math=False)
             y += _HEAD
             _draw_direction(axes, found, y)
-            y += len(found.labels)
-        y += _LINE
+            y += len(found.labels) + _LINE
         for line in lines:
             axes.text(_MARGIN, y, line, fontsize=_SMALL, color="0.35", va="top", parse_math=False)
             y += _LINE
