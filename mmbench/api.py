@@ -51,7 +51,7 @@ def make_model(
     values = named_values(entry.named, named, entry.name) if named is not None else {}
     chosen: Any = resolve(entry.settings, {**values, **settings}, entry.name)
     torch.manual_seed(seed)
-    return entry.model(data.modalities, chosen)
+    return entry.build(data.modalities, chosen, data.class_count)
 
 
 def train(
@@ -82,7 +82,7 @@ def train(
     """
     training = resolve(Training, budget, "the training budget")
     device = next(model.parameters()).device
-    batches = Batches(data.train, data.modalities, training.batch_size, seed, device)
+    batches = Batches(data.train, data.modalities, training.batch_size, seed, device, model.uses_labels)
     kept = Checkpoints(Path(checkpoint), "", seed) if checkpoint is not None else None
     torch.manual_seed(seed)
     trainer = Trainer(model, batches, training, kept, precision, watch)

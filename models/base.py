@@ -1,8 +1,9 @@
 """The contract: what a model gives to the trainer and to the metrics, and all that these ask of it.
 
 `MultimodalModel` is the whole contract. `SharedLatentModel` is the shorter one for models with one latent for
-all modalities: it asks for `loss`, `infer`, `decode` and `prior` and derives the rest. Shapes: B items, M
-modalities, L latent dimensions; `*shape` is a modality's own shape.
+all modalities: it asks for `loss`, `infer`, `decode` and `prior` and derives the rest. `EmbeddingModel` is
+the one for models that generate nothing: it asks for `loss` and `embed`. Shapes: B items, M modalities, L
+latent dimensions; `*shape` is a modality's own shape.
 
 A whole model of linear layers with L = 2. With the decorator `models.registry.register` above it and a class
 of settings (see `models.settings`), `mmbench run --model-file` trains and evaluates it:
@@ -46,15 +47,28 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Batch", "Loss", "Modality", "MultimodalModel", "NotDefinedError", "SharedLatentModel", "Stage"]
+__all__ = [
+    "LABELS",
+    "Batch",
+    "EmbeddingModel",
+    "Loss",
+    "Modality",
+    "MultimodalModel",
+    "NotDefinedError",
+    "SharedLatentModel",
+    "Stage",
+]
 
 Batch = Mapping[str, Tensor]
 """Modality name -> (B, *shape) floats in [0, 1]; item i of every modality belongs together."""
+
+LABELS = "(labels)"
+"""In batches of models with `uses_labels`, beside the modalities: (B,) int64 classes."""
 
 
 @dataclass(frozen=True)
@@ -145,12 +159,23 @@ class Stage:
 
 
 class MultimodalModel(nn.Module, ABC):
-    """A generative model of several modalities.
+    """A model of several modalities.
 
     Args:
         modalities: at least two, with distinct names.
         settings: the model's settings, an instance of the dataclass that it registered.
+
+    Attributes:
+        generates: whether it has anything to generate or translate with.
+        common_space: whether `embed` takes all modalities into one space, so that items of different ones can
+            be compared there.
+        uses_labels: whether it is trained with labels: its batches have LABELS, it is called as
+            `model(modalities, settings, classes)`, and its title says so in every table.
     """
+
+    generates: ClassVar[bool] = True
+    common_space: ClassVar[bool] = False
+    uses_labels: ClassVar[bool] = False
 
     def __init__(self, modalities: Sequence[Modality], settings: Any):
         super().__init__()
@@ -196,13 +221,16 @@ class MultimodalModel(nn.Module, ABC):
             targets: the modalities to decode, observed ones included where asked for.
             sample: draw the latent once (from `generator`) instead of taking its mean.
             generator: needed where `sample` is set.
+
+        Raises:
+            NotDefinedError: in a model that generates nothing.
         """
 
     @abstractmethod
     def embed(self, inputs: Batch) -> Tensor:
-        """(B, L): a representation of any non-empty subset of modalities, for linear probes.
+        """(B, L): a representation of any non-empty subset of modalities, for linear probes and retrieval.
 
-        It is deterministic; L may depend on the subset.
+        It is deterministic; L may depend on the subset, unless the model has a `common_space`.
         """
 
     def log_weights(self, batch: Batch, samples: int, generator: torch.Generator) -> Tensor:
@@ -232,8 +260,33 @@ class MultimodalModel(nn.Module, ABC):
         return f"modalities={list(self.modalities)}, settings={self.settings}"
 
 
+class EmbeddingModel(MultimodalModel):
+    """A model that takes every modality into one space and generates nothing."""
+
+    generates = False
+    common_space = True
+
+    def generate(self, n: int, generator: torch.Generator) -> NoReturn:
+        raise NotDefinedError(self._nothing)
+
+    def translate(
+        self,
+        inputs: Batch,
+        targets: Sequence[str],
+        sample: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> NoReturn:
+        raise NotDefinedError(self._nothing)
+
+    @property
+    def _nothing(self) -> str:
+        return f"{type(self).__name__} embeds modalities in one space and generates nothing."
+
+
 class SharedLatentModel(MultimodalModel):
     """A model with one latent for all modalities."""
+
+    common_space = True
 
     @abstractmethod
     def infer(self, inputs: Batch, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:

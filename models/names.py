@@ -1,8 +1,9 @@
 """What words for models mean on a command line: `--models mopoe,multivae:all`, `--set multivae:MVAE.beta=2`.
 
 A word is the name of a model, `all` for every model that belongs to no collection, or `<collection>:all` for
-every model of a collection. A model of a collection may be written as its library writes it, in letters of
-any case: `multivae:MMVAE+` is multivae-mmvaeplus.
+every model of a collection: `coordinated:all` for those that embed and generate nothing, `multivae:all` for
+those of a library. A model of a library may be written as the library writes it, in letters of any case:
+`multivae:MMVAE+` is multivae-mmvaeplus.
 """
 
 from models.errors import InputError, suggest
@@ -56,7 +57,10 @@ def full_name(word: str) -> str:
     """The name of the model that `word` means, registered or not: multivae-mmvaeplus for multivae:MMVAE+."""
     if not (collection := _collection_of(word)):
         return word
-    return f"{collection}-{word.partition(':')[2].lower().replace('+', 'plus')}"
+    own = word.partition(":")[2].lower()
+    if any((entry.name, entry.collection) == (own, collection) for entry in MODELS):
+        return own  # of the suite: its name has no prefix
+    return f"{collection}-{own.replace('+', 'plus')}"
 
 
 def full_key(key: str) -> str:

@@ -12,18 +12,33 @@ import pkgutil
 import re
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import Field, dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from models.errors import InputError, error_words, suggest
 from models.named_settings import NamedSettings, check_named
 from models.settings import check_class
 
-__all__ = ["MODELS", "Limit", "ModelEntry", "Registry", "SourceFile", "all_or_nothing", "register"]
+if TYPE_CHECKING:  # torch is not needed to read a list of names
+    from models.base import Modality
+
+__all__ = [
+    "COORDINATED",
+    "MODELS",
+    "Limit",
+    "ModelEntry",
+    "Registry",
+    "SourceFile",
+    "all_or_nothing",
+    "register",
+]
+
+COORDINATED = "coordinated"
+"""The collection of models that generate nothing: `all` has always meant those that can fill every table."""
 
 
 class Registrable(Protocol):
@@ -218,13 +233,14 @@ class ModelEntry:
         settings: its frozen dataclass of settings.
         source: the paper.
         title: the name as the paper writes it.
-        collection: the library that the model is adapted from; "" for a model of the suite or of a plugin.
-            The name of a model of the collection "lib" begins with "lib-"; `lib:all` stands for all models of
-            the collection.
+        collection: the library that the model is adapted from, or COORDINATED for a model that generates
+            nothing; "" for all others of the suite and of plugins. `lib:all` stands for all models of the
+            collection "lib". The name of a model of a library begins with "lib-".
         file: the file that registered it, None for a model of an installed package.
         limit: of modalities, None where it takes any number.
         incomplete: whether its losses take batches that lack modalities.
         named: settings with names, such as those that its authors published; see `models.named_settings`.
+        uses_labels: whether it is trained with labels, as its class says.
         packages: what it imports only when it is made: distribution -> the version that it needs, "" for any.
         unsupported: why it is known but can never be run, in a clause; "" for the others.
     """
@@ -239,6 +255,7 @@ class ModelEntry:
     limit: Limit | None = None
     incomplete: bool = False
     named: NamedSettings = field(default_factory=dict)
+    uses_labels: bool = False
     packages: Mapping[str, str] = field(default_factory=dict)
     unsupported: str = ""
 
@@ -246,6 +263,10 @@ class ModelEntry:
     def module(self) -> str:
         """The module that its class or function is of."""
         return getattr(getattr(self.model, "func", self.model), "__module__", "")
+
+    def build(self, modalities: "Sequence[Modality]", settings: Any, classes: int) -> Any:
+        """A new model for data of so many classes; only models that are trained with labels hear of these."""
+        return self.model(modalities, settings, *([classes] if self.uses_labels else []))
 
     def takes(self, modalities: int) -> bool:
         """Whether it can be built for so many."""
@@ -301,9 +322,12 @@ def register(
     check_named(named, settings, name)
 
     def decorate(model: ModelT) -> ModelT:
-        MODELS.add(
-            ModelEntry(name, model, settings, source, title or name, incomplete=incomplete, named=named)
-        )
+        # a class that is no model at all is for the checks to name
+        collection = "" if getattr(model, "generates", True) else COORDINATED
+        labels = bool(getattr(model, "uses_labels", False))
+        shown = f"{title or name} (uses labels)" if labels else title or name
+        entry = ModelEntry(name, model, settings, source, shown, collection)
+        MODELS.add(replace(entry, incomplete=incomplete, uses_labels=labels, named=named))
         return model
 
     return decorate

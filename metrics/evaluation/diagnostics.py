@@ -9,7 +9,6 @@ from torch import Tensor
 
 from metrics.evaluation.one_pass import Pass
 from metrics.probe import probe_indices
-from models.base import SharedLatentModel
 
 __all__ = ["Diagnostics", "Latent", "latent_plane", "principal_plane"]
 
@@ -39,11 +38,14 @@ class Diagnostics:
             a, with a row for the class of the condition and a column for the class that the judge of b finds.
             Absent without coherence, where b has no judge, and where C is in the thousands.
         latent: None where no metric read the representations of every modality, and of models without a
-            latent for all of them.
+            common space for all of them.
+        recall: (a, b) -> interpolated precision at evenly spaced levels of recall from 0 to 1, of items of b
+            that items of a find. Absent where no retrieval was measured.
     """
 
     confusion: dict[tuple[str, str], np.ndarray]
     latent: Latent | None
+    recall: dict[tuple[str, str], np.ndarray]
 
 
 def latent_plane(run: Pass) -> Latent | None:
@@ -52,7 +54,7 @@ def latent_plane(run: Pass) -> Latent | None:
     It shows what metrics encoded; no item is encoded for it.
     """
     # latents of other models have other axes for every modality, even where their number is the same
-    if not isinstance(run.model, SharedLatentModel):
+    if not run.model.common_space:
         return None
     found = [run.represented(name) for name in run.model.modalities]
     latents = [latent for latent in found if latent is not None and latent.isfinite().all()]

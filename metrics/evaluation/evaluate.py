@@ -15,6 +15,7 @@ from metrics.catalogue import DEFAULT, GROUPS, Group, check_groups
 from metrics.evaluation.diagnostics import Diagnostics, latent_plane
 from metrics.evaluation.one_pass import Labelled, Pass
 from metrics.evaluation.prior_draws import prior_draws
+from metrics.evaluation.retrieval import FoundItems, found_items
 from metrics.evaluation.samples import CrossSamples, cross_samples
 from metrics.missing import Lack, Missing
 from metrics.names import MetricName
@@ -27,6 +28,7 @@ __all__ = [
     "Diagnostics",
     "Evaluation",
     "FeatureSpace",
+    "FoundItems",
     "References",
     "Samples",
     "build_feature_space",
@@ -42,10 +44,12 @@ class Samples:
         joint: modality name -> (64, *shape) uint8, the first prior draws; empty for a model without a prior.
         cross: (a, b) -> four conditions of each class, of 100 classes at most, and the means of b given the
             latent mean of each.
+        found: (a, b) -> some items of a, and those of b that they find first; where retrieval was measured.
     """
 
     joint: dict[str, np.ndarray]
     cross: dict[tuple[str, str], CrossSamples]
+    found: dict[tuple[str, str], FoundItems]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +115,10 @@ def evaluate(
         with torch.inference_mode():
             for group in groups:
                 found |= _measure(run, group)
-            samples = Samples(_joint_samples(run), cross_samples(run))
+            samples = Samples(_joint_samples(run), cross_samples(run), found_items(run))
             confusion = {pair: counts.numpy() for pair, counts in run.confusion.items()}
-            diagnostics = Diagnostics(confusion, latent_plane(run))
+            recall = {pair: curve.numpy() for pair, curve in run.recall.items()}
+            diagnostics = Diagnostics(confusion, latent_plane(run), recall)
     finally:
         model.train(training)
     missing = {name: value for name, value in found.items() if isinstance(value, Missing)}

@@ -39,6 +39,7 @@ class Pass:
         device: of the model.
         groups: all that are computed, for those who prepare something for several of them.
         confusion: (a, b) -> (C, C), see `Diagnostics`; filled by the cross coherences.
+        recall: (a, b) -> (levels,), see `Diagnostics`; filled by the retrievals.
     """
 
     model: MultimodalModel
@@ -51,6 +52,7 @@ class Pass:
     device: torch.device
     progress: Progress
     confusion: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    recall: dict[tuple[str, str], Tensor] = field(default_factory=dict)
     _kept: dict[Hashable, Any] = field(default_factory=dict)
 
     def generator(self) -> torch.Generator:

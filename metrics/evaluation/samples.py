@@ -31,7 +31,12 @@ class CrossSamples(NamedTuple):
 
 
 def cross_samples(run: Pass) -> dict[tuple[str, str], CrossSamples]:
-    """For every ordered pair (a, b): conditions of a, and the means of b given the latent mean of each."""
+    """For every ordered pair (a, b): conditions of a, and the means of b given the latent mean of each.
+
+    Nothing of a model that generates nothing.
+    """
+    if not run.model.generates:
+        return {}
     samples = {}
     for source in run.model.modalities:
         images, labels = run.test[source]

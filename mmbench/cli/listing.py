@@ -26,7 +26,8 @@ _json_option = option("--json", "as_json", group=WHAT, is_flag=True, help="As JS
 def models(name: str | None, as_json: bool) -> None:
     """List the registered models, or with NAME the settings of one.
 
-    `all` in --models means those of the suite and of plugins; multivae:all means those adapted from MultiVae,
+    `all` in --models means those of the suite and of plugins that generate; coordinated:all means those that
+    represent modalities in one space and generate nothing; multivae:all means those adapted from MultiVae,
     which need the extra mmbench[multivae].
     """
     from models.names import full_name
@@ -71,10 +72,13 @@ def _as_json(entry: "ModelEntry") -> dict[str, Any]:
 
 def _remarks(entry: "ModelEntry") -> str:
     """What to know before running a model, in a few words."""
+    from models.registry import COORDINATED
+
     if reason := entry.unavailable():
         return f"cannot be run: {reason}"
     found = [f"at most {entry.limit.modalities} modalities"] if entry.limit else []
     found += ["takes --observe"] if entry.incomplete else []
+    found += ["generates nothing"] if entry.collection == COORDINATED else []
     return "; ".join(found)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metrics.images import as_float
 from mmbench.data.base import Split
-from models.base import Modality
+from models.base import LABELS, Modality
 from models.errors import InputError
 
 __all__ = ["Batches"]
@@ -30,6 +30,7 @@ class Batches:
         batch_size: pairs per batch.
         seed: of the permutations, not negative.
         device: where images live and batches are made.
+        labels: whether batches have the pairs' classes too, under LABELS.
 
     Raises:
         InputError: if the split has fewer pairs than a batch, in all or of those with the same modalities.
@@ -42,6 +43,7 @@ class Batches:
         batch_size: int,
         seed: int,
         device: torch.device | str = "cpu",
+        labels: bool = False,
     ):
         columns = [list(split.items).index(modality.name) for modality in modalities]
         pairs = split.pairs[:, columns]
@@ -50,6 +52,7 @@ class Batches:
         self._batches = self._plan([modality.name for modality in modalities])
         self.steps_per_epoch = len(self._batches)
         self._items = {modality.name: split.items[modality.name].to(self.device) for modality in modalities}
+        self._labels = {name: split.labels[name].to(self.device) for name in self._items if labels}
         # (M, P): a batch is one contiguous slice per modality
         self._pairs = pairs.t().contiguous().to(self.device)
         self._epoch = -1
@@ -59,7 +62,8 @@ class Batches:
         """The batch of step `step`, counted from 0 over all epochs.
 
         Returns:
-            Modality name -> (B, *shape) float32 in [0, 1], images in the memory format channels last.
+            Modality name -> (B, *shape) float32 in [0, 1], images in the memory format channels last. With
+            labels also LABELS -> (B,) int64.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
@@ -70,10 +74,14 @@ class Batches:
             for name, index in zip(self._items, self._shuffled, strict=True)
             if name in there
         }
-        return {
+        found = {
             name: _as_computed(as_float(self._items[name].index_select(0, index)))
             for name, index in rows.items()
         }
+        if self._labels:  # those of any modality: the items of a pair are of one class
+            name, index = next(iter(rows.items()))
+            found[LABELS] = self._labels[name].index_select(0, index)
+        return found
 
     def _plan(self, names: list[str]) -> list[tuple[int, list[str]]]:
         """The first pair of every batch of an epoch, and the modalities that its pairs have.

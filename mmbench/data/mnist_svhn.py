@@ -16,7 +16,7 @@ from mmbench.data.splits import Images, assemble
 from models.base import Modality
 from models.errors import InputError
 
-__all__ = ["MODALITIES", "coverage_note", "load_mnist_svhn", "read_digits"]
+__all__ = ["MODALITIES", "coverage_note", "load_mnist_svhn", "read_digits", "read_mnist"]
 
 MODALITIES = (Modality("mnist", (1, 28, 28), weight=3072 / 784), Modality("svhn", (3, 32, 32)))
 
@@ -46,11 +46,26 @@ def read_digits(folder: Path) -> tuple[dict[str, tuple[Images, Images]], list[st
     Raises:
         InputError: as `load_mnist_svhn`.
     """
-    found = {modality.name: _read(modality.name, folder) for modality in MODALITIES}
-    parts = {name: (to_images(train), to_images(test)) for name, (train, test) in found.items()}
-    return parts, [
-        note for name, (train, test) in found.items() if (note := coverage_note(name, train, test))
+    found = {modality.name: _read_images(modality.name, folder) for modality in MODALITIES}
+    return {name: parts for name, (parts, _) in found.items()}, [
+        note for _, notes in found.values() for note in notes
     ]
+
+
+def read_mnist(folder: Path) -> tuple[tuple[Images, Images], list[str]]:
+    """MNIST's train and test images, and the sentences that belong under the tables.
+
+    Raises:
+        InputError: as `load_mnist_svhn`.
+    """
+    return _read_images("mnist", folder)
+
+
+def _read_images(name: str, folder: Path) -> tuple[tuple[Images, Images], list[str]]:
+    """Images of one modality, and a sentence where they are not all that there are."""
+    train, test = _read(name, folder)
+    note = coverage_note(name, train, test)
+    return (to_images(train), to_images(test)), [note] if note else []
 
 
 def _read(name: str, folder: Path) -> tuple[LabelledArrays, LabelledArrays]:

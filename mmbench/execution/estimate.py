@@ -38,7 +38,7 @@ def seconds_per_step(config: RunConfig, data: MultimodalData, device: torch.devi
 
     Fewer steps are made once `stop` holds a signal.
     """
-    model = config.entry.model(data.modalities, config.settings).to(device)
+    model = config.entry.build(data.modalities, config.settings, data.class_count).to(device)
     batches = make_batches(config, data, 0, device)
     ends: list[float] = []
 

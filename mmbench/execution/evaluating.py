@@ -1,7 +1,8 @@
 """One pass over a trained model, and what it leaves in the folder of its run."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
@@ -17,8 +18,17 @@ from mmbench.storage import diagnostics
 from mmbench.storage.diagnostics import StoredDiagnostics
 from mmbench.storage.files import DamagedError
 from mmbench.storage.run_folder import RunFolder
-from mmbench.storage.samples import CrossSamples, SampleSet, Tiles, as_tiles, save_samples
+from mmbench.storage.samples import (
+    CrossSamples,
+    FoundSamples,
+    SampleSet,
+    Tiles,
+    as_tiles,
+    load_run_samples,
+    save_samples,
+)
 from models.base import MultimodalModel
+from models.errors import InputError
 
 __all__ = ["anchor_tuples", "evaluate_run", "write_evaluation"]
 
@@ -89,7 +99,12 @@ def write_evaluation(folder: RunFolder, hash: str, seed: int, evaluation: Evalua
     if old is None or (old["hash"], old["seed"] or seed) != (hash, seed):
         old = {"metrics": {}, "reasons": {}, "references": {}, "files": {}, "code": {}}
     kept = {name: why for name, why in old["reasons"].items() if name not in evaluation.metrics}
-    save_samples(folder.samples, _sample_set(evaluation.samples, _alphabets(folder)))
+    samples = _sample_set(evaluation.samples, _alphabets(folder))
+    if not samples.found and any(name.startswith("label_map/") for name in old["metrics"]):
+        with suppress(InputError):  # then there is nothing to keep
+            before = load_run_samples(folder.path)
+            samples = replace(samples, found=before.found if before else [])
+    save_samples(folder.samples, samples)
     keep = diagnostics.FILE in old["files"]
     diagnostics.save_diagnostics(folder.path, _stored(evaluation.diagnostics), keep)
     folder.write_metrics(
@@ -105,12 +120,13 @@ def write_evaluation(folder: RunFolder, hash: str, seed: int, evaluation: Evalua
 def _stored(found: Diagnostics) -> StoredDiagnostics:
     """What the run keeps of `found`."""
     confusion = {f"{source}->{target}": counts for (source, target), counts in found.confusion.items()}
+    recall = {f"{source}->{target}": curve for (source, target), curve in found.recall.items()}
     if not found.latent:
-        return StoredDiagnostics(confusion, {}, ())
+        return StoredDiagnostics(confusion, {}, (), recall)
     points = {
         name: np.column_stack([xy, found.latent.labels[name]]) for name, xy in found.latent.points.items()
     }
-    return StoredDiagnostics(confusion, points, found.latent.explained)
+    return StoredDiagnostics(confusion, points, found.latent.explained, recall)
 
 
 def _alphabets(folder: RunFolder) -> dict[str, str]:
@@ -129,4 +145,8 @@ def _sample_set(samples: Samples, alphabets: Mapping[str, str]) -> SampleSet:
     for (source, target), each in samples.cross.items():
         tiles = shown(source, each.conditions), shown(target, each.outputs)
         cross.append(CrossSamples(source, target, each.labels.tolist(), *tiles))
-    return SampleSet({name: shown(name, items) for name, items in samples.joint.items()}, cross)
+    found = []
+    for (source, target), of in samples.found.items():
+        tiles = shown(source, of.queries), shown(target, of.hits.reshape(-1, *of.hits.shape[2:]))
+        found.append(FoundSamples(source, target, of.labels.tolist(), of.classes.flatten().tolist(), *tiles))
+    return SampleSet({name: shown(name, items) for name, items in samples.joint.items()}, cross, found)

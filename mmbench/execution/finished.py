@@ -25,7 +25,7 @@ from mmbench.plan.presets import get_preset
 from mmbench.storage.differences import departures
 from mmbench.storage.files import check_cache, check_writable, exists
 from mmbench.storage.run_folder import RunFolder
-from mmbench.training.restore import innermost_line, restore_model
+from mmbench.training.restore import build_model, innermost_line, restore_model
 from models.base import MultimodalModel
 from models.errors import InputError, error_words
 from models.model_file import load_model_file
@@ -129,7 +129,8 @@ def _as_planned(runs: list[PlannedRun], stop: Stop) -> list[PlannedRun]:
 
 def trained_model(run: PlannedRun, data: MultimodalData) -> MultimodalModel:
     """The model of a finished run, on the CPU; InputError as `restore_model`."""
-    return restore_model(run.config, data.modalities, run.folder.checkpoint, run.hash, run.seed)
+    model = build_model(run.config, data.modalities, data.class_count, run.folder.path)
+    return restore_model(model, run.config, run.folder.checkpoint, run.hash, run.seed)
 
 
 def restore_runs(paths: Sequence[Path], data_dir: Path | None) -> list[Restored]:

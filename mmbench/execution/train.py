@@ -107,7 +107,8 @@ class TrainRun:
         references = self.references.on(self.execution.device)
         run.folder.set_status("running")
         seed_everything(run.seed)
-        model = run.config.entry.model(self.data.modalities, run.config.settings).to(self.execution.device)
+        built = run.config.entry.build(self.data.modalities, run.config.settings, self.data.class_count)
+        model = built.to(self.execution.device)
         with Board(run.folder.path / "tensorboard" if self.execution.tensorboard else None) as board:
             trainer = self._train(run, model, board, references, console, stop)
             began = time.monotonic()
@@ -253,4 +254,5 @@ def make_batches(config: RunConfig, data: MultimodalData, seed: int, device: tor
         shares = {names.index(name): share for name, share in config.observed.items()}
         counts = [len(items) for items in train.items.values()]
         train = replace(train, pairs=hide(train.pairs, counts, shares, config.data.pairing_seed))
-    return Batches(train, data.modalities, config.training.batch_size, seed, device)
+    size = config.training.batch_size
+    return Batches(train, data.modalities, size, seed, device, config.entry.uses_labels)

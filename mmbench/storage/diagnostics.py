@@ -3,12 +3,13 @@
 samples/diagnostics.json   "confusion": "a->b" -> K x K counts of generation of b from a for K classes,
                            row = class of the condition, column = class that the judge of b finds;
                            "latent": null, or "explained" (shares of the variance along two principal
-                           components) and "points": modality -> "x", "y", "label"
+                           components) and "points": modality -> "x", "y", "label";
+                           "recall": "a->b" -> precision at evenly spaced levels of recall from 0 to 1
 """
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,13 @@ class StoredDiagnostics:
         confusion: direction "a->b" -> (K, K) counts.
         points: modality -> (n, 3): two coordinates and a class. Empty without latents.
         explained: shares of the variance along the two components, in [0, 1]; empty without latents.
+        recall: direction "a->b" -> precision at evenly spaced levels of recall from 0 to 1.
     """
 
     confusion: Mapping[str, npt.NDArray[Any]]
     points: Mapping[str, npt.NDArray[Any]]
     explained: tuple[float, ...]
+    recall: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     @property
     def classes(self) -> int:
@@ -49,7 +52,7 @@ class StoredDiagnostics:
 
 def save_diagnostics(folder: Path, found: StoredDiagnostics, keep: bool) -> None:
     """Write `found` for the run in `folder`; with `keep`, added to what the file there holds already."""
-    old: dict[str, Any] = {"confusion": {}, "latent": None}
+    old: dict[str, Any] = {"confusion": {}, "latent": None, "recall": {}}
     if keep:
         with suppress(DamagedError):  # then there is nothing to keep
             old |= read_json(folder / FILE, most=MOST["diagnostics"])
@@ -61,7 +64,9 @@ def save_diagnostics(folder: Path, found: StoredDiagnostics, keep: bool) -> None
         }
         latent = {"explained": _rounded(found.explained), "points": points}
     confusion = {direction: counts.tolist() for direction, counts in found.confusion.items()}
-    write_json(folder / FILE, {"confusion": old["confusion"] | confusion, "latent": latent})
+    recall = {direction: _rounded(curve) for direction, curve in found.recall.items()}
+    content = {"confusion": old["confusion"] | confusion, "latent": latent, "recall": old["recall"] | recall}
+    write_json(folder / FILE, content)
 
 
 def load_diagnostics(folder: Path) -> StoredDiagnostics | None:
@@ -80,6 +85,7 @@ def load_diagnostics(folder: Path) -> StoredDiagnostics | None:
             for name, xy in latent["points"].items()
         }
         explained = tuple(float(share) for share in latent["explained"])
+        recall = {str(name): np.array(curve, float) for name, curve in (content.get("recall") or {}).items()}
     except ValueError as error:  # rows of several lengths
         raise DamagedError(path, f"holds no diagnostics ({error})", REMAKE) from None
     square = all(counts.ndim == 2 and len(set(counts.shape)) == 1 for counts in confusion.values())
@@ -87,7 +93,7 @@ def load_diagnostics(folder: Path) -> StoredDiagnostics | None:
         raise InputError(
             f"The file {path} should hold square confusions and two components of the latents: {REMAKE}."
         )
-    return StoredDiagnostics(confusion, points, explained)
+    return StoredDiagnostics(confusion, points, explained, recall)
 
 
 def _rounded(values: Iterable[float]) -> list[float]:

@@ -7,10 +7,12 @@ samples/
                        what a direction starts from; directions with the same conditions share a sheet
     cross-mnist-svhn-outputs.webp
                        tile i was generated from tile i of the conditions
+    found-mnist-svhn-queries.webp, found-mnist-svhn-hits.webp
+                       queries, and what each finds first: as many hits of the first query, then of the next
 """
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,10 +29,12 @@ __all__ = [
     "CROSS_COLUMNS",
     "JOINT_COLUMNS",
     "CrossSamples",
+    "FoundSamples",
     "Images",
     "SampleSet",
     "Tiles",
     "as_tiles",
+    "found_name",
     "load_run_samples",
     "load_samples",
     "picture_name",
@@ -71,17 +75,44 @@ class CrossSamples:
 
 
 @dataclass(frozen=True)
+class FoundSamples:
+    """Samples of `target` that samples of `source` find first, by their representations.
+
+    Attributes:
+        source, target: modalities.
+        labels: n classes of the queries.
+        classes: n x k classes of the hits, those of a query side by side, the nearest first.
+        queries: n images or texts of the source.
+        hits: n x k of the target.
+    """
+
+    source: str
+    target: str
+    labels: list[int]
+    classes: list[int]
+    queries: Tiles
+    hits: Tiles
+
+    @property
+    def depth(self) -> int:
+        """k, the hits of a query."""
+        return len(self.classes) // len(self.labels)
+
+
+@dataclass(frozen=True)
 class SampleSet:
     """What a figure shows of one run.
 
     Attributes:
         joint: modality name -> n images or texts; item i of every modality comes from the same prior draw.
             Empty without a prior.
-        cross: one entry per ordered pair of modalities.
+        cross: one entry per ordered pair of modalities. Empty of a model that generates nothing.
+        found: the same. Empty where no retrieval was measured.
     """
 
     joint: dict[str, Tiles]
     cross: list[CrossSamples]
+    found: list[FoundSamples] = field(default_factory=list)
 
 
 def as_tiles(items: npt.NDArray[np.uint8], symbols: str = "") -> Tiles:
@@ -117,13 +148,18 @@ def tile(images: Images, columns: int, gap: int = 0, fill: int = 0) -> Images:
 
 
 def sheet_name(*parts: str) -> str:
-    """The file of a sheet: "joint" and a modality, or "cross", source, target, "conditions" or "outputs"."""
+    """The file of a sheet: "joint" and a modality, or "cross" (or "found"), source, target, what it has."""
     return f"{'-'.join(parts)}.webp"
 
 
 def picture_name(run: str) -> str:
     """The file of a report that shows the samples of `run`, <model>[+label]."""
     return f"samples-{run}.png"
+
+
+def found_name(run: str) -> str:
+    """The file of a report that shows what queries of `run`, <model>[+label], find."""
+    return f"found-{run}.png"
 
 
 def save_samples(folder: Path, samples: SampleSet) -> None:
@@ -153,7 +189,22 @@ def save_samples(folder: Path, samples: SampleSet) -> None:
                 "outputs": _write(folder, sheet_name(*direction, "outputs"), cross.outputs, CROSS_COLUMNS),
             }
         )
+    if samples.found:
+        index["found"] = [_write_found(folder, found) for found in samples.found]
     write_json(folder / "samples.json", index)
+
+
+def _write_found(folder: Path, found: FoundSamples) -> dict[str, Any]:
+    """The entry of a direction of retrieval in the index, after its sheets are written."""
+    direction = "found", found.source, found.target
+    return {
+        "source": found.source,
+        "target": found.target,
+        "labels": [int(label) for label in found.labels],
+        "classes": [int(label) for label in found.classes],
+        "queries": _write(folder, sheet_name(*direction, "queries"), found.queries, CROSS_COLUMNS),
+        "hits": _write(folder, sheet_name(*direction, "hits"), found.hits, found.depth),
+    }
 
 
 def load_run_samples(folder: Path) -> SampleSet | None:
@@ -180,17 +231,33 @@ def load_samples(folder: Path) -> SampleSet:
             )
             for c in index["cross"]
         ]
+        found = [
+            FoundSamples(
+                *(f[key] for key in ("source", "target", "labels", "classes")),
+                *(_read(folder, f[key]) for key in ("queries", "hits")),
+            )
+            for f in index.get("found") or ()
+        ]
     except InputError:
         raise
     except (KeyError, TypeError, ValueError) as error:  # a sheet without its file or sizes
         raise DamagedError(path, f"is no index of sample sheets ({error})", EVALUATE) from None
-    if len({len(tiles) for tiles in joint.values()}) > 1 or any(
-        not len(c.labels) == len(c.conditions) == len(c.outputs) for c in cross
+    if (
+        len({len(tiles) for tiles in joint.values()}) > 1
+        or any(not len(c.labels) == len(c.conditions) == len(c.outputs) for c in cross)
+        or not all(map(_belongs, found))
     ):
         raise InputError(
             f"The samples in {path} do not belong together, their numbers differ: evaluate the run again."
         )
-    return SampleSet(joint, cross)
+    return SampleSet(joint, cross, found)
+
+
+def _belongs(found: FoundSamples) -> bool:
+    """Whether there is a label for every query, and for each of them as many hits with classes."""
+    if not 0 < len(found.labels) == len(found.queries):
+        return False
+    return len(found.classes) == len(found.hits) == len(found.labels) * found.depth
 
 
 def _write(folder: Path, file: str, tiles: Tiles, columns: int) -> dict[str, Any]:

@@ -189,9 +189,18 @@ SAMPLES: Shape = {
     "cross": [
         {"source": NAME, "target": NAME, "labels": [CLASS], "conditions": _TILES, "outputs": _TILES},
     ],
+    "found": Maybe(
+        [
+            {
+                **{"source": NAME, "target": NAME, "labels": [CLASS], "classes": [CLASS]},
+                **{"queries": _TILES, "hits": _TILES},
+            }
+        ]
+    ),
 }
 _POINTS: Shape = {"x": [NUMBER], "y": [NUMBER], "label": [CLASS]}
 DIAGNOSTICS: Shape = {
     "confusion": Each([[NUMBER]]),
     "latent": Maybe({"explained": [NUMBER], "points": Each(_POINTS)}),
+    "recall": Maybe(Each([NUMBER])),
 }

@@ -77,11 +77,11 @@ def load_trained(folder: Path, model_file: Path | None = None) -> Trained:
             f"{run.entry.name}: name the file as it was with --model-file."
         )
     modalities = [_modality(each, folder / CONFIG) for each in config["modalities"]]
+    model = build_model(run, modalities, len(config.get("classes") or ()), folder)
     if exists(folder / WEIGHTS):
-        model = build_model(run, modalities, folder)
         _give_weights(model, folder / WEIGHTS)
     elif exists(folder / CHECKPOINT):
-        model = restore_model(run, modalities, folder / CHECKPOINT, config["hash"], config["seed"])
+        restore_model(model, run, folder / CHECKPOINT, config["hash"], config["seed"])
     else:
         raise InputError(
             f"{folder} has no weights: the run is not finished or has lost its checkpoint.pt. "

@@ -12,14 +12,19 @@ from models.errors import InputError, error_words
 __all__ = ["build_model", "innermost_line", "restore_model"]
 
 
-def build_model(config: RunConfig, modalities: Sequence[Modality], folder: Path) -> MultimodalModel:
+def build_model(
+    config: RunConfig, modalities: Sequence[Modality], classes: int, folder: Path
+) -> MultimodalModel:
     """The model of the run in `folder`, untrained and on the CPU.
+
+    Args:
+        modalities, classes: of the data that it was trained on.
 
     Raises:
         InputError: where its code cannot do so.
     """
     try:
-        return config.entry.model(modalities, config.settings)
+        return config.entry.build(modalities, config.settings, classes)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -29,20 +34,17 @@ def build_model(config: RunConfig, modalities: Sequence[Modality], folder: Path)
 
 
 def restore_model(
-    config: RunConfig, modalities: Sequence[Modality], checkpoint: Path, hash: str, seed: int
+    model: MultimodalModel, config: RunConfig, checkpoint: Path, hash: str, seed: int
 ) -> MultimodalModel:
-    """The trained model of a run, on the CPU.
+    """`model` with the weights that its run has ended with.
 
     Args:
-        modalities: of the data that it was trained on.
-        checkpoint: of the run.
+        model: untrained.
         hash, seed: of the run, which the checkpoint has to be of.
 
     Raises:
-        InputError: for a checkpoint that is damaged, of another run, or of a step before the end of training,
-            and for a model that cannot be built.
+        InputError: for a checkpoint that is damaged, of another run, or of a step before the end of training.
     """
-    model = build_model(config, modalities, checkpoint.parent)
     step = load_weights(model, checkpoint, hash, seed)["step"]
     if step != config.training.steps:
         raise InputError(

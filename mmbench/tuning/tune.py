@@ -28,7 +28,7 @@ from models.settings import search_space
 
 __all__ = ["METRICS", "tune"]
 
-METRICS = "coherence,fd_clf,probe,sampler"
+METRICS = "coherence,fd_clf,probe,retrieval,sampler"
 LOOKS = 4  # at validation images while a trial is trained, the last of them at its end
 
 

@@ -57,6 +57,8 @@ class BoltzmannModel(MultimodalModel):
     where a sample is asked for. The embedding is the joint layer's mean.
     """
 
+    common_space = True
+
     def __init__(self, modalities: Sequence[Modality], settings: BoltzmannSettings):
         super().__init__(modalities, settings)
         self.visible = nn.ModuleDict({m.name: Visible(m, settings.sigma) for m in modalities})

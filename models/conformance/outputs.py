@@ -1,7 +1,7 @@
 """Checks of what a trained model is asked for: draws, translations, embeddings, log-weights, saving."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -76,10 +76,14 @@ def check_generate(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
 def check_translate(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
     """translate from every non-empty subset to all modalities.
 
-    Shapes, values, determinism, and items that do not depend on their batch.
+    Shapes, values, determinism, and items that do not depend on their batch. Or, in a model that says that it
+    generates nothing, a NotDefinedError with a sentence.
     """
     model, batch = make_example(entry, modalities)
     names = [m.name for m in modalities]
+    if not model.generates:
+        _expect_nothing(model, {name: batch[name] for name in names}, names)
+        return
     for subset in subsets(modalities):
         inputs = {name: batch[name] for name in subset}
         what = f"translate from {observing(subset, modalities)[0]}"
@@ -108,8 +112,9 @@ def check_translate(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
 
 
 def check_embed(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
-    """embed of every non-empty subset: (B, L), finite, deterministic."""
+    """embed of every non-empty subset: (B, L), finite, deterministic; of one L in a common space."""
     model, batch = make_example(entry, modalities)
+    sizes: dict[str, int] = {}
     for subset in subsets(modalities):
         given, hint = observing(subset, modalities)
         what, inputs = f"embed of {given}", {name: batch[name] for name in subset}
@@ -126,6 +131,12 @@ def check_embed(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
                 torch.equal(latent, again),
                 f"{what} is not deterministic: two calls on the same inputs differ.",
             )
+            sizes[given] = latent.shape[1]
+    expect(
+        not model.common_space or len(set(sizes.values())) == 1,
+        f"embed gives {listed([f'{size} dimensions of {given}' for given, size in sizes.items()])}: expected "
+        "the same number of all, as the model says that it has a common_space.",
+    )
 
 
 def check_log_weights(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
@@ -170,15 +181,18 @@ def check_saving(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
     with calling("load_state_dict of a model's own state_dict"):
         other.load_state_dict(torch.load(file, weights_only=True))
     names = [m.name for m in modalities]
-    drawn, translated = [], []
+    inputs = {name: batch[name] for name in names}
+    drawn, translated, embedded = [], [], []
     for each in (model, other):
         torch.manual_seed(2)  # noise where none belongs is for the other checks to report
         with torch.inference_mode():
             drawn.append(_generate(each, 3) or {})  # nothing to compare in a model without a prior
-            translated.append(_translate(each, modalities, batch, names))
+            translated.append(_translate(each, modalities, inputs, names) if each.generates else {})
+            with calling("embed of all modalities"):
+                embedded.append(each.embed(inputs))
     expect(
-        same(*drawn) and same(*translated),
-        "A model that loaded the state_dict generates or translates to other images: "
+        same(*drawn) and same(*translated) and torch.equal(*embedded),
+        "A model that loaded the state_dict generates, translates or embeds otherwise: "
         "register what it learns as parameters or buffers.",
     )
 
@@ -208,6 +222,22 @@ def _translate(
         images = model.translate(inputs, targets, **how)
     expect_images(what, images, targets, modalities, len(next(iter(inputs.values()))))
     return images
+
+
+def _expect_nothing(model: MultimodalModel, batch: dict[str, Tensor], names: Sequence[str]) -> None:
+    """ConformanceError unless a model that generates nothing says so when it is asked to."""
+    calls: dict[str, Callable[[], object]] = {
+        "generate": lambda: model.generate(5, seeded()),
+        "translate": lambda: model.translate(batch, names),
+    }
+    for what, call in calls.items():
+        with calling(what):
+            try:
+                call()
+            except NotDefinedError as error:
+                _expect_sentence(what, error)
+            else:
+                expect(False, f"{what} gave something: expected NotDefinedError, as generates is False.")
 
 
 def _expect_untouched(what: str, state: Tensor) -> None:

@@ -11,7 +11,7 @@ from types import FrameType
 import torch
 from torch import Tensor
 
-from models.base import Modality, MultimodalModel
+from models.base import LABELS, Modality, MultimodalModel
 from models.errors import error_words
 from models.registry import ModelEntry
 
@@ -40,6 +40,8 @@ THREE = (*TWO, Modality("c", (5, 4), likelihood="categorical", weight=3.0, symbo
 
 COUNTED = (TWO[0], Modality("d", (6,), likelihood="multinomial", weight=2.0, symbols="uvwxyz", words=9))
 """An image with counts of 6 symbols."""
+CLASSES = 3
+"""Of the labels that some models are trained with."""
 
 ITEMS = 7
 """Items in a batch: divisible neither by 2 nor by 3."""
@@ -137,7 +139,7 @@ def make_example(
     torch.manual_seed(0)
     shapes = ", ".join(f"{m.name} of shape {m.shape}" for m in modalities)
     with calling(f"Building it for {len(modalities)} modalities ({shapes})"):
-        model = entry.model(modalities, entry.settings())
+        model = entry.build(modalities, entry.settings(), CLASSES)
     expect(
         isinstance(model, MultimodalModel),
         f"{type(model).__name__} is not a MultimodalModel: subclass models.base.MultimodalModel.",
@@ -150,6 +152,8 @@ def make_example(
         if m.likelihood == "multinomial":
             x = (x * m.words / m.shape[-1]).round() / m.words
         batch[m.name] = x
+    if entry.uses_labels:
+        batch[LABELS] = torch.arange(ITEMS) % CLASSES
     return model.eval(), batch
 
 

@@ -6,7 +6,7 @@ import torch
 from metrics.images import as_float
 from mmbench.data.base import Split
 from mmbench.data.batches import Batches
-from models.base import Modality
+from models.base import LABELS, Modality
 from models.errors import InputError
 
 MODALITIES = (Modality("a", (1, 2, 2)), Modality("b", (3,)))
@@ -93,3 +93,17 @@ def test_modalities_are_found_by_name(split: Split) -> None:
 def test_more_pairs_than_there_are(split: Split) -> None:
     with pytest.raises(InputError, match="A batch of 26 pairs is more than the 25 that there are"):
         Batches(split, MODALITIES, 26, 0, "cpu")
+
+
+def test_labels_come_with_the_items_where_they_are_asked_for(split: Split) -> None:
+    """Of the first modality that the pairs of a batch have, and of no model that did not ask."""
+    labels = {"a": torch.arange(10), "b": torch.arange(20, 32)}
+    there = Split(split.items, labels, split.pairs)
+    assert set(Batches(there, MODALITIES, SIZE, 0).batch(0)) == {"a", "b"}
+    batch = Batches(there, MODALITIES, SIZE, 0, labels=True).batch(3)
+    assert batch[LABELS].tolist() == [a for a, _ in pairs_of(batch)]
+    hidden = split.pairs.clone()
+    hidden[:, 0] = -1
+    batch = Batches(Split(split.items, labels, hidden), MODALITIES, SIZE, 0, labels=True).batch(0)
+    assert set(batch) == {"b", LABELS}
+    assert batch[LABELS].tolist() == [20 + round(float(x) * 255) - 100 for x in batch["b"][:, 0]]

@@ -72,7 +72,7 @@ def test_a_run_leaves_everything_that_a_report_needs(finished):
         assert read_json(folder / "status.json")["state"] == "done"
         assert (folder / "history.csv").read_text().splitlines()[0].startswith("step,stage,learning_rate,")
     report = {path.name for path in (finished.path / "digits" / "smoke").iterdir() if path.is_file()}
-    tables = {f"table{n}.{kind}" for n in (1, 2, 3) for kind in ("csv", "md", "tex")}
+    tables = {f"table{n}.{kind}" for n in (1, 2, 3, 4) for kind in ("csv", "md", "tex")}
     assert tables | {"figure3.png", "training.png", "README.md"} <= report
     assert not list(finished.path.rglob("*.part"))
 

@@ -93,7 +93,7 @@ def test_the_catalogue_is_what_importing_the_files_gives():
 def test_groups_are_told_apart_by_their_kinds():
     kinds = [(kind.name, kind.part) for group in GROUPS.values() for kind in group.kinds]
     assert len(set(kinds)) == len(kinds)
-    assert all(re.fullmatch("[a-z_]+", name) for name, _ in kinds)
+    assert all(re.fullmatch("[a-z0-9_]+", name) for name, _ in kinds)
     assert set(DEFAULT) == {name for name, group in GROUPS.items() if not group.asked}
     assert all(group.reading for group in GROUPS.values() if group.asked)
 

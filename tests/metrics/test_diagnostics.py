@@ -153,5 +153,9 @@ def test_a_run_keeps_them_with_its_samples(finished, invoke, tmp_path):
     assert read_json(folder.parents[1] / "avae" / "seed-0" / "samples" / "diagnostics.json")["latent"] is None
 
     copy = shutil.copytree(finished.path, tmp_path / "results") / folder.relative_to(finished.path)
+    assert set(stored["recall"]) == set(stored["confusion"])
+    shown = read_json(folder / "samples" / "samples.json")
+    assert len(shown["found"]) == 2
     assert invoke("evaluate", copy, "--metrics", "sampler").code == 0
     assert read_json(copy / "samples" / "diagnostics.json") == stored
+    assert read_json(copy / "samples" / "samples.json") == shown  # what was found is kept too

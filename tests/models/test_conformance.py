@@ -13,10 +13,12 @@ from models.names import find_models
 from models.registry import ModelEntry
 from models.settings import setting
 
+EVERY = [*find_models("all"), *find_models("coordinated:all")]
+
 
 @pytest.mark.parametrize("modalities", [TWO, THREE, COUNTED], ids=["two", "three", "counts"])
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("entry", find_models("all"), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", EVERY, ids=lambda entry: entry.name)
 def test_model_keeps_the_contract(entry, check, modalities):
     if check == "incomplete" and not entry.incomplete:
         pytest.skip(f"{entry.name} is trained on complete pairs alone")

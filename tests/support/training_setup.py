@@ -10,13 +10,12 @@ from mmbench.training.trainer import Trainer, Watch
 from models.conformance import TWO
 
 
-def make_batches(device="cpu"):
+def make_batches(device="cpu", labels=False):
     generator = torch.Generator().manual_seed(0)
     items = {m.name: torch.randint(256, (40, *m.shape), dtype=torch.uint8, generator=generator) for m in TWO}
     pairs = torch.randint(40, (100, 2), generator=generator)
-    return Batches(
-        Split(items, {name: torch.zeros(40) for name in items}, pairs), TWO, 8, seed=3, device=device
-    )
+    classes = {name: torch.arange(40) % 2 for name in items}
+    return Batches(Split(items, classes, pairs), TWO, 8, seed=3, device=device, labels=labels)
 
 
 def make_trainer(
@@ -41,4 +40,4 @@ def make_trainer(
 
 def make_model(entry):
     torch.manual_seed(1)
-    return entry.model(TWO, entry.settings())
+    return entry.build(TWO, entry.settings(), classes=2)

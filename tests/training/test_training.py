@@ -19,18 +19,20 @@ from models.names import find_models
 from models.registry import MODELS
 from models.settings import setting
 
+EVERY = [*find_models("all"), *find_models("coordinated:all")]
+
 
 @pytest.fixture
 def batches():
     return make_batches()
 
 
-@pytest.mark.parametrize("entry", find_models("all"), ids=lambda entry: entry.name)
-def test_bfloat16_changes_the_loss_by_its_rounding_alone(entry, batches, tmp_path):
+@pytest.mark.parametrize("entry", EVERY, ids=lambda entry: entry.name)
+def test_bfloat16_changes_the_loss_by_its_rounding_alone(entry, tmp_path):
     """What leaves a network is float32: terms agree to bfloat16's 3 digits, weights stay in float32, and
     training moves them alike.
     """
-    runs = {}
+    runs, batches = {}, make_batches(labels=entry.uses_labels)
     for precision in ("fp32", "bf16"):
         runs[precision] = make_trainer(
             make_model(entry), batches, tmp_path / precision, steps=20, precision=precision
@@ -46,10 +48,11 @@ def test_bfloat16_changes_the_loss_by_its_rounding_alone(entry, batches, tmp_pat
     assert runs["bf16"].history[-1]["loss"] == pytest.approx(runs["fp32"].history[-1]["loss"], rel=0.1)
 
 
-@pytest.mark.parametrize("entry", find_models("all"), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", EVERY, ids=lambda entry: entry.name)
 @pytest.mark.parametrize("interruptions", [(13,), (1, 2, 25)], ids=["once", "thrice"])
-def test_resume_is_exact(entry, interruptions, batches, tmp_path):
+def test_resume_is_exact(entry, interruptions, tmp_path):
     """Weights, optimiser and history are those of an unbroken run, to the bit, wherever it was stopped."""
+    batches = make_batches(labels=entry.uses_labels)
     whole = make_trainer(make_model(entry), batches, tmp_path / "whole")
     assert whole.run()
     for at in interruptions:

@@ -49,6 +49,11 @@ def test_the_objective_is_the_mean_of_joint_crosses_and_probes():
     assert objective(metrics) == pytest.approx((0.3 + 0.5 + 0.7 + 0.8 + 0.6) / 5)
     assert objective(metrics | {"joint_coherence": None}) == pytest.approx((0.5 + 0.7 + 0.8 + 0.6) / 4)
     assert objective({"fd_clf/a": 12.0}) is None
+    retrieval = {"label_map_mean": 0.2, "label_map_judge": 0.9, "hit_at_1/a->b": 0.4}
+    assert objective(metrics | retrieval) == objective(metrics)  # of a model that generates
+    nothing = {name: value for name, value in metrics.items() if not name.startswith("cross")}
+    nothing |= {"joint_coherence": None, **retrieval}
+    assert objective(nothing) == pytest.approx((0.8 + 0.6 + 0.2) / 3)
 
 
 @dataclass(frozen=True)

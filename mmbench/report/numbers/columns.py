@@ -1,16 +1,17 @@
-"""What the tables 1-3 hold: which metrics, how each is shown, and captions that say what they mean.
+"""What the tables 1-4 hold: which metrics, how each is shown, and captions that say what they mean.
 
 table 1    coherence: joint, and every ordered pair of modalities; of more than two modalities the mean
            per number of sources
 table 1b   of more than two modalities: coherence from each subset to each other modality
 table 2    Frechet distances: FID (Inception) and FD-clf (the judge's features), with their floors
 table 3    linear probe of the latents
+table 4    retrieval of each modality by each other one, beside the probe; where runs have it
 """
 
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import TypeAlias
 
 from metrics.catalogue import GROUPS, Better, Need, Unit, kind_of
@@ -48,7 +49,7 @@ Content: TypeAlias = tuple[list[Column], str]  # columns, and a caption that say
 
 
 def paper_contents(runs: Sequence[StoredRun]) -> dict[str, Content]:
-    """What the tables 1-3 hold for these runs, by number."""
+    """What the tables 1-4 hold for these runs, by number."""
     modalities = list(dict.fromkeys(name for run in runs for name in run.modalities))
     texts = {
         modality["name"] for run in runs for modality in run.config["modalities"] if modality.get("symbols")
@@ -59,6 +60,7 @@ def paper_contents(runs: Sequence[StoredRun]) -> dict[str, Content]:
         **({"1b": _every_direction(modalities)} if len(modalities) > 2 else {}),
         "2": _distances(modalities, texts),
         "3": _probes(modalities),
+        **({"4": _retrieval(modalities)} if any("label_map_mean" in run.metrics for run in runs) else {}),
     }
 
 
@@ -178,4 +180,38 @@ def _probes(modalities: list[str]) -> Content:
     """Table 3."""
     return [column_of(MetricName("probe", target=name)) for name in modalities], (
         "Accuracy in per cent of a linear probe on the latents of single modalities, higher is better."
+    )
+
+
+def _retrieval(modalities: list[str]) -> Content:
+    """Table 4."""
+    short = abbreviations(modalities)
+    pairs = list(permutations(modalities, 2))
+    columns = [
+        column_of(MetricName("label_map", (source,), target), "mAP", f"{short[source]}→{short[target]}")
+        for source, target in pairs
+    ]
+    columns += [
+        column_of(MetricName(f"label_map_{part}"), "mAP", part) for part in ("mean", "chance", "judge")
+    ]
+    columns += [
+        column_of(
+            MetricName(f"hit_at_{count}", (source,), target),
+            f"Hit@{count}",
+            f"{short[source]}→{short[target]}",
+        )
+        for count in (1, 5, 10)
+        for source, target in pairs
+    ]
+    columns += _probes(modalities)[0]
+    first, second = modalities[:2]
+    key = "; ".join(f"{letters}: {name}" for name, letters in short.items())
+    return columns, (
+        f"Retrieval in per cent, higher is better. {short[first]}→{short[second]}: every test item of "
+        f"{first} ranks all test items of {second} by the cosine of their representations. mAP: mean average "
+        "precision over the whole ranking, relevant is what has the class of the query; mean: over all "
+        "directions; chance: of a random order; judge: of the class that its judge finds in the place of "
+        "every representation, a baseline that was trained with labels. Hit@K: an item of the query's class "
+        "is among the first K; pairs are made by class, so that there is no single right item to recall. "
+        f"Probe: as in table 3. {key}."
     )

@@ -27,16 +27,7 @@ def to_json(runs: Sequence[StoredRun], tables: Sequence[Table]) -> str:
         "schema": SCHEMA,
         "dataset": runs[0].dataset,
         "preset": runs[0].preset,
-        "metrics": {
-            column.metric: {
-                "table": table.number,
-                "name": name_of(column),
-                "unit": column.unit,
-                "better": column.better,
-            }
-            for table in tables
-            for column in table.columns
-        },
+        "metrics": _metrics(tables),
         "models": [_model(tables, index) for index in range(len(tables[0].rows))],
         "judges": {modality: reference_values(runs, name) for name, modality in judges.items()},
         "references": {name: reference_values(runs, name) for name in names if name not in judges},
@@ -44,6 +35,16 @@ def to_json(runs: Sequence[StoredRun], tables: Sequence[Table]) -> str:
         "runs": [_run(run) for run in runs],
     }
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _metrics(tables: Sequence[Table]) -> dict[str, dict[str, str]]:
+    """What each metric is, and in which table it comes first."""
+    found: dict[str, dict[str, str]] = {}
+    for table in tables:
+        for column in table.columns:
+            about = {"table": table.number, "name": name_of(column)}
+            found.setdefault(column.metric, about | {"unit": column.unit, "better": column.better})
+    return found
 
 
 def _model(tables: Sequence[Table], index: int) -> dict[str, Any]:

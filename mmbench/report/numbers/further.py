@@ -1,4 +1,4 @@
-"""Metrics that runs have only where they were asked for: in leaderboard and results.json, no table 1-3."""
+"""Metrics that runs have only where they were asked for: in leaderboard and results.json, no table 1-4."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ FURTHER = "further"  # in the place of a table's number
 
 
 def build_all_tables(runs: Sequence[StoredRun]) -> list[Table]:
-    """The tables 1-3, and one more where runs have further metrics, of the runs of one preset folder.
+    """The tables 1-4, and one more where runs have further metrics, of the runs of one preset folder.
 
     In the order of `find_runs`.
     """

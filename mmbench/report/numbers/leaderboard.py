@@ -29,10 +29,18 @@ _TITLES = {
     "1": "Coherence",
     "2": "Quality",
     "3": "Linear probe",
+    "4": "Retrieval",
     FURTHER: "Further metrics",
     "1b": "Coherence of every direction",
 }
-_KEYS = {"1": "coherence", "2": "quality", "3": "probe", FURTHER: "further", "1b": "directions"}
+_KEYS = {
+    "1": "coherence",
+    "2": "quality",
+    "3": "probe",
+    "4": "retrieval",
+    FURTHER: "further",
+    "1b": "directions",
+}
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,8 @@ def build_leaderboard(tables: Sequence[Table], models: Sequence[Sequence[StoredR
             continue
         table, kept = numbered[number], []
         for index, column in enumerate(table.columns):
+            if any(column.metric == each.metric for group in groups for each in group.columns):
+                continue  # table 4 repeats the probe
             cells = [row.cells[index] for row in table.rows]
             if not any(cell.values or cell.paper is not None for cell in cells):
                 reason = " ".join(dict.fromkeys(cell.note for cell in cells if cell.note))

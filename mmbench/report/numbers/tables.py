@@ -1,4 +1,4 @@
-"""Tables 1-3 as data: mean and standard deviation over seeds, the best per metric, and why a cell is empty.
+"""Tables 1-4 as data: mean and standard deviation over seeds, the best per metric, and why a cell is empty.
 
 Which metrics they show is in `columns.py`, how they are written in `render.py`.
 """
@@ -89,7 +89,7 @@ class Table:
     """One table of a preset folder.
 
     Attributes:
-        number: 1, 1b, 2 or 3; `further` names its own.
+        number: 1, 1b, 2, 3 or 4; `further` names its own.
         name: unique over data sets and presets, for LaTeX labels.
         caption: what the columns mean.
         columns, rows: the body.
@@ -126,7 +126,7 @@ class Table:
 
 
 def build_tables(runs: Sequence[StoredRun]) -> list[Table]:
-    """The tables 1-3 of the runs of one preset folder, in the order of `find_runs`."""
+    """The tables 1-4 of the runs of one preset folder, in the order of `find_runs`."""
     return make_tables(runs, paper_contents(runs))
 
 

@@ -32,7 +32,7 @@ from mmbench.report.pictures.grids import Sheet, cross_grids, joint_sheets, owne
 from mmbench.report.pictures.latents import draw_latents
 from mmbench.storage.diagnostics import load_diagnostics
 from mmbench.storage.runs import StoredRun
-from mmbench.storage.samples import SampleSet, picture_name
+from mmbench.storage.samples import SampleSet, found_name, picture_name
 
 __all__ = ["build_html"]
 
@@ -49,6 +49,7 @@ class Model:
         curves, samples: pictures; None without histories or samples.
         joint: its first joint draws.
         latents, confusions: pictures of its first finished run, where that has diagnostics.
+        found: what queries find first; None where no retrieval was measured.
         without_joint: why it has no joint draws; empty where it has them.
     """
 
@@ -60,6 +61,7 @@ class Model:
     joint: list[Sheet]
     latents: list[Picture]
     confusions: list[Picture]
+    found: Picture | None
     without_joint: str
 
 
@@ -188,8 +190,13 @@ def _model(
         joint,
         draw_latents(name, found, done.classes) if done and found else [],
         draw_confusions(name, found, done.classes) if done and found else [],
+        _picture(files.get(found_name(owner(runs[0]))), "What queries find first", _found_alt(name)),
         "" if joint or not shown else reason or "No joint draws are stored.",
     )
+
+
+def _found_alt(name: str) -> str:
+    return f"Queries of {name}, each before what it finds first; a red frame and a cross mark other classes."
 
 
 def _picture(png: bytes | None, title: str, alt: str) -> Picture | None:

@@ -22,8 +22,9 @@ from mmbench.report.pictures.canvas import Picture
 from mmbench.report.pictures.charts import Charts, draw_charts
 from mmbench.report.pictures.curves import draw_curves
 from mmbench.report.pictures.figures import Panel, cross_panel, draw_panels, joint_panel
+from mmbench.report.pictures.retrieval import draw_found
 from mmbench.storage.runs import StoredRun
-from mmbench.storage.samples import SampleSet, load_run_samples, picture_name
+from mmbench.storage.samples import SampleSet, found_name, load_run_samples, picture_name
 from models.errors import InputError
 
 __all__ = ["build_report"]
@@ -37,19 +38,25 @@ _BANDS = (
     "On validation data, with fewer draws than in the tables; "
     "bands are standard deviations of two seeds or more."
 )
+_RECALL = (
+    "Of all test items as queries, interpolated: the best precision at a recall or above it. "
+    "Means over the seeds of a model."
+)
+_FOUND = "Left a query, right what it finds first; a red frame with a cross marks another class."
 _HEADINGS = {
     "1": "Coherence",
     "1b": "Coherence of every direction",
     "2": "Quality of generated samples",
     "3": "Linear probe",
+    "4": "Retrieval",
 }
 
 
 def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str, bytes]:
     """The files of a report by name.
 
-    Tables, the same prior for everyone, the paper's claims, figure3.png, samples-<model>.png, training.png,
-    charts, README.md, pictures.md where there are pictures, and report.html.
+    Tables, the same prior for everyone, the paper's claims, figure3.png, samples-<model>.png,
+    found-<model>.png, training.png, charts, README.md, pictures.md where there are pictures, and report.html.
 
     Args:
         runs: those of one preset folder, in the order of `find_runs`.
@@ -66,14 +73,15 @@ def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str
             f"{' and '.join(map(str, list(kinds.values())[:2]))}: move the strangers elsewhere."
         )
     models = [list(group) for _, group in groupby(runs, key=lambda run: (run.model, run.label))]
-    shown = _load_shown(models)
+    loaded = _load_samples(models)
+    shown = [(run, samples) for run, samples in loaded if samples.joint or samples.cross]
     claims = find_claims(tables, runs[0].dataset)
     board = build_leaderboard(tables, models)
     charts = draw_charts(models, board)
     shown_files, figure, samples_page = _samples(shown)
     priors = find_priors(models, tables[0])
     parts = [_tables(tables), _priors(priors), _claims(claims, tables[0]), (shown_files, figure)]
-    pictures = [({}, samples_page), _curves(models), _charts(charts)]
+    pictures = [({}, samples_page), _curves(models), _charts(charts), _found(loaded)]
     files = {name: content for found, _ in (*parts, *pictures) for name, content in found.items()}
     if lines := [line for _, part in pictures for line in part]:
         files["pictures.md"] = "\n".join([_title(runs), "", *lines]).encode()
@@ -83,11 +91,11 @@ def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str
     return files
 
 
-def _load_shown(models: Sequence[Sequence[StoredRun]]) -> Shown:
-    """The samples of the first finished run of each model, where it has some."""
+def _load_samples(models: Sequence[Sequence[StoredRun]]) -> Shown:
+    """All that the first finished run of each model keeps for pictures."""
     firsts = [next((run for run in runs if run.state == "done"), None) for runs in models]
     loaded = [(run, load_run_samples(run.folder)) for run in firsts if run]
-    return [(run, samples) for run, samples in loaded if samples and (samples.joint or samples.cross)]
+    return [(run, samples) for run, samples in loaded if samples]
 
 
 def _tables(tables: Sequence[Table]) -> Part:
@@ -148,9 +156,22 @@ def _curves(models: Sequence[Sequence[StoredRun]]) -> Part:
 
 def _charts(charts: Charts) -> Part:
     """The charts that a reader of the Markdown sees too."""
-    files = {picture.file_name: picture.png for picture in (*charts.trade_off, *charts.learning)}
+    drawn = (*charts.trade_off, *charts.learning, *charts.recall)
     page = _gallery("Coherence against quality", charts.reading, charts.trade_off)
-    return files, page + _gallery("Learning curves", _BANDS, charts.learning)
+    page += _gallery("Learning curves", _BANDS, charts.learning)
+    page += _gallery("Precision over recall", _RECALL, charts.recall)
+    return {picture.file_name: picture.png for picture in drawn}, page
+
+
+def _found(loaded: Shown) -> Part:
+    """What some queries find first, of each model whose retrieval was measured."""
+    files, page = {}, []
+    for run, samples in loaded:
+        if samples.found:
+            name, title = found_name(run.folder.parent.name), escape_markdown(run.name)
+            files[name] = draw_found(run.name, samples.found, f"{_caption([run])} {_FOUND}")
+            page += [f"### {title}", "", f"![What queries find first with {title}]({_address(name)})", ""]
+    return files, ["## What queries find first", "", *page] if page else []
 
 
 def _gallery(heading: str, reading: str, pictures: Sequence[Picture]) -> list[str]:

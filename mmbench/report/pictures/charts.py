@@ -5,40 +5,28 @@ Models are told apart by colour, marker and line; every number is in the page's 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter
 
 from metrics.catalogue import kind_of
 from metrics.names import MetricName
 from mmbench.report.numbers.columns import Column
 from mmbench.report.numbers.leaderboard import Leaderboard, Line, name_of
-from mmbench.report.pictures.canvas import (
-    WIDTH,
-    Look,
-    Picture,
-    figure_png,
-    framed,
-    looks,
-    plain_style,
-    shorten,
-)
+from mmbench.report.pictures.canvas import Picture, figure_png, looks, plain_style, shorten
+from mmbench.report.pictures.frames import Looks, draw_legend, label, points, small_axes
+from mmbench.report.pictures.retrieval import draw_recall
 from mmbench.storage.history import has_looks, read_history
 from mmbench.storage.records import LOOK
 from mmbench.storage.runs import StoredRun
 
 __all__ = ["Charts", "draw_charts"]
 
-_HEIGHT, _LINE = 2.6, 0.15  # inches of a frame, and of a line of a legend
-_BESIDE, _BELOW = 1.4, 1.5  # for names beside a frame and in a legend
+_HEIGHT = 2.6  # inches of a frame
+_BESIDE = 1.4  # for names beside a frame
 _UNITS = {"fraction": "per cent, ", "nats": "", "distance": ""}
-
-Looks: TypeAlias = dict[str, Look]  # by the name of a model
 
 
 @dataclass(frozen=True)
@@ -51,11 +39,13 @@ class Charts:
         spread: for every metric that is better one way, a point per seed and a bar at the mean; none where no
             model has two seeds.
         learning: what was computed on validation data during training, over steps.
+        recall: precision over recall of each direction of retrieval.
     """
 
     trade_off: list[Picture]
     spread: list[Picture]
     learning: list[Picture]
+    recall: list[Picture]
 
     @property
     def reading(self) -> str:
@@ -74,7 +64,8 @@ def draw_charts(models: Sequence[Sequence[StoredRun]], board: Leaderboard) -> Ch
         for place, column in enumerate(board.columns)
         if column.better and any(len(line.entries[place].cell.values) > 1 for line in board.lines)
     ]
-    return Charts(_draw_trade_off(board, named), spread, _draw_learning(models, board, named))
+    learning = _draw_learning(models, board, named)
+    return Charts(_draw_trade_off(board, named), spread, learning, draw_recall(models, named))
 
 
 def _draw_trade_off(board: Leaderboard, named: Looks) -> list[Picture]:
@@ -100,7 +91,7 @@ def _trade_off(board: Leaderboard, joint: int, distance: int, named: Looks) -> P
     drawn = [line for line in board.lines if _has(line, joint) and _has(line, distance)]
     words = []
     with plain_style():
-        figure, axes = _axes(_HEIGHT, legend=len(drawn))
+        figure, axes = small_axes(_HEIGHT, legend=len(drawn))
         for line in drawn:
             x, y = _shown(line, distance, column), _shown(line, joint, board.columns[joint])
             across, along = (np.std(values, ddof=1) if len(values) > 1 else None for values in (x, y))
@@ -111,14 +102,14 @@ def _trade_off(board: Leaderboard, joint: int, distance: int, named: Looks) -> P
                 yerr=along,
                 capsize=2,
                 elinewidth=1,
-                label=_label(line.name),
-                **_points(named[line.name]),
+                label=label(line.name),
+                **points(named[line.name]),
             )
             words.append(f"{line.name}: {np.mean(y):.2f} % at {np.mean(x):.2f}")
         axes.set_xlabel(f"{name_of(column)}, lower is better")
         axes.set_ylabel("Joint coherence in per cent, higher is better")
         axes.margins(0.12)
-        _legend(figure, axes)
+        draw_legend(figure, axes)
         title = f"Joint coherence against {name_of(column)}"
         return figure_png(figure, title, f"{title}. {'; '.join(words)}.")
 
@@ -127,14 +118,14 @@ def _spread(board: Leaderboard, place: int, column: Column, named: Looks) -> Pic
     """The values of all seeds, a line per model."""
     lines = [line for line in board.lines if _has(line, place)]
     with plain_style():
-        figure, axes = _axes(0.45 + 0.2 * len(lines), left=_BESIDE + 0.1)
+        figure, axes = small_axes(0.45 + 0.2 * len(lines), left=_BESIDE + 0.1)
         words = []
         for y, line in enumerate(lines):
             values = _shown(line, place, column)
             look = named[line.name]
             edge = 0 if look.face == look.colour else 0.8
-            points = _points(look) | {"markersize": 4, "markeredgewidth": edge}
-            axes.plot(values, [y] * len(values), alpha=0.8, **points)
+            marks = points(look) | {"markersize": 4, "markeredgewidth": edge}
+            axes.plot(values, [y] * len(values), alpha=0.8, **marks)
             axes.plot([np.mean(values)] * 2, [y - 0.35, y + 0.35], color="0.1", linewidth=1.2)
             words.append(f"{line.name}: {', '.join(f'{value:.2f}' for value in values)}")
         axes.set_yticks(range(len(lines)), [shorten(line.name, _BESIDE, 8) for line in lines])
@@ -174,56 +165,21 @@ def _learning(column: Column, by_step: dict[str, Any], named: Looks) -> Picture:
     scale = 100 if column.unit == "fraction" else 1
     ends = []
     with plain_style():
-        figure, axes = _axes(_HEIGHT, legend=len(by_step))
+        figure, axes = small_axes(_HEIGHT, legend=len(by_step))
         for name, values in by_step.items():
             mean, spread = scale * values.mean(), scale * values.std(ddof=1).fillna(0)
             look = named[name]
-            points = _points(look) | {"linestyle": look.line, "linewidth": 1.2, "markersize": 3.5}
-            axes.plot(mean.index, mean, label=_label(name), **points)
+            marks = points(look) | {"linestyle": look.line, "linewidth": 1.2, "markersize": 3.5}
+            axes.plot(mean.index, mean, label=label(name), **marks)
             low, high = mean - spread, mean + spread
             axes.fill_between(mean.index, low, high, color=look.colour, alpha=0.15, linewidth=0)
             ends.append(f"{name} ends at {column.shown(values.mean().iloc[-1]):.2f}")
         axes.set_xlabel("step")
         axes.set_ylabel(f"{_UNITS[column.unit]}{column.better} is better")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        _legend(figure, axes)
+        draw_legend(figure, axes)
         title = f"{name_of(column)} on validation data"
         return figure_png(figure, title, f"{title} over training steps. {'; '.join(ends)}.")
-
-
-def _points(look: Look) -> dict[str, Any]:
-    """What matplotlib is told of markers without a line."""
-    return {"color": look.colour, "marker": look.marker, "markerfacecolor": look.face, "linestyle": "none"}
-
-
-def _axes(height: float, left: float = 0.6, legend: int = 0) -> tuple[Figure, Axes]:
-    """A chart whose frame is `height` inches high, with room for so many names below in two columns."""
-    below = 0.5 + _LINE * -(-legend // 2)
-    tall = height + below + 0.15
-    figure, axes = framed(tall, (left / WIDTH, below / tall, 1 - (left + 0.15) / WIDTH, height / tall))
-    axes.grid(color="0.9", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    sns.despine(ax=axes)
-    return figure, axes
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    """The names of all series, below the frame."""
-    figure.legend(
-        *axes.get_legend_handles_labels(),
-        loc="lower center",
-        ncols=2,
-        frameon=False,
-        fontsize=7,
-        borderaxespad=0.1,
-        labelspacing=0.25,
-    )
-
-
-def _label(name: str) -> str:
-    """A name for a legend: matplotlib takes one that begins with an underscore for no name."""
-    return f"\N{ZERO WIDTH SPACE}{shorten(name, _BELOW, 7)}"
 
 
 def _has(line: Line, place: int) -> bool:

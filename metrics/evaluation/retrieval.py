@@ -1,0 +1,138 @@
+"""Retrieval across modalities: test items of one are queries, all test items of another one the gallery."""
+
+from collections.abc import Iterator
+from itertools import permutations
+from statistics import fmean
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from metrics.catalogue import Kind, Need, metric
+from metrics.evaluation.one_pass import Found, Pass
+from metrics.images import eight_bits
+from metrics.missing import Lack, Missing
+from metrics.names import MetricName
+from metrics.references.judges import predict
+from metrics.retrieval import HITS, Retrieval, chance_precision, first_found, retrieve
+from models.base import NotDefinedError
+
+__all__ = ["SHOWN_HITS", "SHOWN_QUERIES", "FoundItems", "found_items", "retrievals"]
+
+SHOWN_QUERIES, SHOWN_HITS = 5, 10  # of a direction in pictures: a licensed data set is shown in part
+
+
+class FoundItems(NamedTuple):
+    """What queries find first, for a picture.
+
+    Attributes:
+        queries: (n, *shape) of one modality, uint8, each of another class.
+        labels: (n,) their classes.
+        hits: (n, SHOWN_HITS, *shape) of another modality, uint8, by falling cosine.
+        classes: (n, SHOWN_HITS) theirs.
+    """
+
+    queries: np.ndarray
+    labels: np.ndarray
+    hits: np.ndarray
+    classes: np.ndarray
+
+
+@metric(
+    "retrieval",
+    Kind("label_map", "mAP", "fraction", "higher", per="pair"),
+    Kind("label_map_mean", "mAP mean", "fraction", "higher", per="model"),
+    Kind("label_map_chance", "mAP chance", "fraction", "", per="model"),
+    Kind("label_map_judge", "mAP judge", "fraction", "", per="model"),
+    Kind("hit_at_1", "Hit@1", "fraction", "higher", per="pair"),
+    Kind("hit_at_5", "Hit@5", "fraction", "higher", per="pair"),
+    Kind("hit_at_10", "Hit@10", "fraction", "higher", per="pair"),
+    needs=(Need.JUDGES,),
+)
+def retrievals(run: Pass) -> Found:
+    """Of every ordered pair of modalities; beside it a random order, and the judges' classes for codes."""
+    pairs = list(permutations(run.model.modalities, 2))
+    labels = {name: run.test[name][1].cpu() for name in run.model.modalities}
+    chance = fmean(chance_precision(labels[source], labels[target]) for source, target in pairs)
+    yield MetricName("label_map_chance"), chance
+    yield MetricName("label_map_judge"), _by_judges(run, labels)
+    if not run.model.common_space:
+        raise NotDefinedError(
+            f"{type(run.model).__name__} has no common space: its modalities are represented in spaces of "
+            "their own, between which nothing can be compared."
+        )
+    means: list[float | Missing] = []
+    for source, target in pairs:
+        missing = _unusable(run, source, target)
+        result = missing or _retrieve(run, source, target)
+        means.append(result if isinstance(result, Missing) else result.precision)
+        yield MetricName("label_map", (source,), target), means[-1]
+        for count in HITS:
+            name = MetricName(f"hit_at_{count}", (source,), target)
+            yield name, result if isinstance(result, Missing) else result.hits[count]
+        if not isinstance(result, Missing):
+            run.recall[source, target] = result.curve
+    lacking = next((mean for mean in means if isinstance(mean, Missing)), None)
+    yield MetricName("label_map_mean"), lacking or fmean(m for m in means if not isinstance(m, Missing))
+
+
+def found_items(run: Pass) -> dict[tuple[str, str], FoundItems]:
+    """(a, b) -> some test items of a and what they find of b, for each direction that was measured."""
+    return {(source, target): _first_items(run, source, target) for source, target in run.recall}
+
+
+def _retrieve(run: Pass, source: str, target: str) -> Retrieval:
+    """One direction."""
+    labels = (run.test[name][1].to(run.device) for name in (source, target))
+    of_source, of_target = labels
+    run.progress(f"{source} finds {target}", 0, 1)
+    seed = run.protocol.evaluation_seed
+    found = retrieve(run.represent(source), of_source, run.represent(target), of_target, seed)
+    run.progress(f"{source} finds {target}", 1, 1)
+    return found
+
+
+def _unusable(run: Pass, *names: str) -> Missing | None:
+    """Why representations of these modalities cannot be compared, None where they can."""
+    if all(run.represent(name).isfinite().all() for name in names):
+        return None
+    return Missing(Lack.FAILED, "The representation holds values that are not finite.")
+
+
+def _by_judges(run: Pass, labels: dict[str, Tensor]) -> float | Missing:
+    """The mean over directions with the class that its judge finds in the place of every representation."""
+    if missing := run.references.unjudged(*run.model.modalities):
+        return missing
+    votes = {
+        name: one_hot(predict(run.references.judges[name], run.test[name][0]).cpu(), run.references.classes)
+        for name in run.model.modalities
+    }
+    seed = run.protocol.evaluation_seed
+    return fmean(
+        retrieve(votes[source], labels[source], votes[target], labels[target], seed).precision
+        for source, target in permutations(votes, 2)
+    )
+
+
+def _first_items(run: Pass, source: str, target: str) -> FoundItems:
+    """A query of each of some classes, and its first hits."""
+    (queries, labels), (gallery, classes) = run.test[source], run.test[target]
+    rows = torch.tensor(list(_distinct(labels.cpu(), run.protocol.evaluation_seed)))
+    count, seed = min(SHOWN_HITS, len(gallery)), run.protocol.evaluation_seed
+    found = first_found(run.represent(source)[rows], run.represent(target), count, seed).cpu()
+    hits = eight_bits(gallery.cpu()[found.flatten()]).unflatten(0, found.shape)
+    shown = eight_bits(queries.cpu()[rows])
+    return FoundItems(shown.numpy(), labels.cpu()[rows].numpy(), hits.numpy(), classes.cpu()[found].numpy())
+
+
+def _distinct(labels: Tensor, seed: int) -> Iterator[int]:
+    """Random rows of SHOWN_QUERIES classes, or of all where they are fewer."""
+    seen: set[int] = set()
+    for row in torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).tolist():
+        if len(seen) == SHOWN_QUERIES:
+            return
+        if int(labels[row]) not in seen:
+            seen.add(int(labels[row]))
+            yield row
