@@ -34,9 +34,12 @@ def product_of_experts(posteriors: Sequence[DiagonalGaussian], prior_expert: boo
         prior_expert: multiply by N(0, I) as well.
     """
     means = torch.stack([p.mean for p in posteriors])
-    precisions = torch.stack([torch.exp(-p.logvar) for p in posteriors])
-    total = precisions.sum(0) + (1.0 if prior_expert else 0.0)
-    return DiagonalGaussian((means * precisions).sum(0) / total, -total.log())
+    log_precisions = torch.stack([-p.logvar for p in posteriors])
+    total = log_precisions.logsumexp(0)
+    if prior_expert:
+        total = torch.logaddexp(total, torch.zeros_like(total))
+    # in logarithms, as a precision overflows where a posterior is very narrow
+    return DiagonalGaussian((means * (log_precisions - total).exp()).sum(0), -total)
 
 
 def weights_setting() -> Any:
