@@ -57,6 +57,7 @@ class CADAVAESettings(PriorSettings):
 
 _CODE = "github.com/edgarschnfld/CADA-VAE-PyTorch: model/single_experiment.py"
 _PUBLISHED = {
+    "prior": Sourced("gaussian", f"{_CODE}, N(0, I)"),
     "beta": Sourced(0.25, _CODE),
     "beta_start": Sourced(0.0, f"{_CODE}, epoch 0 of 100"),
     "beta_end": Sourced(0.93, f"{_CODE}, epoch 93 of 100"),

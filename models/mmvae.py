@@ -64,13 +64,13 @@ NAMED = {
     PAPER: {
         "samples": Sourced(1, "Ai et al. 2026 give no K; one sample, as far as can be told"),
         "posterior": Sourced("gaussian", "Ai et al. 2026: Gaussian posteriors and priors for every model"),
+        "prior": Sourced("family", "Ai et al. 2026: N(0, I), the family of the posteriors"),
         **_LIKELIHOOD,
     },
     PUBLISHED: {
         "samples": Sourced(30, f"{_CODE}: README, flags of the released models"),
-        "posterior": Sourced(
-            "laplace", f"{_CODE}: models/mmvae_mnist_svhn.py; --learn-prior learns the prior's scales"
-        ),
+        "posterior": Sourced("laplace", f"{_CODE}: models/mmvae_mnist_svhn.py"),
+        "prior": Sourced("family", f"{_CODE}: Laplace, whose scales --learn-prior learns"),
         **_LIKELIHOOD,
     },
 }

@@ -34,6 +34,7 @@ class MoPoESettings(PriorSettings):
 
 _CODE = "github.com/thomassutter/MoPoE, MNIST-SVHN-Text"
 _PUBLISHED = {
+    "prior": Sourced("gaussian", f"{_CODE}: N(0, I)"),
     "beta": Sourced(2.5, f"{_CODE}: job_mnistsvhntext"),
     "likelihood": Sourced("laplace", f"{_CODE}: modalities"),
     "likelihood_scale": Sourced(0.75, f"{_CODE}: networks"),

@@ -44,6 +44,7 @@ NAMED = {  # the paper of the comparison does not have this model
         "beta": Sourced(1.0, f"{_CODE}: mnist/train.py, the annealing factor ends at 1"),
         "annealing": Sourced(0.4, f"{_CODE}: mnist/train.py, 200 of 500 epochs"),
         "likelihood": Sourced("bernoulli", f"{_CODE}: mnist/train.py and celeba/train.py, for colours too"),
+        "prior": Sourced("gaussian", f"{_CODE}: mnist/train.py, N(0, I)"),
         "modality_weights": Sourced("equal", f"{_CODE}: --lambda-image 1; images have no other weight"),
     }
 }

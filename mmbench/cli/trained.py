@@ -1,5 +1,7 @@
 """`mmbench sample`, `translate`, `embed` and `export`: what a trained model is good for."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -17,6 +19,17 @@ _own_file_option = option(
 _seed_option = option(
     "--seed", group=HOW, type=click.IntRange(min=0), default=0, show_default=True, help="Of the draws."
 )
+
+
+@contextmanager
+def _undefined_is_bad_input(run: Path) -> Iterator[None]:
+    """What the model cannot do is bad input of the command that asks for it."""
+    from models.base import NotDefinedError
+
+    try:
+        yield
+    except NotDefinedError as error:
+        raise InputError(f"The model in {run} cannot do this: {error}") from None
 
 
 @click.command(cls=Command)
@@ -42,17 +55,14 @@ def sample(run: Path, n: int, model_file: Path | None, out: Path, seed: int, dev
     from mmbench.trained.loading import load_trained
     from mmbench.trained.pictures import draw_figure
     from mmbench.trained.use import draw
-    from models.base import NotDefinedError
 
     trained = load_trained(run, model_file)
     model = trained.model.to(pick_device(device))
     figure = out.suffix.lower() == ".png"
     if not figure:
         check_output(out, list(model.modalities.values()))
-    try:
+    with _undefined_is_bad_input(run):
         drawn = draw(model, n, seed)
-    except NotDefinedError as error:
-        raise InputError(f"The model in {run} cannot be drawn from: {error}") from None
     if figure:
         draw_figure(
             drawn,
@@ -119,7 +129,9 @@ def translate(
     check_output(out, [model.modalities[name] for name in wanted])
     inputs = {name: read_items(path, model.modalities[name]) for name, path in sources}
     model.to(pick_device(device))
-    write_items(out, translate_items(model, inputs, wanted, seed if sampled else None), model.modalities)
+    with _undefined_is_bad_input(run):
+        translated = translate_items(model, inputs, wanted, seed if sampled else None)
+    write_items(out, translated, model.modalities)
     click.echo(printable(str(out)))
 
 

@@ -136,7 +136,7 @@ def test_sample_gives_the_models_draws(run, model, invoke, tmp_path):
 def test_a_model_without_a_prior_says_so(finished, invoke, tmp_path):
     result = invoke("sample", seed_folder(finished.path, "mdae"), "--out", tmp_path / "draws.npz")
     assert result.code == 2
-    assert "cannot be drawn from" in result.text
+    assert "cannot do this: " in result.text
     assert list(tmp_path.iterdir()) == []
 
 
