@@ -16,7 +16,7 @@ One difference is left: MultiVae gives the KL terms of its MVAE their whole weig
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import click
@@ -30,11 +30,13 @@ from mmbench.report.numbers.results import find_runs
 from mmbench.storage.history import read_history
 from mmbench.storage.runs import StoredRun
 from models.errors import InputError
+from models.parts.priors import PriorSettings
 
 PREFIX = f"{COLLECTION}-"  # of the names of MultiVae's models
 NAMES = {"samples": "K", "annealing": "warmup", "posterior": "prior_and_posterior_dist"}
 FAMILIES = {"gaussian": "normal", "laplace": "laplace_with_softmax"}  # of posteriors
 """Our settings as MultiVae calls them."""
+PRIOR = {each.name for each in fields(PriorSettings)}
 
 
 def pick(runs: Sequence[StoredRun]) -> tuple[list[StoredRun], list[StoredRun]]:
@@ -70,8 +72,11 @@ def _check_settings(ours: StoredRun, theirs: StoredRun) -> None:
     """InputError where two runs of a model have other settings.
 
     Two settings are fixed in ours: MMVAE learns its prior where that is Laplace, and it has one objective.
+    Others choose priors that MultiVae's do not have.
     """
     own = ours.config["settings"]
+    if own.get("prior") in ("gaussian", "family"):  # as all of MultiVae's
+        own = {name: value for name, value in own.items() if name not in PRIOR}
     fixed = {"learn_prior": own.get("posterior") == "laplace", "loss": "dreg_looser"}
     asked = fixed | {
         NAMES.get(name, name): FAMILIES[value] if name == "posterior" else value

@@ -100,7 +100,7 @@ BAD_OPTIONS = {
             "street=0.5",
         ),
         "The model mdae is trained on complete pairs alone: leave it out, or --observe (others take it: "
-        "cada-vae, cnf-mvae, cnf-mvae-mixture, mmvae, mopoe, mvae).",
+        "cada-vae, cnf-mvae, cnf-mvae-mixture, dmvae, mmvae, mopoe, mvae).",
     ),
     "share that leaves too little": (
         (*RUN, "--observe", "street=1e-9"),

@@ -258,8 +258,10 @@ def _job_again(options: JobOptions, file: Path) -> Job:
         command = Command.parse(stored["command"])
     except ValueError as error:  # an InputError is one
         raise InputError(f"The run of {file} cannot be made again: {error}") from None
-    begun = stored.get("label")  # not a label of the job where the settings gave it
-    label = choices.check_label(options.label or (begun if begun != config.named else None))
+    begun = stored.get("label")
+    if config.named and begun == config.named:  # not a label of the job: the settings gave it
+        begun = None
+    label = choices.check_label(options.label or begun)
     command = command.without("--metrics", "--looks")
     for option, value in (*_measured(options, metrics), *([("--label", label)] if label else [])):
         command = command.having(option, value)

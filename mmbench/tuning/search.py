@@ -49,9 +49,14 @@ def objective(metrics: Mapping[str, float | None]) -> float | None:
     mean average precision of its retrieval; None where nothing is left.
     """
     known = {MetricName.parse(name): value for name, value in metrics.items() if value is not None}
-    generates = any(name.kind == "cross_coherence" for name in known)
+    generates = any(_is_generation(name) for name in known)
     found = [value for name, value in known.items() if _counts(name, generates)]
     return sum(found) / len(found) if found else None
+
+
+def _is_generation(name: MetricName) -> bool:
+    """Whether only a model that generates something has the metric."""
+    return name.kind == "cross_coherence" or (name.kind == "joint_coherence" and not name.part)
 
 
 def _counts(name: MetricName, generates: bool) -> bool:

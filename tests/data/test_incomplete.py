@@ -169,7 +169,7 @@ def unimodal(name, model, x):
     """The loss of a batch of modality a alone, written as that of a VAE with the noise of seed 2."""
     torch.manual_seed(2)
     s, weight = model.settings, model.modalities["a"].weight
-    if name == "cnf-mvae":  # equation 11
+    if name in ("cnf-mvae", "cnf-mvae-mixture"):  # equation 11; before its first start a mixture is N(0, I)
         e = model.encoders["a"](x)
         noise = torch.randn_like(e)
         scale = model.log_s1["a"].exp()

@@ -188,8 +188,8 @@ def test_modalities_that_no_judge_takes_leave_their_cells_empty():
     assert len(single) == 2 * 4 * 3
     assert single & empty == {name for name in single if "->row" in name or "->odd" in name}
     sentence = (
-        "There is no judge for row, odd: judges take images with even sides of 8 pixels or more, and "
-        "categorical text."
+        "There is no judge for row, odd: judges take images with even sides of 8 pixels or more, "
+        "text and counts."
     )
     assert set(said(found).values()) == {sentence}
 

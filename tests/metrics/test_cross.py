@@ -214,7 +214,9 @@ def test_texts_reach_the_report_as_strings_with_their_blanks():
     words = torch.tensor([[0, 1, 0], [3, 2, 0]])
     text = (torch.nn.functional.one_hot(words, 4) * 255).byte().numpy()
     images = np.zeros((2, 1, 2, 2), np.uint8)
-    samples = Samples({"a": images, "c": text}, {("a", "c"): CrossSamples(images, text, np.array([1, 2]))})
+    samples = Samples(
+        {"a": images, "c": text}, {("a", "c"): CrossSamples(images, text, np.array([1, 2]))}, {}
+    )
     shown = _sample_set(samples, {"c": modality.symbols})
     assert shown.joint["c"] == [" x ", "zy "]
     assert shown.joint["a"] is images

@@ -171,7 +171,7 @@ def test_they_work_in_a_model_file(tmp_path, monkeypatch):
 
 
 def test_python_takes_them():
-    data = SimpleNamespace(modalities=TWO)
+    data = SimpleNamespace(modalities=TWO, class_count=10)
     model = mmbench.make_model("mmvae", data, named="published", latent_size=8)
     assert (model.settings.samples, model.settings.latent_size) == (30, 8)
     with pytest.raises(InputError, match="Unknown settings 'x' of mmvae"):
