@@ -97,6 +97,26 @@ def test_best_is_bold_by_direction_with_ties_at_the_printed_precision():
     assert "**" not in "".join(column(to_markdown(build_tables(runs[:1])[0]), "Joint"))
 
 
+def test_a_model_that_draws_one_class_is_not_the_best_of_joint_coherence():
+    def metrics(coherence, entropy):
+        return {JOINT: coherence, "joint_coherence/entropy": entropy, "probe/mnist": coherence}
+
+    runs = [
+        make_run("cada-vae", metrics=metrics(0.3, 2.2)),
+        make_run("mmvae", metrics=metrics(0.9, 1.0)),
+        make_run("mopoe", metrics=metrics(0.4, 1.1)),
+    ]
+    tables = build_tables(runs)
+    assert column(to_markdown(tables[0]), "Joint") == ["30.00", "90.00", "**40.00**"]
+    words = (
+        "Bold: best of the column, of joint coherence among models with at least half of the largest entropy."
+    )
+    assert words in tables[0].caption
+    assert column(to_markdown(tables[2]), "Probe mnist") == ["30.00", "**90.00**", "40.00"]
+    assert "Bold: best of the column." in tables[2].caption
+    assert "entropy" not in build_tables(runs[::2])[0].caption.partition("Bold")[2]
+
+
 def test_empty_cells_say_why_and_share_their_footnotes():
     why = "There are no Inception weights here"
     runs = [

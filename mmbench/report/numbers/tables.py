@@ -13,6 +13,7 @@ import numpy as np
 
 from metrics.catalogue import group_of
 from metrics.missing import Lack, Missing
+from metrics.names import MetricName
 from mmbench.report.numbers import paper
 from mmbench.report.numbers.columns import Column, Content, paper_contents
 from mmbench.report.numbers.provenance import disagreements, protocol_of, reference_values
@@ -146,7 +147,11 @@ def make_tables(runs: Sequence[StoredRun], contents: Mapping[str, Content]) -> l
         )
         said = protocol | ({"Paper": paper.CITATION} if _has_paper(rows) else {})
         upright = number == "1b"
-        caption = f"{caption} {_legend(rows, upright)}".rstrip()
+        left_out = any(
+            len(_varied(index, columns, rows)) < sum(bool(row.cells[index].values) for row in rows)
+            for index in range(len(columns))
+        )
+        caption = f"{caption} {_legend(rows, upright, left_out)}".rstrip()
         name = f"{folder}-{number}"
         tables.append(Table(number, name, caption, columns, rows, upright, floors, said, warning))
     return tables
@@ -156,16 +161,22 @@ def _has_paper(rows: Sequence[Row]) -> bool:
     return any(cell.paper is not None for row in rows for cell in row.cells)
 
 
-def _legend(rows: Sequence[Row], upright: bool) -> str:
-    """What the entries of a table show."""
+def _legend(rows: Sequence[Row], upright: bool, left_out: bool) -> str:
+    """What the entries of a table show.
+
+    Args:
+        upright: whether a row is a column of numbers.
+        left_out: whether a model cannot be the best of joint coherence.
+    """
     counted = [row for row in rows if row.seeds]
+    few = ", of joint coherence among models with at least half of the largest entropy" * left_out
     parts = (
         ["Entries are mean ± standard deviation over training seeds."]
         if any(row.seeds > 1 for row in counted)
         else []
     )
     parts += (
-        [f"Bold: best of the {'row' if upright else 'column'}."]
+        [f"Bold: best of the {'row' if upright else 'column'}{few}."]
         if any(cell.best for row in rows for cell in row.cells)
         else []
     )
@@ -229,10 +240,28 @@ def _cell(done: list[StoredRun], column: Column, first: StoredRun) -> Cell:
 def _mark_best(columns: Sequence[Column], rows: list[Row]) -> list[Row]:
     """Rows with the best cells marked: all ties as printed, and none where one model alone has values."""
     for index, column in enumerate(columns):
-        means = [column.shown(row.cells[index].mean) for row in rows if row.cells[index].values]
-        if column.better and len(means) > 1:
+        varied = _varied(index, columns, rows)
+        means = [column.shown(rows[place].cells[index].mean) for place in varied]
+        if column.better and sum(bool(row.cells[index].values) for row in rows) > 1 and means:
             best = max(means) if column.better == "higher" else min(means)
-            for row in rows:
-                cell = row.cells[index]
-                row.cells[index] = replace(cell, best=bool(cell.values) and column.shown(cell.mean) == best)
+            for place in varied:
+                cell = rows[place].cells[index]
+                rows[place].cells[index] = replace(cell, best=column.shown(cell.mean) == best)
     return rows
+
+
+def _varied(index: int, columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
+    """The places of the rows with a value in a column that can be the best.
+
+    Of a coherence of joint draws only those whose entropy is at least half of the largest one: a model that
+    draws one class again and again is coherent at no cost.
+    """
+    found = [place for place, row in enumerate(rows) if row.cells[index].values]
+    name = MetricName.parse(columns[index].metric)
+    entropy = str(replace(name, part="entropy"))
+    beside = next((i for i, column in enumerate(columns) if not name.part and column.metric == entropy), None)
+    if beside is None:
+        return found
+    known = {place: rows[place].cells[beside].mean for place in found if rows[place].cells[beside].values}
+    least = max(known.values(), default=0.0) / 2
+    return [place for place in found if known.get(place, least) >= least]
