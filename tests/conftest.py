@@ -97,6 +97,7 @@ def finished(invoke, tmp_path_factory):
                 "--results",
                 results,
                 *SMALL,
+                *("--set", "chains=20", "--set", "chain_steps=20"),  # of Boltzmann machines
             )
             assert result.code == 0, result.text
             said.write_text(result.text, encoding="utf-8")
