@@ -43,4 +43,4 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="mmbench")
 def main() -> None:
-    """Train, evaluate and compare multimodal variational autoencoders."""
+    """Train, evaluate and compare multimodal generative models."""
