@@ -63,7 +63,7 @@ def export_model(run: Path, folder: Path, model_file: Path | None = None) -> Pat
         weights = safetensors.torch.save(_separate(trained.model.state_dict()), {"format": "pt"})
         write_atomically(part / WEIGHTS, lambda file: file.write(weights))
         write_json(part / "metrics.json", {"metrics": stored.metrics, "references": stored.references})
-        card = "\n".join(_card(trained, stored, seeds)).encode()
+        card = "".join(f"{line}\n" for line in _card(trained, stored, seeds)).encode()
         write_atomically(part / "README.md", lambda file: file.write(card))
         if own := trained.run.entry.file:
             write_atomically(part / own.path.name, lambda file: file.write(own.text.encode()))
