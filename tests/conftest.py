@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 from filelock import FileLock
-from options import SMALL
+from options import SHORT_CHAINS, SMALL
 
 # a process for each core: threads would only stand in each other's way
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -97,7 +97,7 @@ def finished(invoke, tmp_path_factory):
                 "--results",
                 results,
                 *SMALL,
-                *("--set", "chains=20", "--set", "chain_steps=20"),  # of Boltzmann machines
+                *SHORT_CHAINS,
             )
             assert result.code == 0, result.text
             said.write_text(result.text, encoding="utf-8")

@@ -131,7 +131,7 @@ def damage(folder, how):
         path.write_bytes(b"")
     elif how == "other shape":
         weights = safetensors.torch.load(path.read_bytes())
-        name = next(iter(weights))
+        name = next(name for name, weight in weights.items() if weight.dim())
         safetensors.torch.save_file({**weights, name: weights[name][..., :1].contiguous()}, path)
     elif how == "no config":
         (folder / "config.json").unlink()
