@@ -5,8 +5,3 @@ SMALL = (
     *("--set", "judge_steps=3", "--set", "steps=4"),
 )
 SHORT_CHAINS = ("--set", "chains=20", "--set", "chain_steps=20")  # where Boltzmann machines are run
-    "--set",
-    "chains=20",
-    "--set",
-    "chain_steps=20",
-)  # of Boltzmann machines, where there are some
