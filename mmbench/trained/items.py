@@ -113,7 +113,7 @@ def _read_picture(path: Path, modality: Modality) -> Tensor:
         with Image.open(path) as picture:
             size = picture.size
             pixels = (
-                np.asarray(picture.convert(_COLOURS[channels]), np.uint8) if size == (width, height) else None
+                np.array(picture.convert(_COLOURS[channels]), np.uint8) if size == (width, height) else None
             )
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} cannot be read as a picture ({error}).") from None

@@ -11,12 +11,12 @@ from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
-from torch import Tensor
 
 from mmbench.plan.config import RunConfig, restore_config
 from mmbench.storage.bounds import MOST, read_file
 from mmbench.storage.files import DamagedError, exists
 from mmbench.storage.records import read_config
+from mmbench.training.checkpoints import kinds
 from mmbench.training.restore import build_model, restore_model
 from models.base import Modality, MultimodalModel
 from models.errors import InputError
@@ -107,13 +107,9 @@ def _give_weights(model: MultimodalModel, path: Path) -> None:
         weights = safetensors.torch.load(read_file(path, MOST["archive"]))
     except (OSError, ValueError, SafetensorError) as error:
         raise DamagedError(path, f"cannot be read ({error})", _EXPORT_AGAIN) from None
-    if _kinds(weights) != _kinds(model.state_dict()):
+    if kinds(weights) != kinds(model.state_dict()):
         raise InputError(
             f"The weights in {path} are not those of {type(model).__name__} as it is here: its code has "
             "changed since. Use the version of mmbench that the README.md beside them names."
         )
     model.load_state_dict(weights)
-
-
-def _kinds(weights: Mapping[str, Tensor]) -> dict[str, object]:
-    return {name: (weight.shape, weight.dtype) for name, weight in weights.items()}

@@ -16,7 +16,7 @@ from mmbench.storage.files import exists, write_atomically
 from models.base import MultimodalModel, Stage
 from models.errors import InputError
 
-__all__ = ["Checkpoints", "load_weights", "previous_path"]
+__all__ = ["Checkpoints", "kinds", "load_weights", "previous_path"]
 
 REMEDY = "delete it to train again"
 TYPES = {
@@ -130,12 +130,12 @@ def _belongs_elsewhere(saved: dict[str, Any], model: MultimodalModel, hash: str,
         return f"belongs to another configuration ({saved['hash']}, not {hash})"
     if saved["seed"] != seed:
         return f"belongs to seed {saved['seed']}, not {seed}"
-    if _kinds(saved["model"]) != _kinds(model.state_dict()):
+    if kinds(saved["model"]) != kinds(model.state_dict()):
         return "has other weights than the model, whose code has changed"
     return None
 
 
-def _kinds(values: Mapping[str, Any]) -> dict[str, object]:
+def kinds(values: Mapping[str, Any]) -> dict[str, object]:
     """What two sets of tensors must share for the one to take the place of the other."""
     return {name: _kind(value) for name, value in values.items()}
 
@@ -205,6 +205,6 @@ def _is_adam(state: Any, parameters: Sequence[torch.Tensor]) -> bool:
     for number, found in state.items():
         if type(number) is not int or not 0 <= number < len(parameters) or not isinstance(found, dict):
             return False
-        if _kinds(found) != _kinds({"step": torch.zeros(()), **dict.fromkeys(MOMENTS, parameters[number])}):
+        if kinds(found) != kinds({"step": torch.zeros(()), **dict.fromkeys(MOMENTS, parameters[number])}):
             return False
     return True

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from models.base import Batch, Loss, Modality, SharedLatentModel, Stage
+from models.errors import InputError
 from models.parts.priors import (
     FlowPrior,
     LaplacePrior,
@@ -54,8 +55,14 @@ class SharedPriorModel(SharedLatentModel):
         """(N, *leading, K): log q_m(z given x_k), in nats, of every z (*leading, L) and each of K items.
 
         N is the number of modalities in `inputs`, each of which is alone in its posterior.
+
+        Raises:
+            InputError: in a model that does not write it.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no posterior densities for a VampPrior")
+        raise InputError(
+            f"{type(self).__name__} has no posterior densities, which prior=vampprior is made of: choose "
+            "another prior, or write its `log_posteriors`."
+        )
 
     def prior(self, n: int, generator: torch.Generator) -> Tensor:
         return self.latent_prior.sample(n, generator)
@@ -90,10 +97,8 @@ class SharedPriorModel(SharedLatentModel):
         items: dict[str, list[Tensor]] = {}
         for number in range(START_BATCHES):
             for name, x in batches(number).items():
-                if not drawn:
-                    generator = torch.Generator(x.device).manual_seed(
-                        0
-                    )  # the noise of training is not touched
+                if not drawn:  # a generator of its own: the noise of training is not touched
+                    generator = torch.Generator(x.device).manual_seed(0)
                 drawn.append(self.infer({name: x}, sample=True, generator=generator))
                 items.setdefault(name, []).append(x)
         self.latent_prior.start(torch.cat(drawn), {name: torch.cat(found) for name, found in items.items()})

@@ -252,3 +252,10 @@ def test_a_prior_starts_from_one_draw_of_every_item_alone(modalities, monkeypatc
     made.start_prior(lambda number: batches[number])
     assert found["l"].shape == (2 * 4 * 40, 2)
     torch.testing.assert_close(found["i"]["b"], torch.cat([batch["b"] for batch in batches]))
+
+
+def test_a_model_without_posterior_densities_has_no_vampprior():
+    entry = MODELS.get("mvae")
+    model = entry.model(TWO, entry.settings(prior="vampprior"))
+    with pytest.raises(InputError, match="MVAE has no posterior densities, .* choose another prior"):
+        SharedPriorModel.log_posteriors(model, {}, torch.zeros(2, 40))
