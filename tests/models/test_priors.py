@@ -257,5 +257,5 @@ def test_a_prior_starts_from_one_draw_of_every_item_alone(modalities, monkeypatc
 def test_a_model_without_posterior_densities_has_no_vampprior():
     entry = MODELS.get("mvae")
     model = entry.model(TWO, entry.settings(prior="vampprior"))
-    with pytest.raises(InputError, match="MVAE has no posterior densities, .* choose another prior"):
+    with pytest.raises(InputError, match=r"MVAE has no posterior densities, .* choose another prior"):
         SharedPriorModel.log_posteriors(model, {}, torch.zeros(2, 40))
