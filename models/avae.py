@@ -68,7 +68,7 @@ class AVAE(GaussianVAEs):
             Stage("associators", 1 - share, self.association_loss, tuple(self.associators.parameters())),
         )
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         """The VAEs' negative ELBOs, the objective of the first stage."""
         posteriors = self.posteriors({name: batch[name] for name in self.modalities})
         terms = {}
@@ -78,7 +78,7 @@ class AVAE(GaussianVAEs):
             terms[f"kl/{name}"] = q.kl().mean()
         return _sum(terms)
 
-    def association_loss(self, batch: Batch, progress: float) -> Loss:
+    def association_loss(self, batch: Batch, progress: Tensor) -> Loss:
         """The associations' divergences to the posteriors, the objective of the second stage.
 
         No gradient reaches the VAEs.

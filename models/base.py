@@ -35,7 +35,7 @@ It is made, trained for a step, and asked for a modality that it does not see an
 >>> model = Linear([Modality("left", (4,)), Modality("right", (3,))])
 >>> batch = {"left": torch.rand(8, 4), "right": torch.rand(8, 3)}
 >>> optimizer = torch.optim.Adam(model.parameters())
->>> model.loss(batch, progress=0.0).total.backward()
+>>> model.loss(batch, progress=torch.tensor(0.0)).total.backward()
 >>> optimizer.step()
 >>> model.translate({"left": batch["left"]}, ["right"])["right"].shape
 torch.Size([8, 3])
@@ -143,7 +143,7 @@ class Stage:
     Attributes:
         name: for logs.
         share: of the run's steps; the shares of a model add up to 1.
-        loss: called as `loss(batch, progress)` with the stage's own progress in [0, 1].
+        loss: called as `loss(batch, progress)` with the stage's own progress, a scalar tensor in [0, 1].
         parameters: those that the stage trains.
         start: called once before its first step, without gradients and in full precision, with a function
             from 0, 1, .. to the batches that the first steps will see: for what is set from data and not by
@@ -153,7 +153,7 @@ class Stage:
 
     name: str
     share: float
-    loss: Callable[[Batch, float], Loss]
+    loss: Callable[[Batch, Tensor], Loss]
     parameters: tuple[nn.Parameter, ...]
     start: Callable[[Callable[[int], Batch]], object] | None = None
 
@@ -188,12 +188,17 @@ class MultimodalModel(nn.Module, ABC):
         self.settings = settings
 
     @abstractmethod
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         """The objective on a batch, that of the first stage in a model with several.
 
         Items are complete, unless the model is registered with `incomplete`: then a batch may lack
-        modalities, the same ones in all of its items. `progress` in [0, 1] drives warm-ups. Noise comes from
-        torch's global generator.
+        modalities, the same ones in all of its items. `progress`, a scalar tensor in [0, 1] on the device of
+        the batch, drives warm-ups (see `models.parts.schedules`). Noise comes from torch's global generator.
+
+        On a GPU the step that this is a part of is recorded once and then repeated as it is: a Python number
+        that changes between steps, or a tensor that takes the place of a buffer, stays what it was. What
+        training changes beside parameters is changed in place, and nothing reads a tensor's value on the
+        host; where something does, the model is trained without a recording, some times as slowly.
         """
 
     @abstractmethod

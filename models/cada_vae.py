@@ -14,10 +14,11 @@ from models.parts.gaussian import GaussianMVAE
 from models.parts.likelihoods import make_likelihood
 from models.parts.networks import decode_flat
 from models.parts.priors import PriorSettings
+from models.parts.schedules import ramp
 from models.registry import register
 from models.settings import setting
 
-__all__ = ["CADAVAE", "CADAVAESettings", "ramp", "wasserstein"]
+__all__ = ["CADAVAE", "CADAVAESettings", "wasserstein"]
 
 _EPSILON = 1e-8  # under the root, whose slope is infinite at 0
 
@@ -77,11 +78,6 @@ NAMED = {
 }
 
 
-def ramp(progress: float, start: float, end: float, final: float) -> float:
-    """0 until `start`, then linear, `final` from `end` on."""
-    return final * min(max((progress - start) / (end - start), 0.0), 1.0)
-
-
 def wasserstein(a: DiagonalGaussian, b: DiagonalGaussian) -> Tensor:
     """(*leading,): the 2-Wasserstein distance of diagonal Gaussians a and b, both (*leading, L).
 
@@ -131,7 +127,7 @@ class CADAVAE(GaussianMVAE):
     def likelihood(self, modality: Modality) -> nn.Module:
         return make_likelihood(modality, modality.likelihood) if modality.likelihood else NegativeL1()
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         s = self.settings
         observed = self.observed(batch)
         posteriors = list(self.posteriors(observed).values())

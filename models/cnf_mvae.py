@@ -117,7 +117,7 @@ class CNFMVAE(SharedPriorModel):
             }
         )
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         terms: dict[str, Tensor] = {}
         embeddings: dict[str, Tensor] = {}
         costs = []

@@ -82,7 +82,7 @@ class DMVAE(GaussianVAEs, SharedLatentModel):
     the product (with the prior) of several, and the z_m of a modality that is not given its prior.
     """
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         observed = self.observed(batch)
         shared, private = self.split(self.posteriors(observed))
         experts = list(shared.values())

@@ -49,7 +49,7 @@ class MDAE(SharedLatentModel):
         patterns = torch.tensor([kept for kept in product((0.0, 1.0), repeat=len(modalities)) if any(kept)])
         self.register_buffer("patterns", patterns, persistent=False)
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         kept = self.draw_patterns(len(batch[next(iter(self.modalities))]))
         seen = {
             name: batch[name] * kept[:, m].view(-1, *[1] * (batch[name].dim() - 1))

@@ -115,7 +115,7 @@ class MMVAE(GaussianMVAE):
         else:
             self.register_buffer("prior_spread", spread)
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         observed = self.observed(batch)
         experts = self.experts(observed)
         samples = self.settings.samples

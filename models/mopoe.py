@@ -69,7 +69,7 @@ class MoPoE(GaussianMVAE):
     modalities, S and m go over those that it has.
     """
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         observed = self.observed(batch)
         subsets = self._subset_posteriors(self.posteriors(observed))
         latent = self._sample_by_slices(subsets)

@@ -15,6 +15,7 @@ from models.parts.gaussian import GaussianMVAE, product_of_experts, weights_sett
 from models.parts.likelihoods import likelihood_setting, scale_setting
 from models.parts.networks import decode_flat
 from models.parts.priors import PriorSettings
+from models.parts.schedules import ramp
 from models.registry import register
 from models.settings import setting
 
@@ -79,7 +80,7 @@ class MVAE(GaussianMVAE):
     >>> mnist, svhn = Modality("mnist", (1, 28, 28)), Modality("svhn", (3, 32, 32))
     >>> model = MVAE([mnist, svhn], MVAESettings(latent_size=8))
     >>> batch = {"mnist": torch.rand(2, 1, 28, 28), "svhn": torch.rand(2, 3, 32, 32)}
-    >>> model.loss(batch, progress=0.5).total.shape
+    >>> model.loss(batch, progress=torch.tensor(0.5)).total.shape
     torch.Size([])
     >>> one = model.posterior({"mnist": batch["mnist"]})
     >>> one.mean.shape
@@ -90,7 +91,7 @@ class MVAE(GaussianMVAE):
     torch.Size([2, 3, 32, 32])
     """
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         observed = self.observed(batch)
         experts = list(self.posteriors(observed).values())
         subsets = [experts, *([expert] for expert in experts)] if len(experts) > 1 else [experts]
@@ -113,10 +114,10 @@ class MVAE(GaussianMVAE):
         terms |= {"kl": kl[0]} | ({"kl_single": kl[1:].sum()} if single else {})
         return Loss(total, {name: term.detach() for name, term in terms.items()})
 
-    def kl_weight(self, progress: float) -> float:
+    def kl_weight(self, progress: Tensor) -> Tensor | float:
         """Linear from 0 to beta over the first `annealing` of training."""
         s = self.settings
-        return s.beta if progress >= s.annealing else s.beta * progress / s.annealing
+        return ramp(progress, 0.0, s.annealing, s.beta) if s.annealing else s.beta
 
     def infer(self, inputs: Batch, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
         posterior = self.posterior(inputs)

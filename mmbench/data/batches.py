@@ -1,6 +1,7 @@
 """Batches as a pure function of (seed, epoch, step), gathered on the training device."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +12,19 @@ from mmbench.data.base import Split
 from models.base import LABELS, Modality
 from models.errors import InputError
 
-__all__ = ["Batches"]
+__all__ = ["Batches", "Place"]
+
+
+class Place(NamedTuple):
+    """Where the batch of a step is.
+
+    Attributes:
+        names: of the modalities that it has.
+        start: of its first pair in the order of the epoch.
+    """
+
+    names: tuple[str, ...]
+    start: int
 
 
 class Batches:
@@ -22,7 +35,8 @@ class Batches:
     most once.
     The pairs of a batch all have the same modalities: where some lack one, batches with and without it follow
     each other at random; pairs that lack all are left out.
-    The uint8 images live on `device`; a batch costs one gather per modality and no host synchronisation.
+    The uint8 images live on `device`; a batch costs one gather per modality and no host synchronisation. The
+    host finds its place; `gather` reads the place from the device, and may be part of a CUDA graph.
 
     Args:
         split: the images and pairs.
@@ -55,6 +69,9 @@ class Batches:
         self._labels = {name: split.labels[name].to(self.device) for name in self._items if labels}
         # (M, P): a batch is one contiguous slice per modality
         self._pairs = pairs.t().contiguous().to(self.device)
+        kept = sum(len(rows) for _, rows in self._kinds)
+        self._shuffled = self._pairs.new_zeros(len(modalities), kept)  # one place in memory for every epoch
+        self._within = torch.arange(batch_size, device=self.device)
         self._epoch = -1
         self._order: Sequence[int] = ()
 
@@ -65,14 +82,21 @@ class Batches:
             Modality name -> (B, *shape) float32 in [0, 1], images in the memory format channels last. With
             labels also LABELS -> (B,) int64.
         """
+        names, start = self.place(step)
+        return self.gather(names, torch.tensor(start, device=self.device))
+
+    def place(self, step: int) -> Place:
+        """Where the batch of a step is, with its epoch's order on the device."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._shuffle(epoch)
-        start, there = self._batches[self._order[position]]
+        return self._batches[self._order[position]]
+
+    def gather(self, names: Sequence[str], start: Tensor) -> dict[str, Tensor]:
+        """The batch of these modalities at `start`, a whole number () on the device: as `batch`."""
+        order = self._shuffled.index_select(1, self._within + start)
         rows = {
-            name: index[start : start + self.batch_size]
-            for name, index in zip(self._items, self._shuffled, strict=True)
-            if name in there
+            name: index for name, index in zip(self._items, order.unbind(), strict=True) if name in names
         }
         found = {
             name: _as_computed(as_float(self._items[name].index_select(0, index)))
@@ -83,14 +107,15 @@ class Batches:
             found[LABELS] = self._labels[name].index_select(0, index)
         return found
 
-    def _plan(self, names: list[str]) -> list[tuple[int, list[str]]]:
-        """The first pair of every batch of an epoch, and the modalities that its pairs have.
+    def _plan(self, names: list[str]) -> list[Place]:
+        """The places of the batches of an epoch.
 
         InputError where pairs of some kind are too few for a batch.
         """
-        batches, first = [], 0
+        batches: list[Place] = []
+        first = 0
         for held, rows in self._kinds:
-            there = [name for name, is_there in zip(names, held, strict=True) if is_there]
+            there = tuple(name for name, is_there in zip(names, held, strict=True) if is_there)
             if len(rows) < self.batch_size:
                 which, remedy = "that there are", ""
                 if len(self._kinds) > 1:
@@ -101,7 +126,8 @@ class Batches:
                     f"choose a smaller batch size{remedy}."
                 )
             end = first + len(rows)
-            batches += [(start, there) for start in range(first, end - self.batch_size + 1, self.batch_size)]
+            starts = range(first, end - self.batch_size + 1, self.batch_size)
+            batches += [Place(there, start) for start in starts]
             first = end
         return batches
 
@@ -110,7 +136,8 @@ class Batches:
         seed = int(np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0])
         generator = torch.Generator().manual_seed(seed)
         rows = torch.cat([rows[torch.randperm(len(rows), generator=generator)] for _, rows in self._kinds])
-        self._shuffled, self._epoch = self._pairs.index_select(1, rows.to(self.device)), epoch
+        torch.index_select(self._pairs, 1, rows.to(self.device), out=self._shuffled)
+        self._epoch = epoch
         self._order = range(self.steps_per_epoch)
         if len(self._kinds) > 1:
             self._order = torch.randperm(self.steps_per_epoch, generator=generator).tolist()

@@ -5,8 +5,8 @@ No step waits for the device: losses are read once per row of the history.
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -17,9 +17,12 @@ from torch import Tensor
 from mmbench.data.batches import Batches
 from mmbench.plan.presets import Training
 from mmbench.training.checkpoints import Checkpoints
+from mmbench.training.compiled import Compiled
 from mmbench.training.denormals import flushed_denormals
 from mmbench.training.memory import keep_freed_memory
-from models.base import Loss, MultimodalModel, Stage
+from mmbench.training.recorded import WARM_UPS, RecordedStep, wait_for
+from mmbench.training.step import Terms, TrainStep
+from models.base import MultimodalModel, Stage
 
 __all__ = ["DivergedError", "Trainer", "Watch"]
 
@@ -43,12 +46,9 @@ class _Recorder:
     def __init__(self, names: list[list[str]], rows: list[Tensor]):
         self.names, self.rows = names, rows
 
-    def add(self, loss: Loss) -> None:
-        # the total last: where it is not finite, the term to blame comes first
-        self.names.append([*loss.terms, "loss"])
-        self.rows.append(
-            torch.stack([value.detach().float() for value in (*loss.terms.values(), loss.total)])
-        )
+    def add(self, terms: Terms) -> None:
+        self.names.append(terms.names)
+        self.rows.append(terms.values)
 
     def flush(self, step: int) -> dict[str, float]:
         """Means over the recorded steps, of which `step` is the last.
@@ -101,6 +101,13 @@ class Trainer:
         precision: "fp32", or "bf16" for autocast to bfloat16 in the loss; weights, gradients and the
             optimiser stay in float32.
         watch: what is told and asked meanwhile.
+        step: how steps are made, one of STEPS: "eager", operation by operation; "captured", recorded once as
+            a CUDA graph; "compiled", the loss through torch.compile, and recorded on a GPU.
+
+    Attributes:
+        seconds, look_seconds, compile_seconds: what training took up to the last checkpoint, over all
+            sittings; what looks took; and what preparing other steps than eager ones took, of which the
+            first few steps are a part.
     """
 
     def __init__(
@@ -111,16 +118,19 @@ class Trainer:
         checkpoints: Checkpoints | None = None,
         precision: str = "fp32",
         watch: Watch | None = None,
+        step: str = "eager",
     ):
         self.model, self.batches, self.config, self.checkpoints = model, batches, config, checkpoints
         self.watch = watch or Watch()
         self.low_precision = precision == "bf16"
         self.stages = model.stages()
+        self.kind = step
         self.step = 0
-        self.seconds = 0.0  # of training up to the last checkpoint, over all sittings
+        self.seconds = self.look_seconds = self.compile_seconds = 0.0
+        self._others = 0.0  # seconds of this sitting that are not training's
         self.history: list[dict[str, Any]] = []
         self.recorder = _Recorder([], [])
-        self.optimizer: torch.optim.Optimizer | None = None
+        self.made: TrainStep | None = None  # that of the stage
         self.log_every = max(1, min(LOG_EVERY, config.steps // 20))
         self.looks = self._look_steps(self.watch.looks)
 
@@ -140,11 +150,9 @@ class Trainer:
             share = sum(s.share for s in self.stages[: index + 1])
             last = self.config.steps if index == len(self.stages) - 1 else round(share * self.config.steps)
             if self.step < last:
-                self.optimizer = self._make_optimizer(stage)
+                self.made = TrainStep(stage, self.batches, self.config.learning_rate, self.low_precision)
                 if saved and saved["stage"] == index:
-                    self.optimizer.load_state_dict(
-                        self.optimizer.state_dict() | {"state": saved["optimizer"]["state"]}
-                    )
+                    self.made.load(saved["optimizer"]["state"])
                 else:
                     self._start(stage)
                 if not self._run_stage(index, stage, first, last):
@@ -166,35 +174,53 @@ class Trainer:
             min(-(-rows * (k + 1) // count) * self.log_every, self.config.steps) for k in range(count)
         )
 
-    def _make_optimizer(self, stage: Stage) -> torch.optim.Optimizer:
-        device = stage.parameters[0].device
-        return torch.optim.Adam(
-            stage.parameters, lr=self.config.learning_rate, fused=device.type in ("cpu", "cuda")
-        )
+    def _stepping(self) -> Callable[[tuple[str, ...]], Terms]:
+        """The step of the stage, made as it is to be made."""
+        assert self.made is not None
+        if self.kind == "compiled":
+            self.made.loss = Compiled(self.made.loss, self.watch.say)
+        if self.kind == "eager" or self.batches.device.type != "cuda":
+            make: Callable[[tuple[str, ...]], Terms] = self.made
+        else:
+            make = RecordedStep(self.made, self.model, self.watch.say)
+        return make if self.kind == "eager" else self._counting(make)
+
+    def _counting(self, make: Callable[[tuple[str, ...]], Terms]) -> Callable[[tuple[str, ...]], Terms]:
+        """`make`, with the first calls of every kind of batch timed: those that compile and record."""
+        calls: Counter[tuple[str, ...]] = Counter()
+
+        def step(names: tuple[str, ...]) -> Terms:
+            if calls[names] > WARM_UPS:
+                return make(names)
+            calls[names] += 1
+            began = time.monotonic()
+            terms = make(names)
+            wait_for(self.batches.device)
+            self.compile_seconds += self._other(began)
+            return terms
+
+        return step
+
+    def _other(self, began: float) -> float:
+        """The seconds since `began`, which were not training's."""
+        seconds = time.monotonic() - began
+        self._others += seconds
+        return seconds
 
     def _run_stage(self, index: int, stage: Stage, first: int, last: int) -> bool:
         """Steps `self.step` to `last` of a stage that began at `first`; False when stopped before its end."""
-        assert self.optimizer is not None
+        assert self.made is not None
+        make = self._stepping()
         saved_at = time.monotonic()
         while self.step < last:
             progress = (self.step - first) / (last - first)
             # 10 % less after 40 % and after 80 % of the steps
             rate = self.config.learning_rate * 0.9 ** ((progress >= 0.4) + (progress >= 0.8))
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
             if self.step + 1 in self.looks:
                 self._save(index)  # a look takes seconds: one that is stopped or killed is all that is lost
-            batch = self.batches.batch(self.step)
-            with (
-                torch.autocast(self.batches.device.type, torch.bfloat16)
-                if self.low_precision
-                else nullcontext()
-            ):
-                loss = stage.loss(batch, progress)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.total.backward()
-            self.optimizer.step()
-            self.recorder.add(loss)
+            names, start = self.batches.place(self.step)
+            self.made.move(start, progress, rate)
+            self.recorder.add(make(names))
             self.step += 1
             if self.step % self.log_every == 0 or self.step == last:
                 row = {
@@ -204,7 +230,9 @@ class Trainer:
                     **self.recorder.flush(self.step),
                 }
                 if self.step in self.looks:
+                    began = time.monotonic()
                     row |= self.watch.look(self.step)
+                    self.look_seconds += self._other(began)
                 self.history.append(row)
                 self.watch.report(self.step, row)
             stopping = self.watch.stop()
@@ -219,15 +247,18 @@ class Trainer:
         """Write a checkpoint in the middle or at the end of a stage."""
         if self.checkpoints is None:
             return
-        assert self.optimizer is not None
+        assert self.made is not None
         device = next(self.model.parameters()).device
-        self.seconds = time.monotonic() - self._began
+        wait_for(device)
+        self.seconds = time.monotonic() - self._began - self._others
         state = {
             "seconds": self.seconds,
+            "look_seconds": self.look_seconds,
+            "compile_seconds": self.compile_seconds,
             "stage": stage,
             "step": self.step,
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.made.optimizer.state_dict(),
             "history": self.history,
             "recorded": {"names": self.recorder.names, "rows": [row.cpu() for row in self.recorder.rows]},
             "cpu_random_state": torch.get_rng_state(),
@@ -241,6 +272,9 @@ class Trainer:
         if saved is None:
             return None
         self.step, self.seconds, self.history = saved["step"], saved["seconds"], saved["history"]
+        # older checkpoints have all of it in `seconds`
+        self.look_seconds = saved.get("look_seconds", 0.0)
+        self.compile_seconds = saved.get("compile_seconds", 0.0)
         device = next(self.model.parameters()).device
         self.recorder = _Recorder(
             saved["recorded"]["names"], [row.to(device) for row in saved["recorded"]["rows"]]

@@ -79,12 +79,12 @@ class MDBN(BoltzmannModel):
             return greedy
         return (*greedy, Stage("up and down", share, self.up_down_loss, tuple(self.dbn.untied_parameters())))
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         """Of the first layers; the statistics of the data are taken meanwhile."""
         self.see(batch)
         return self.pathway_loss(batch, 0)
 
-    def second_loss(self, batch: Batch, progress: float) -> Loss:
+    def second_loss(self, batch: Batch, progress: Tensor) -> Loss:
         """Of the second layers."""
         return self.pathway_loss(batch, 1)
 
@@ -99,7 +99,7 @@ class MDBN(BoltzmannModel):
         terms = {f"divergence/{name}": part.detach() for name, part in parts.items()}
         return Loss(torch.stack(list(parts.values())).sum(), terms)
 
-    def joint_loss(self, batch: Batch, progress: float) -> Loss:
+    def joint_loss(self, batch: Batch, progress: Tensor) -> Loss:
         """CD-k of the top, and how well it predicts modalities from each other."""
         self.dbn.tie()
         with torch.no_grad():
@@ -109,7 +109,7 @@ class MDBN(BoltzmannModel):
         terms = {"divergence": divergence.detach(), "prediction": prediction.detach()}
         return Loss(divergence + prediction, terms)
 
-    def up_down_loss(self, batch: Batch, progress: float) -> Loss:
+    def up_down_loss(self, batch: Batch, progress: Tensor) -> Loss:
         """Of all layers, and the predictions again."""
         terms = self.dbn.up_down_loss(self.encode(batch), self.settings.cd_steps)
         terms["prediction"] = self.machine.prediction_loss(self.clamp(batch), self.settings.prediction_steps)

@@ -1,6 +1,6 @@
 """Undirected Boltzmann machines of several modalities, registered: `rbm`, shallow, and `mdbm`, deep."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -82,7 +82,7 @@ class MultimodalRBM(UndirectedModel):
         super().__init__(modalities, settings, ())
         self.chains = PersistentChains(self.machine, settings.training_chains)
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         self.see(batch)
         s = self.settings
         total = self.machine.joint_loss(self.clamp(batch), self.chains, s.cd_steps, s.inference_steps)
@@ -133,29 +133,28 @@ class MDBM(UndirectedModel):
         )
         if joint == 0:
             return greedy
-        return (*greedy, Stage("all layers", joint, self.joint_loss, tuple(dict.fromkeys(second + third))))
+        trained = tuple(dict.fromkeys(second + third))
+        return (*greedy, Stage("all layers", joint, self.joint_loss, trained, self.begin_chains))
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         """Of the first layers; the statistics of the data are taken meanwhile."""
         self.see(batch)
         total = self.machine.layer_loss(self.clamp(batch), 0, self.settings.cd_steps)
         return Loss(total, {"divergence": total.detach()})
 
-    def second_loss(self, batch: Batch, progress: float) -> Loss:
+    def second_loss(self, batch: Batch, progress: Tensor) -> Loss:
         """Of the second layers."""
         total = self.machine.layer_loss(self.clamp(batch), 1, self.settings.cd_steps)
         return Loss(total, {"divergence": total.detach()})
 
-    def third_loss(self, batch: Batch, progress: float) -> Loss:
+    def third_loss(self, batch: Batch, progress: Tensor) -> Loss:
         """Of the joint layer, and how well it predicts modalities from each other."""
         visible = self.clamp(batch)
         return self.with_prediction(self.machine.layer_loss(visible, 2, self.settings.cd_steps), visible)
 
-    def joint_loss(self, batch: Batch, progress: float) -> Loss:
+    def joint_loss(self, batch: Batch, progress: Tensor) -> Loss:
         """Of the whole machine, and the predictions again."""
         s, visible = self.settings, self.clamp(batch)
-        if progress == 0 and self.training:
-            self.begin_chains()
         divergence = self.machine.joint_loss(visible, self.chains, s.cd_steps, s.inference_steps)
         return self.with_prediction(divergence, visible)
 
@@ -165,8 +164,8 @@ class MDBM(UndirectedModel):
         terms = {"divergence": divergence.detach(), "prediction": prediction.detach()}
         return Loss(divergence + prediction, terms)
 
-    @torch.no_grad()
-    def begin_chains(self) -> None:
-        """Take the chains of training from noise to the machine that pre-training made."""
-        noise = self.machine.noise(self.machine.even, self.settings.training_chains)
-        self.chains.keep(self.machine.gibbs(noise, self.settings.chain_steps))
+    def begin_chains(self, batches: Callable[[int], Batch]) -> None:
+        """Take the chains of training from noise, no batch, to the machine that pre-training made."""
+        generator = torch.Generator(next(self.parameters()).device).manual_seed(0)
+        noise = self.machine.noise(self.machine.even, self.settings.training_chains, generator)
+        self.chains.keep(self.machine.gibbs(noise, self.settings.chain_steps, generator))

@@ -49,7 +49,7 @@ def stages_of(model: MultimodalModel) -> tuple[Stage, ...]:
     return stages
 
 
-def loss_of(stage: Stage, batch: dict[str, Tensor], progress: float, subset: str = "") -> Loss:
+def loss_of(stage: Stage, batch: dict[str, Tensor], progress: Tensor, subset: str = "") -> Loss:
     """The loss of a stage under a fixed seed, checked to be finite scalars.
 
     Of a batch that lacks modalities, `subset` says in words which it has.
@@ -117,7 +117,7 @@ def _reached(
     model: MultimodalModel,
     stage: Stage,
     batch: dict[str, Tensor],
-    progress: float,
+    progress: Tensor,
     names: dict[nn.Parameter, str],
 ) -> set[str]:
     """The names of the stage's parameters with a gradient other than zero; all gradients must be finite."""

@@ -64,7 +64,7 @@ class ACMR(CosineModel):
         self.classifier = nn.Linear(settings.latent_size, classes)
         self.adversary = Adversary(settings.latent_size, len(self.modalities))
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         s, labels, codes = self.settings, batch[LABELS], self.codes(batch)
         triplets = torch.stack(
             [class_triplets(a, b, labels, s.margin) for a, b in permutations(codes.values(), 2)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.base import Batch, Loss, Modality
 from models.coordinated.model import CoordinatedSettings, CosineModel
@@ -38,7 +38,7 @@ class CLIP(CosineModel):
         super().__init__(modalities, settings)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(settings.temperature)))
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         scale = self.log_scale.clamp(max=SHARPEST)
         total = over_pairs(self.codes(batch), partial(contrastive, log_scale=scale))
         return Loss(total, {"temperature": (-scale).exp().detach()})

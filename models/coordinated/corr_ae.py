@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import torch
+from torch import Tensor
 
 from models.base import Batch, Loss
 from models.coordinated.model import CoordinatedAutoencoder, CoordinatedSettings
@@ -37,7 +38,7 @@ class CorrAE(CoordinatedAutoencoder):
     decoder per modality, whatever code it decodes.
     """
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         s, codes = self.settings, self.codes(batch)
         kinds = {"own": (True,), "cross": (False,), "full": (True, False)}[s.decodes]
         error = torch.stack(

@@ -60,7 +60,7 @@ class CorrRBM(EmbeddingModel):
         assert isinstance(machine, RBM)
         return machine
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         divergences, means = [], {}
         for name, x in self.observed(batch).items():
             self.of(name).see(x)

@@ -40,7 +40,7 @@ class DCCAE(CoordinatedAutoencoder):
         super().__init__(modalities, settings)
         self.projection = CanonicalProjection(list(self.modalities), settings.latent_size, settings.ridge)
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         s, codes = self.settings, self.codes(batch)
         self.projection.see(codes)
         correlated = over_pairs(codes, partial(correlation, ridge=s.ridge))

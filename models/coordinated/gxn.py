@@ -41,7 +41,7 @@ class GXN(CoordinatedAutoencoder):
     def codes(self, inputs: Batch) -> dict[str, Tensor]:
         return {name: unit(code) for name, code in super().codes(inputs).items()}
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         s, codes = self.settings, self.codes(batch)
         ranked = over_pairs(codes, partial(ranking, margin=s.margin, hardest=s.hardest))
         across = torch.stack(

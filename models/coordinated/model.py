@@ -76,7 +76,7 @@ class CoordinatedAutoencoder(CoordinatedModel):
         """What `errors` has of one modality, decoded from any code (B, L)."""
         return -self.likelihoods[name](x, self.decoders[name](code)).mean()
 
-    def reconstruction_loss(self, batch: Batch, progress: float) -> Loss:
+    def reconstruction_loss(self, batch: Batch, progress: Tensor) -> Loss:
         """The autoencoders alone, each by itself."""
         errors = self.errors(batch, self.codes(batch))
         terms = {f"reconstruction/{name}": error.detach() for name, error in errors.items()}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from models.base import Batch, Loss, Stage
 from models.coordinated.model import CoordinatedAutoencoder, CoordinatedSettings
@@ -36,10 +37,10 @@ class MSAE(CoordinatedAutoencoder):
             Stage("joined", 1 - share, self.joint_loss, parameters),
         )
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         return self.reconstruction_loss(batch, progress)
 
-    def joint_loss(self, batch: Batch, progress: float) -> Loss:
+    def joint_loss(self, batch: Batch, progress: Tensor) -> Loss:
         """Reconstructions and distances."""
         codes = self.codes(batch)
         error = torch.stack(list(self.errors(batch, codes).values())).sum()

@@ -112,7 +112,7 @@ class _Reverse(torch.autograd.Function):
     """The identity, whose gradient is reversed and scaled."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, strength: float) -> Tensor:
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, strength: Tensor) -> Tensor:
         ctx.strength = strength  # type: ignore[attr-defined]
         return x.view_as(x)
 
@@ -121,8 +121,8 @@ class _Reverse(torch.autograd.Function):
         return -ctx.strength * gradient, None  # type: ignore[attr-defined]
 
 
-def reverse_gradient(x: Tensor, strength: float) -> Tensor:
-    """x, whose gradient arrives times -strength (Ganin and Lempitsky 2015, section 3.1)."""
+def reverse_gradient(x: Tensor, strength: Tensor) -> Tensor:
+    """x, whose gradient arrives times -strength, a scalar (Ganin and Lempitsky 2015, section 3.1)."""
     return _Reverse.apply(x, strength)
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
+from torch import Tensor
+
 from models.base import Batch, Loss
 from models.coordinated.model import CoordinatedSettings, CosineModel, margin_setting
 from models.coordinated.objectives import over_pairs, ranking
@@ -33,7 +35,7 @@ class MNLM(CosineModel):
 
     hardest: ClassVar[bool] = False
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         objective = partial(ranking, margin=self.settings.margin, hardest=self.hardest)
         return Loss(over_pairs(self.codes(batch), objective), {})
 

@@ -1,6 +1,5 @@
 """UCAL: correlated codes that hide from an adversary which modality they are of (He et al. 2017)."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,12 +35,12 @@ class Adversary(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(size, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, modalities))
 
-    def forward(self, codes: Sequence[Tensor], progress: float) -> Tensor:
+    def forward(self, codes: Sequence[Tensor], progress: Tensor) -> Tensor:
         """A scalar: the mean cross-entropy of the modality given codes (B, L) of each modality.
 
         Reversed times 2 / (1 + exp(-10 p)) - 1 at progress p, from 0 to 1 (Ganin and Lempitsky 2015).
         """
-        strength = 2 / (1 + math.exp(-10 * progress)) - 1
+        strength = (2 / (1 + torch.exp(-10 * progress)) - 1).float()
         logits = self.layers(reverse_gradient(torch.cat(list(codes)), strength))
         which = torch.arange(len(codes), device=logits.device).repeat_interleave(len(codes[0]))
         return functional.cross_entropy(logits, which)
@@ -60,7 +59,7 @@ class UCAL(CoordinatedModel):
         self.projection = CanonicalProjection(list(self.modalities), settings.latent_size, settings.ridge)
         self.adversary = Adversary(settings.latent_size, len(self.modalities))
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         s, codes = self.settings, self.codes(batch)
         self.projection.see(codes)
         correlated = over_pairs(codes, partial(correlation, ridge=s.ridge))

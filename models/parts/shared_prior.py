@@ -87,7 +87,7 @@ class SharedPriorModel(SharedLatentModel):
             for first, last in pairwise(bounds)
         )
 
-    def _loss_between(self, first: float, last: float) -> Callable[[Batch, float], Loss]:
+    def _loss_between(self, first: float, last: float) -> Callable[[Batch, Tensor], Loss]:
         """The loss of a stage between two shares of the training, called with the stage's own progress."""
         return lambda batch, progress: self.loss(batch, first + (last - first) * progress)
 

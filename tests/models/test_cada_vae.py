@@ -9,7 +9,7 @@ from scipy.linalg import sqrtm
 from torch import Tensor
 
 from models.base import Modality
-from models.cada_vae import CADAVAE, CADAVAESettings, NegativeL1, ramp, wasserstein
+from models.cada_vae import CADAVAE, CADAVAESettings, NegativeL1, wasserstein
 from models.errors import InputError
 from models.parts.distributions import DiagonalGaussian
 from models.settings import resolve

@@ -95,8 +95,8 @@ class Adapted(MultimodalModel):
 
     # --- the contract ---------------------------------------------------------------------------------------
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
-        passed = EPOCHS * progress
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
+        passed = EPOCHS * float(progress)  # MultiVae counts epochs in Python, so no CUDA graph holds it
         epoch = min(int(passed), EPOCHS - 1)
         return self.peer_loss(batch, epoch + 1, passed - epoch)
 

@@ -49,11 +49,11 @@ class Staged(Joint):
             Stage("unimodal", 1 - share, self.unimodal_loss, tuple(single)),
         )
 
-    def loss(self, batch: Batch, progress: float) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         self.peer.requires_grad_(True)  # MultiVae freezes the joint part in the second stage
         return self.peer_loss(batch, epoch=1)
 
-    def unimodal_loss(self, batch: Batch, progress: float) -> Loss:
+    def unimodal_loss(self, batch: Batch, progress: Tensor) -> Loss:
         """The objective of the second stage."""
         return self.peer_loss(batch, epoch=EPOCHS + 1)
 
