@@ -84,7 +84,7 @@ def _step(model: MultimodalModel, batch: Mapping[str, torch.Tensor]) -> None:
     """Loss and gradients of the longest stage."""
     stage = max(model.stages(), key=lambda stage: stage.share)
     model.zero_grad()
-    stage.loss(batch, 0.5).total.backward()
+    stage.loss(batch, torch.tensor(0.5)).total.backward()
 
 
 def growth(bench: Bench, axes: Sequence[Axis] = AXES) -> Iterator[Curve]:

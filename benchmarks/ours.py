@@ -57,7 +57,7 @@ def step_flops(model: MultimodalModel, batch: Batch) -> float:
     total = 0.0
     for stage in model.stages():
         with FlopCounterMode(display=False) as counter:
-            stage.loss(batch, 0.5).total.backward()
+            stage.loss(batch, torch.tensor(0.5)).total.backward()
         total += stage.share * counter.get_total_flops()
     model.zero_grad()
     return total

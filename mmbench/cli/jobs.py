@@ -23,6 +23,7 @@ from mmbench.cli.options import (
     option,
     precision_option,
     results_option,
+    step_option,
 )
 from models.errors import InputError
 
@@ -85,6 +86,7 @@ __all__ = ["evaluate", "run", "tune"]
 @jobs_option
 @device_option
 @precision_option
+@step_option
 @on_a_cluster
 def run(**words: Any) -> None:
     """Train models, evaluate them and write tables and figures.
@@ -182,6 +184,7 @@ def _metrics_to_add(runs: "Iterable[PlannedRun]", job: "Job") -> Iterable[str]:
 @jobs_option
 @device_option
 @precision_option
+@step_option
 def tune(trials: int, **words: Any) -> None:
     """Search for good settings of every model, judged on validation images: test images are never looked at.
 

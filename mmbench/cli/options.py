@@ -17,7 +17,7 @@ __all__ = [
     "option",
     "precision_option",
 ]
-__all__ += ["data_dir_option", "device_option", "measured", "results_option"]
+__all__ += ["data_dir_option", "device_option", "measured", "results_option", "step_option"]
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 Decorator = Callable[[FunctionT], FunctionT]
@@ -100,6 +100,13 @@ precision_option = option(
     default="auto",
     show_default=True,
     help="fp32, bf16, or auto: bf16 where the device has it.",
+)
+step_option = option(
+    "--step",
+    group=HOW,
+    default="auto",
+    show_default=True,
+    help="How training steps are made: eager, captured, compiled, or auto.",
 )
 jobs_option = option(
     "--jobs", group=HOW, type=int, help="Runs at once (default on a CPU: as many one-thread runs as cores)."

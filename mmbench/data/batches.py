@@ -95,9 +95,7 @@ class Batches:
     def gather(self, names: Sequence[str], start: Tensor) -> dict[str, Tensor]:
         """The batch of these modalities at `start`, a whole number () on the device: as `batch`."""
         order = self._shuffled.index_select(1, self._within + start)
-        rows = {
-            name: index for name, index in zip(self._items, order.unbind(), strict=True) if name in names
-        }
+        rows = {name: index for name, index in zip(self._items, order.unbind(), strict=True) if name in names}
         found = {
             name: _as_computed(as_float(self._items[name].index_select(0, index)))
             for name, index in rows.items()

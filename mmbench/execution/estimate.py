@@ -20,10 +20,11 @@ from mmbench.execution.signals import Stop
 from mmbench.execution.threads import computing_threads
 from mmbench.execution.train import make_batches
 from mmbench.plan.config import RunConfig
-from mmbench.plan.job import Job
+from mmbench.plan.job import Execution, Job
 from mmbench.plan.planned import PlannedRun
 from mmbench.plan.presets import PRESETS
 from mmbench.plan.tuned_settings import tuned_settings
+from mmbench.training.recorded import WARM_UPS, wait_for
 from mmbench.training.trainer import Trainer, Watch
 from models.settings import search_space
 
@@ -33,21 +34,28 @@ MEASURE_SECONDS = 1.0  # of training steps behind an estimate
 UNKNOWN, FAILED = -1.0, -2.0  # in the place of seconds
 
 
-def seconds_per_step(config: RunConfig, data: MultimodalData, device: torch.device, stop: Stop) -> float:
-    """Measured over some training steps after a first one, with a model that is thrown away.
+def seconds_per_step(
+    config: RunConfig, data: MultimodalData, device: torch.device, stop: Stop, step: str = "eager"
+) -> float:
+    """Measured over some training steps after the first ones, with a model that is thrown away.
 
-    Fewer steps are made once `stop` holds a signal.
+    Fewer steps are made once `stop` holds a signal. Steps that are to be compiled are measured as recorded:
+    compiling would take longer than the measurement is worth.
     """
+    first = WARM_UPS + 1 if step != "eager" and device.type == "cuda" else 0  # the last of those that record
     model = config.entry.build(data.modalities, config.settings, data.class_count).to(device)
     batches = make_batches(config, data, 0, device)
     ends: list[float] = []
 
     def enough() -> bool:
+        wait_for(device)
         ends.append(time.monotonic())
-        return stop.signal is not None or ends[-1] - ends[0] > MEASURE_SECONDS
+        return stop.signal is not None or (len(ends) > first and ends[-1] - ends[first] > MEASURE_SECONDS)
 
-    Trainer(model, batches, config.training, precision=config.precision, watch=Watch(stop=enough)).run()
-    return (ends[-1] - ends[0]) / max(len(ends) - 1, 1)
+    watch = Watch(stop=enough, say=lambda line: None)
+    kind = "captured" if first else "eager"
+    Trainer(model, batches, config.training, None, config.precision, watch, kind).run()
+    return (ends[-1] - ends[min(first, len(ends) - 1)]) / max(len(ends) - 1 - first, 1)
 
 
 def estimate(
@@ -56,7 +64,7 @@ def estimate(
     """How long training will take at the rates measured now, and how long other presets would."""
     begun = {run.config.entry.name: run.threads for run in todo}
     threads = [begun.get(config.entry.name, executor.threads) for config in job.configs]
-    measure = _Measure(tuple(zip(job.configs, threads, strict=True)), data, job.execution.device)
+    measure = _Measure(tuple(zip(job.configs, threads, strict=True)), data, job.execution)
     costs = _measure(measure, executor.jobs > 1, stop)
     stop.check()
     seconds = sum(costs.get(run.config.entry.name, 0.0) * run.config.training.steps for run in todo)
@@ -74,12 +82,12 @@ class _Measure:
 
     Attributes:
         configs: their configurations, each with the number of threads to compute with.
-        data, device: to train with.
+        data, execution: to train with.
     """
 
     configs: tuple[tuple[RunConfig, int], ...]
     data: MultimodalData
-    device: torch.device
+    execution: Execution
 
     def __call__(self, rates: Tensor, console: Console, stop: Stop) -> bool:
         """Write seconds per step of every configuration that is UNKNOWN in `rates`; FAILED where it fails."""
@@ -89,7 +97,9 @@ class _Measure:
             rates[index] = FAILED  # unless this process lives to say more
             try:
                 with computing_threads(threads), same_state(lambda line: None):
-                    rates[index] = seconds_per_step(config, self.data, self.device, stop)
+                    step = self.execution.step_of(config.training.steps)
+                    device = self.execution.device
+                    rates[index] = seconds_per_step(config, self.data, device, stop, step)
             except BaseException as error:  # a model that cannot be trained says why in its run
                 if stop.caused(error):
                     raise

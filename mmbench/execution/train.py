@@ -28,6 +28,7 @@ from mmbench.storage.records import LOOK
 from mmbench.storage.run_folder import RunFolder
 from mmbench.storage.samples import load_samples
 from mmbench.training.checkpoints import Checkpoints
+from mmbench.training.memory import PeakMemory
 from mmbench.training.tensorboard import Board
 from mmbench.training.trainer import Trainer, Watch
 from models.base import MultimodalModel
@@ -105,6 +106,7 @@ class TrainRun:
     def _make(self, run: PlannedRun, console: Console, stop: Stop) -> None:
         """Train and evaluate; what goes wrong is raised."""
         references = self.references.on(self.execution.device)
+        memory = PeakMemory(self.execution.device)
         run.folder.set_status("running")
         seed_everything(run.seed)
         built = run.config.entry.build(self.data.modalities, run.config.settings, self.data.class_count)
@@ -123,8 +125,11 @@ class TrainRun:
         run.folder.set_status(
             "done",
             train_seconds=round(training, 1),
+            look_seconds=round(trainer.look_seconds, 1),
+            compile_seconds=round(trainer.compile_seconds, 1),
             evaluate_seconds=round(evaluating, 1),
             steps_per_second=round(trainer.step / training, 2),
+            **memory.found(),
         )
         console.say(
             f"{run.name} is done: {summarise(evaluation.metrics)} "
@@ -169,6 +174,7 @@ class TrainRun:
                 Checkpoints(run.folder.checkpoint, run.hash, run.seed),
                 run.config.precision,
                 Watch(report, stopping, console.say, look, self.execution.looks),
+                self.execution.step_of(run.config.training.steps),
             )
             try:
                 finished = trainer.run()

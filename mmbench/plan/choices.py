@@ -12,7 +12,7 @@ from metrics.catalogue import check_groups
 from metrics.references.inception import find_weights
 from mmbench.plan.config import check_observed
 from mmbench.plan.presets import Preset
-from mmbench.storage.shapes import PRECISIONS, SEEDS
+from mmbench.storage.shapes import PRECISIONS, SEEDS, STEPS
 from models.errors import InputError, suggest
 from models.model_file import load_model_file
 from models.names import find_models, is_collective
@@ -29,6 +29,7 @@ __all__ = [
     "pick_metrics",
     "pick_models",
     "pick_precision",
+    "pick_step",
 ]
 
 
@@ -170,3 +171,14 @@ def pick_precision(name: str, device: torch.device) -> str:
         found = torch.cpu.get_capabilities()
         return "bf16" if found.get("avx512_bf16") or found.get("amx_bf16") else "fp32"
     return "fp32"
+
+
+def pick_step(name: str, device: torch.device) -> str:
+    """`name` of a way of making training steps, or auto, if the device can."""
+    if name not in ("auto", *STEPS):
+        raise InputError(f"Unknown way of training {name!r}: {suggest(name, ['auto', *STEPS])}")
+    if name == "captured" and device.type != "cuda":
+        raise InputError(
+            f"--step captured records CUDA graphs, which --device {device} has not: choose --step auto."
+        )
+    return name

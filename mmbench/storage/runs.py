@@ -8,6 +8,7 @@ from typing import Any
 from metrics.missing import Missing
 from mmbench.storage.locks import is_held
 from mmbench.storage.records import check_results, find_folders, read_config, read_status
+from mmbench.storage.shapes import SECONDS
 from models.errors import InputError
 from models.named_settings import WORDS
 
@@ -92,10 +93,10 @@ class StoredRun:
 
     @property
     def seconds(self) -> float | None:
-        """What training and evaluation took together; None unless the run is done."""
+        """What training, looks and evaluation took together; None unless the run is done."""
         if self.state != "done":
             return None
-        return sum(self.status.get(key) or 0.0 for key in ("train_seconds", "evaluate_seconds"))
+        return sum(self.status.get(key) or 0.0 for key in SECONDS)
 
     @property
     def noted(self) -> float | None:

@@ -11,11 +11,23 @@ from typing import Any, TypeAlias
 
 from mmbench.storage.bounds import LARGEST
 
-__all__ = ["CONFIG", "DIAGNOSTICS", "METRICS", "OBSERVED", "PRECISIONS", "SAMPLES", "SEEDS", "STATES"]
+__all__ = [
+    "CONFIG",
+    "DIAGNOSTICS",
+    "METRICS",
+    "OBSERVED",
+    "PRECISIONS",
+    "SAMPLES",
+    "SECONDS",
+    "SEEDS",
+    "STATES",
+    "STEPS",
+]
 __all__ += ["STATUS", "misfit"]
 
 OBSERVED = "share_observed"  # in the training section of a configuration
 PRECISIONS = ("fp32", "bf16")
+STEPS = ("eager", "captured", "compiled")  # ways of making a training step
 SEEDS = range(2**63)
 STATES = ("pending", "running", "done", "failed")
 _LETTERS = 300  # of a name
@@ -160,12 +172,14 @@ CONFIG: Shape = {
         }
     ),
 }
+SECONDS = ("train_seconds", "look_seconds", "compile_seconds", "evaluate_seconds")  # what a run took
+PEAKS = ("peak_host_mib", "peak_device_mib")  # of memory
 STATUS: Shape = {
     "state": _one_of(*STATES),
     "hash": Maybe(WORD),
     "seed": Maybe(SEED),
     "step": Maybe(WHOLE),
-    **dict.fromkeys(("train_seconds", "evaluate_seconds", "steps_per_second"), Maybe(DURATION)),
+    **dict.fromkeys((*SECONDS, "steps_per_second", *PEAKS), Maybe(DURATION)),
     "error": Maybe(TEXT),
     "traceback": Maybe(TEXT),
 }

@@ -1,9 +1,13 @@
-"""The allocator of the process."""
+"""Memory: the allocator of the process, and the most that a run held."""
 
 import ctypes
 import sys
+from contextlib import suppress
+from pathlib import Path
 
-__all__ = ["keep_freed_memory"]
+import torch
+
+__all__ = ["PeakMemory", "keep_freed_memory"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _KEPT = 2**30  # bytes
@@ -20,3 +24,31 @@ def keep_freed_memory() -> None:
     # thresholds from adapting.
     if malloc_options is not None and malloc_options(_MMAP_THRESHOLD, _KEPT) == 1:
         malloc_options(_TRIM_THRESHOLD, _KEPT)
+
+
+class PeakMemory:
+    """The most memory that this process holds from now on, of the host where Linux tells, and of a GPU.
+
+    What other runs of the process left behind is in it.
+
+    Args:
+        device: where the run computes.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        with suppress(OSError):  # not on Linux, or forbidden: the process's own peak is not reset then
+            Path("/proc/self/clear_refs").write_text("5")
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def found(self) -> dict[str, float]:
+        """`peak_host_mib` and `peak_device_mib`, as far as they are known."""
+        peaks = {}
+        with suppress(OSError, StopIteration):
+            lines = Path("/proc/self/status").read_text().splitlines()
+            peak = next(line for line in lines if line.startswith("VmHWM:"))
+            peaks["peak_host_mib"] = round(int(peak.split()[1]) / 1024, 1)
+        if self.device.type == "cuda":
+            peaks["peak_device_mib"] = round(torch.cuda.max_memory_allocated(self.device) / 2**20, 1)
+        return peaks

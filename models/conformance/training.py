@@ -49,7 +49,7 @@ def stages_of(model: MultimodalModel) -> tuple[Stage, ...]:
     return stages
 
 
-def loss_of(stage: Stage, batch: dict[str, Tensor], progress: Tensor, subset: str = "") -> Loss:
+def loss_of(stage: Stage, batch: dict[str, Tensor], progress: float, subset: str = "") -> Loss:
     """The loss of a stage under a fixed seed, checked to be finite scalars.
 
     Of a batch that lacks modalities, `subset` says in words which it has.
@@ -59,7 +59,7 @@ def loss_of(stage: Stage, batch: dict[str, Tensor], progress: Tensor, subset: st
     hint = " The model is registered with incomplete=True: a batch may lack modalities." if subset else ""
     torch.manual_seed(1)
     with calling(what, hint):
-        loss = stage.loss(batch, progress)
+        loss = stage.loss(batch, torch.tensor(progress, dtype=torch.float64))
     expect(isinstance(loss, Loss), f"{what} returned {type(loss).__name__}: expected models.base.Loss.")
     for name, value in (("total", loss.total), *loss.terms.items()):
         expect_tensor(f"{what}: {name}", value)
@@ -117,7 +117,7 @@ def _reached(
     model: MultimodalModel,
     stage: Stage,
     batch: dict[str, Tensor],
-    progress: Tensor,
+    progress: float,
     names: dict[nn.Parameter, str],
 ) -> set[str]:
     """The names of the stage's parameters with a gradient other than zero; all gradients must be finite."""

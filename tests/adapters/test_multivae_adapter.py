@@ -44,7 +44,7 @@ def assert_same_loss(native, adapted, items, progress):
     losses = []
     for model in (native, adapted):
         torch.manual_seed(1)
-        losses.append(model.loss(batch, progress).total)
+        losses.append(model.loss(batch, torch.tensor(progress)).total)
     torch.testing.assert_close(*losses, rtol=1e-6, atol=0)
     for mine, other in zip(*(gradients(loss, parameters) for loss in losses), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6 * float(other.abs().max()))
@@ -83,7 +83,7 @@ def test_mmvae_has_the_loss_of_ours(modalities, posterior, theirs):
         *(like(native, "multivae-mmvae", loss=loss, **options) for loss in ("iwae_looser", "dreg_looser")),
     ):
         torch.manual_seed(1)
-        totals.append(model.loss(batch, 0.5).total)
+        totals.append(model.loss(batch, torch.tensor(0.5)).total)
     torch.testing.assert_close(totals[0], totals[1], rtol=1e-6, atol=0)
     for mine, other in zip(gradients(totals[0], parameters), gradients(totals[2], parameters), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6 * float(other.abs().max()))
@@ -147,7 +147,10 @@ def test_the_loss_is_a_mean_over_the_batch(name):
     longer = {modality: x.repeat(8, *[1] * (x.ndim - 1)) for modality, x in batch.items()}
     for stage in model.stages():
         torch.testing.assert_close(
-            stage.loss(batch, 0.5).total, stage.loss(longer, 0.5).total, rtol=0.1, atol=0
+            stage.loss(batch, torch.tensor(0.5)).total,
+            stage.loss(longer, torch.tensor(0.5)).total,
+            rtol=0.1,
+            atol=0,
         )
 
 
@@ -170,7 +173,9 @@ def test_stages_train_what_they_should(name):
     for stage in (joint, single, joint):  # the second freezes what the first trains
         assert all(
             each.any()
-            for each in gradients(stage.loss(batch, 0.0).total, [p for p in stage.parameters if p.ndim > 1])
+            for each in gradients(
+                stage.loss(batch, torch.tensor(0.0)).total, [p for p in stage.parameters if p.ndim > 1]
+            )
         )
         assert stage is joint or not any(p.requires_grad for p in joint.parameters)
 

@@ -83,7 +83,7 @@ def test_both_sides_train_the_same_model(contest):
     batch = random_batch(16)
     per_item = 1 if contest.theirs == "MoPoE" else 1 / 16  # MultiVae's MMVAE adds up the items of a batch
     torch.manual_seed(1)
-    mine = model.loss(batch, 0.5).total
+    mine = model.loss(batch, torch.tensor(0.5)).total
     torch.manual_seed(1)
     other = twin(peer.paired(batch, torch.zeros(16))).loss * per_item
     # with more samples MultiVae reports a surrogate of the same gradient

@@ -206,7 +206,7 @@ def unimodal(name, model, x):
 def test_one_modality_alone_is_a_vae(entry):
     model, x = make(entry), torch.rand(6, *TWO[0].shape)
     torch.manual_seed(2)
-    found = model.loss({"a": x}, 1.0).total
+    found = model.loss({"a": x}, torch.tensor(1.0)).total
     assert found.item() == pytest.approx(unimodal(entry.name, model, x).item(), rel=1e-5)
 
 
@@ -224,7 +224,7 @@ def test_without_the_third_modality_it_is_the_model_of_two(entry):
     totals = []
     for model in (whole, part):
         torch.manual_seed(2)
-        totals.append(model.loss(batch, 1.0).total.item())
+        totals.append(model.loss(batch, torch.tensor(1.0)).total.item())
     assert (totals[0] == pytest.approx(totals[1], rel=1e-6)) == (entry.name != "mopoe")
 
 

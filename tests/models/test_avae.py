@@ -57,7 +57,7 @@ def test_first_loss_is_the_sum_of_plain_elbos() -> None:
     """One item at a time; modality weights have no part in it."""
     model, batch = make_model(), mixed_batch(4)
     torch.manual_seed(1)
-    total = model.loss(batch, 0.5).total
+    total = model.loss(batch, torch.tensor(0.5)).total
     torch.manual_seed(1)
     noise = {name: torch.randn(4, LATENT, dtype=torch.float64) for name in batch}
     expected = torch.zeros((), dtype=torch.float64)
@@ -80,7 +80,7 @@ def test_first_loss_is_the_sum_of_plain_elbos() -> None:
 def test_second_loss_is_the_divergence_to_the_targets_posterior() -> None:
     model, batch = make_model(), mixed_batch(4)
     torch.manual_seed(1)
-    loss = model.association_loss(batch, 0.5)
+    loss = model.association_loss(batch, torch.tensor(0.5))
     torch.manual_seed(1)
     q = {name: normal(posterior) for name, posterior in model.posteriors(batch).items()}
     z = {name: q[name].mean + q[name].stddev * torch.randn(4, LATENT, dtype=torch.float64) for name in batch}
@@ -99,7 +99,7 @@ def test_each_stage_has_gradients_for_its_own_parameters_alone() -> None:
     assert own["vaes"] | own["associators"] == set(model.parameters())
     for stage in model.stages():
         model.zero_grad()
-        stage.loss(batch, 0.5).total.backward()
+        stage.loss(batch, torch.tensor(0.5)).total.backward()
         assert {p for p in model.parameters() if p.grad is not None} == own[stage.name]
 
 

@@ -153,7 +153,7 @@ def test_total_is_the_sum_over_modalities_and_unordered_pairs(modalities, contra
     ).double()
     batch = {m.name: torch.rand(5, *m.shape, dtype=torch.float64) for m in modalities}
     torch.manual_seed(5)
-    loss = model.loss(batch, 0.0)
+    loss = model.loss(batch, torch.tensor(0.0))
     torch.manual_seed(5)
     parts = {name: model.modality_loss(name, batch[name]) for name in batch}
     names = list(batch)

@@ -190,7 +190,7 @@ def test_dcca_is_dccae_without_reconstructions() -> None:
     batch = {m.name: torch.rand(9, *m.shape) for m in TWO}
     torch.manual_seed(0)
     model = entry.model(TWO, resolve(entry.settings, {"reconstruction": 0, "latent_size": 3}, "dccae"))
-    loss = model.loss(batch, 0.5)
+    loss = model.loss(batch, torch.tensor(0.5))
     assert float(loss.total) == pytest.approx(-float(loss.terms["correlation"]))
     assert set(loss.terms) == {"correlation"}
 
@@ -208,13 +208,13 @@ def test_corr_ae_by_hand() -> None:
             squares = (model.decoders[target](code[source]) - x[target]).square().sum() / 5
             constant = math.prod(model.modalities[target].shape) * math.log(2 * math.pi)
             expected += 0.7 * (float(squares) + constant) / 2
-        assert float(model.loss(x, 0.0).total) == pytest.approx(expected)
+        assert float(model.loss(x, torch.tensor(0.0)).total) == pytest.approx(expected)
 
 
 def test_msae_is_joined_after_each_was_trained_alone() -> None:
     model, batch = make_example(find_model("msae"), TWO)
     alone, joined = model.stages()
-    first, second = alone.loss(batch, 0.0), joined.loss(batch, 0.0)
+    first, second = alone.loss(batch, torch.tensor(0.0)), joined.loss(batch, torch.tensor(0.0))
     assert alone.share + joined.share == 1
     expected = sum(first.terms.values()) + squared_distance(*model.codes(batch).values())
     torch.testing.assert_close(second.total, expected)
@@ -228,9 +228,9 @@ def test_labels_reach_the_model_and_its_title() -> None:
     assert model.classifier.out_features == 3
     assert batch[LABELS].tolist() == [0, 1, 2, 0, 1, 2, 0]
     batch[LABELS] = batch[LABELS].flip(0).roll(1)
-    other = model.loss(batch, 0.5).total
+    other = model.loss(batch, torch.tensor(0.5)).total
     batch[LABELS] = torch.zeros_like(batch[LABELS])
-    assert not torch.equal(other, model.loss(batch, 0.5).total)
+    assert not torch.equal(other, model.loss(batch, torch.tensor(0.5)).total)
 
 
 def test_the_collection_of_models_that_generate_nothing() -> None:

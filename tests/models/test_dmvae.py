@@ -76,7 +76,7 @@ def test_loss_is_its_definition(present):
     model = make_model(THREE, beta=2.0, weight_power=1.5)
     batch = {name: x for name, x in random_batch(THREE, 3).items() if name in present}
     torch.manual_seed(1)
-    found = model.loss(batch, 0.5)
+    found = model.loss(batch, torch.tensor(0.5))
     torch.testing.assert_close(found.total, by_hand(model, batch), rtol=1e-7, atol=0)
     assert set(found.terms) == {"kl"} | {
         f"{kind}/{name}" for kind in ("reconstruction", "kl_private") for name in present
@@ -89,7 +89,7 @@ def test_gradient_is_that_of_finite_differences():
 
     def loss():
         torch.manual_seed(1)
-        return model.loss(batch, 0.5).total
+        return model.loss(batch, torch.tensor(0.5)).total
 
     loss().backward()
     torch.manual_seed(2)
@@ -124,7 +124,7 @@ def test_loss_and_gradients_are_those_of_multivae(modalities):
     parameters = list(model.parameters())
     found = []
     for each in (model, twin):
-        total = each.loss(batch, 0.5).total
+        total = each.loss(batch, torch.tensor(0.5)).total
         found.append((total, torch.autograd.grad(total, parameters)))
     torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-6, atol=0)
     for ours, theirs in zip(found[0][1], found[1][1], strict=True):

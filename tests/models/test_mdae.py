@@ -53,7 +53,7 @@ def test_loss_reconstructs_everything_from_what_is_kept(items: int) -> None:
     """One item at a time; what is hidden from the encoders is zeros, and nothing is hidden from the cost."""
     model, batch = make_model(), mixed_batch(items)
     torch.manual_seed(1)
-    loss = model.loss(batch, 0.5)
+    loss = model.loss(batch, torch.tensor(0.5))
     torch.manual_seed(1)
     patterns = model.draw_patterns(items).tolist()
     expected = torch.zeros((), dtype=torch.float64)

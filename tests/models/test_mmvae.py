@@ -48,7 +48,7 @@ def test_loss_and_gradients_are_those_of_multivae(
     parameters = list(model.parameters())
     batch = random_batch(modalities, 6)
     torch.manual_seed(1)
-    ours = model.loss(batch, 0.5).total
+    ours = model.loss(batch, torch.tensor(0.5)).total
     theirs = {}
     for objective in ("iwae_looser", "dreg_looser"):
         twin = make_twin(
@@ -155,7 +155,7 @@ def test_gradient_is_the_doubly_reparameterised_one(posterior: str, samples: int
     batch = random_batch(TINY, 3)
     batch["b"] = nn.functional.one_hot(torch.tensor([[0, 1], [1, 1], [0, 0]]), 2).double()
     torch.manual_seed(1)
-    loss = model.loss(batch, 0.5).total
+    loss = model.loss(batch, torch.tensor(0.5)).total
     torch.manual_seed(1)
     noise = torch.empty(2, samples, 3, 2, dtype=torch.float64)
     noise = (
@@ -181,7 +181,7 @@ def test_every_network_is_called_once(modalities: tuple[Modality, ...], samples:
             network.register_forward_hook(
                 lambda _module, inputs, _output, key=f"{kind}/{name}": calls.append((key, len(inputs[0])))
             )
-    model.loss(random_batch(modalities, 6), 0.5)
+    model.loss(random_batch(modalities, 6), torch.tensor(0.5))
     names = [m.name for m in modalities]
     latents = len(modalities) * samples * 6
     assert sorted(calls) == sorted(
@@ -194,9 +194,9 @@ def test_loss_can_be_taken_without_gradients() -> None:
     batch = random_batch(TWO, 6)
     torch.manual_seed(1)
     with torch.inference_mode():
-        value = model.loss(batch, 0.5).total
+        value = model.loss(batch, torch.tensor(0.5)).total
     torch.manual_seed(1)
-    assert torch.equal(value, model.loss(batch, 0.5).total)
+    assert torch.equal(value, model.loss(batch, torch.tensor(0.5)).total)
 
 
 def test_more_samples_tighten_the_bound() -> None:
@@ -205,13 +205,13 @@ def test_more_samples_tighten_the_bound() -> None:
     bounds = []
     for samples in (1, 10, 100):
         torch.manual_seed(1)
-        bounds.append(-make_model(TWO, samples=samples).loss(batch, 0.5).total.item())
+        bounds.append(-make_model(TWO, samples=samples).loss(batch, torch.tensor(0.5)).total.item())
     assert bounds[0] < bounds[1] < bounds[2]
 
 
 def test_terms_make_up_the_bound_of_one_sample() -> None:
     model = make_model(THREE)
-    loss = model.loss(random_batch(THREE, 6), 0.5)
+    loss = model.loss(random_batch(THREE, 6), torch.tensor(0.5))
     weighted = sum(m.weight * loss.terms[f"reconstruction/{m.name}"] for m in THREE)
     torch.testing.assert_close(loss.total.detach(), weighted + loss.terms["kl"])
 

@@ -282,7 +282,7 @@ def test_the_loss_of_the_example(write):
     model = entry.model(TWO, entry.settings(alpha=0.3)).eval()
     batch = {m.name: torch.rand(5, *m.shape) for m in TWO}
     torch.manual_seed(1)
-    total = model.loss(batch, 0.5).total
+    total = model.loss(batch, torch.tensor(0.5)).total
 
     def normal(p):
         return Normal(p.mean, p.logvar.exp().sqrt())

@@ -45,7 +45,7 @@ def test_loss_and_gradients_are_those_of_multivae(
     batch = random_batch(modalities, 4)
     progress = (epoch - 1 + ratio) / 25 if epoch < 10 else epoch / 25
     torch.manual_seed(1)
-    ours = model.loss(batch, progress).total
+    ours = model.loss(batch, torch.tensor(progress)).total
     torch.manual_seed(1)
     theirs = twin_output(twin, batch, epoch=epoch, batch_ratio=ratio).loss
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
@@ -79,7 +79,7 @@ def test_loss_is_the_sum_of_elbos_of_the_full_set_and_each_single_modality() -> 
     """One item, one subset and one modality at a time, with text among the modalities."""
     model, batch = make_model(MIXED), mixed_batch(4)
     torch.manual_seed(1)
-    loss = model.loss(batch, 0.1)  # a quarter of the warm-up
+    loss = model.loss(batch, torch.tensor(0.1))  # a quarter of the warm-up
     torch.manual_seed(1)
     noise = torch.randn(4, 4, LATENT, dtype=torch.float64)
     subsets = [["a", "b", "c"], ["a"], ["b"], ["c"]]
@@ -157,7 +157,9 @@ def test_loss_of_exact_experts_is_the_exact_log_likelihood() -> None:
             torch.cat([x[name] for name in subset])
         )
     with torch.no_grad():
-        loss = model.loss({name: value.expand(items, -1) for name, value in x.items()}, 1.0).total
+        loss = model.loss(
+            {name: value.expand(items, -1) for name, value in x.items()}, torch.tensor(1.0)
+        ).total
     torch.testing.assert_close(loss, exact, rtol=0, atol=0.02)  # the standard error is below 0.01
 
 

@@ -75,7 +75,7 @@ def test_every_named_model_has_sources_and_trains(entry, name):
     torch.manual_seed(0)
     model = entry.model(TWO, chosen)
     batch = {m.name: torch.rand(4, *m.shape) for m in TWO}
-    total = model.loss(batch, 0.5).total
+    total = model.loss(batch, torch.tensor(0.5)).total
     total.backward()
     assert total.isfinite()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())

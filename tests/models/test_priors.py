@@ -116,7 +116,7 @@ def test_a_mixture_of_one_standard_component_is_the_standard_prior(model):
         many = {name: batch[name][:items].repeat(2000, *[1] * (batch[name].dim() - 1)) for name in names}
         torch.manual_seed(3)
         with torch.no_grad():
-            losses[prior] = made.loss(many, 1.0).total.item()
+            losses[prior] = made.loss(many, torch.tensor(1.0)).total.item()
     assert losses["mixture"] == pytest.approx(losses["gaussian"], rel=1e-4, abs=0.05)
 
 
@@ -238,8 +238,8 @@ def test_stages_of_a_mixture_divide_the_training_and_see_its_whole_progress(mode
     seen = []
     monkeypatch.setattr(made, "loss", lambda batch, progress: seen.append(progress))
     for stage in stages:
-        stage.loss(batch, 0.0)
-        stage.loss(batch, 0.5)
+        stage.loss(batch, torch.tensor(0.0))
+        stage.loss(batch, torch.tensor(0.5))
     assert seen == pytest.approx([number / 8 for number in range(8)])
 
 

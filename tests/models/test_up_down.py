@@ -149,7 +149,7 @@ def test_fine_tuning_trains_what_no_other_stage_does():
     batch = {m.name: torch.rand(9, *m.shape) for m in THREE}
     for stage in stages:
         optimizer = torch.optim.SGD(stage.parameters, lr=0.01)
-        loss = stage.loss(batch, 0.0)
+        loss = stage.loss(batch, torch.tensor(0.0))
         optimizer.zero_grad()
         loss.total.backward()
         assert all(p.grad is not None for p in stage.parameters), stage.name

@@ -61,7 +61,7 @@ def test_a_model_computes_what_it_computes_on_a_cpu(entry):
     draws = 64
     with torch.no_grad():  # either device has random numbers of its own: means over many draws agree
         totals = [
-            torch.stack([model.loss(x, 0.5).total for _ in range(draws)])
+            torch.stack([model.loss(x, torch.tensor(0.5)).total for _ in range(draws)])
             for model, x in ((here, batch), (there, moved))
         ]
     (a, b), (va, vb) = ([getattr(t.cpu().double(), what)() for t in totals] for what in ("mean", "var"))

@@ -10,6 +10,7 @@ from mmbench.report.numbers.leaderboard import name_of
 from mmbench.report.numbers.provenance import reference_values
 from mmbench.report.numbers.tables import Cell, Row, Table
 from mmbench.storage.runs import StoredRun
+from mmbench.storage.shapes import PEAKS
 
 __all__ = ["SCHEMA", "to_json"]
 
@@ -89,6 +90,7 @@ def _run(run: StoredRun) -> dict[str, Any]:
         "error": status.get("error"),
         "path": visible(f"{run.folder.parent.name}/{run.folder.name}"),
         "seconds": {"training": status.get("train_seconds"), "evaluation": status.get("evaluate_seconds")},
+        **{key: status[key] for key in ("look_seconds", "compile_seconds", *PEAKS) if key in status},
         "steps_per_second": status.get("steps_per_second"),
         **{
             key: config.get(key)

@@ -14,7 +14,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mmbench.console import duration
 from mmbench.escape import visible
 from mmbench.report.numbers import paper, priors
 from mmbench.report.numbers.claims import Claim, absences, fields, heads, reading
@@ -24,6 +23,7 @@ from mmbench.report.numbers.priors import PriorRow
 from mmbench.report.numbers.provenance import machine_lines, spell_value
 from mmbench.report.numbers.render import decimal
 from mmbench.report.numbers.tables import Table
+from mmbench.report.pages.run_list import run_columns
 from mmbench.report.pictures.canvas import Picture
 from mmbench.report.pictures.charts import Charts
 from mmbench.report.pictures.confusions import draw_confusions
@@ -138,11 +138,11 @@ def _templates() -> tuple[Environment, str, str]:
         "figures": _figures,
         "fields": fields,
         "spell_value": spell_value,
-        "duration": duration,
     }
     environment.globals |= {
         "name_of": name_of,
         "owner": owner,
+        "run_columns": run_columns,
         "direction": _direction,
         "arrow": lambda column: _ARROWS[column.better],
         "level": LEVEL,

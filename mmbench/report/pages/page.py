@@ -18,6 +18,7 @@ from mmbench.report.numbers.provenance import machine_lines, spell, spell_value
 from mmbench.report.numbers.render import to_csv, to_latex, to_markdown
 from mmbench.report.numbers.tables import Table
 from mmbench.report.pages.html import build_html
+from mmbench.report.pages.run_list import run_columns
 from mmbench.report.pictures.canvas import Picture
 from mmbench.report.pictures.charts import Charts, draw_charts
 from mmbench.report.pictures.curves import draw_curves
@@ -273,9 +274,15 @@ def _opening(runs: Sequence[StoredRun]) -> list[str]:
 
 def _closing(runs: Sequence[StoredRun]) -> list[str]:
     """The runs one by one, what failed, the settings of each model, the machines."""
-    heads = ["Model", "Seed", "State", "Training", "Evaluation", "Steps per second"]
-    lines = ["## Runs", "", f"| {' | '.join(heads)} |", "| :-- | --: | :-- | --: | --: | --: |"]
-    lines += [*map(_run_line, runs), ""]
+    columns = run_columns(runs)
+    lines = [
+        "## Runs",
+        "",
+        f"| {' | '.join(['Model', 'Seed', 'State', *columns])} |",
+        f"| :-- | --: | :-- |{' --: |' * len(columns)}",
+    ]
+    lines += [_run_line(run, cells) for run, *cells in zip(runs, *columns.values(), strict=True)]
+    lines.append("")
     for run in (run for run in runs if run.state == "failed"):
         lines += [f"**{escape_markdown(run.name)}, seed {run.seed}, failed:**", ""]
         lines += _fenced(run.error or "no error was stored")
@@ -287,23 +294,10 @@ def _closing(runs: Sequence[StoredRun]) -> list[str]:
     return [*lines, ""]
 
 
-def _run_line(run: StoredRun) -> str:
+def _run_line(run: StoredRun, cells: Sequence[str]) -> str:
     """A run in the list of runs."""
-    rate = run.status.get("steps_per_second")
-    times = [_time(run.status.get(key)) for key in ("train_seconds", "evaluate_seconds")]
     name = f"[{escape_markdown(run.name)}]({_address(f'{run.folder.parent.name}/{run.folder.name}')}/)"
-    speed = "—" if rate is None else f"{rate:,.1f}"
-    return f"| {name} | {run.seed} | {run.state} | {' | '.join(times)} | {speed} |"
-
-
-def _time(seconds: float | None) -> str:
-    """Seconds as they stand in the list of runs."""
-    if seconds is None:
-        return "—"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    return f"| {name} | {run.seed} | {run.state} | {' | '.join(cells)} |"
 
 
 def _address(path: str) -> str:
