@@ -27,6 +27,7 @@ def make_trainer(
     hash="h",
     precision="fp32",
     report=lambda step, row: None,
+    step="eager",
 ):
     return Trainer(
         model,
@@ -35,6 +36,7 @@ def make_trainer(
         Checkpoints(folder / "checkpoint.pt", hash, batches.seed),
         precision,
         Watch(report=report, stop=stop),
+        step,
     )
 
 

@@ -58,10 +58,10 @@ def test_a_model_computes_what_it_computes_on_a_cpu(entry):
             torch.testing.assert_close(
                 there.translate(moved_alone, list(batch))[target].cpu(), x, rtol=1e-3, atol=1e-4
             )
-    draws = 64
+    draws, progress = 64, torch.tensor(0.5)
     with torch.no_grad():  # either device has random numbers of its own: means over many draws agree
         totals = [
-            torch.stack([model.loss(x, torch.tensor(0.5)).total for _ in range(draws)])
+            torch.stack([model.loss(x, progress.to(x["a"].device)).total for _ in range(draws)])
             for model, x in ((here, batch), (there, moved))
         ]
     (a, b), (va, vb) = ([getattr(t.cpu().double(), what)() for t in totals] for what in ("mean", "var"))
@@ -89,14 +89,36 @@ def test_a_step_does_not_wait_for_the_host(entry, precision, batches, tmp_path):
 
 
 @every_model
-def test_resume_is_exact(entry, batches, tmp_path):
-    whole = make_trainer(make_model(entry).cuda(), batches, tmp_path / "whole")
+def test_a_captured_training_is_the_eager_one(entry, batches, tmp_path):
+    """Losses and weights after 50 steps, of which all but the first few of a stage are repeated graphs."""
+    found, lines = {}, []
+    for kind in ("eager", "captured"):
+        torch.manual_seed(0)
+        trainer = make_trainer(make_model(entry).cuda(), batches, tmp_path / kind, steps=50, step=kind)
+        trainer.watch.say = lines.append
+        assert trainer.run()
+        found[kind] = trainer
+    assert lines == []
+    for one, other in zip(found["eager"].history, found["captured"].history, strict=True):
+        assert one.keys() == other.keys()
+        for name in one.keys() - {"stage"}:
+            assert other[name] == pytest.approx(one[name], rel=1e-4, abs=1e-5), name
+    weights = found["captured"].model.state_dict()
+    for name, value in found["eager"].model.state_dict().items():
+        torch.testing.assert_close(weights[name], value, rtol=1e-2, atol=1e-3, msg=name)
+    assert found["captured"].compile_seconds > 0
+
+
+@pytest.mark.parametrize("kind", ["eager", "captured"])
+@every_model
+def test_resume_is_exact(entry, kind, batches, tmp_path):
+    whole = make_trainer(make_model(entry).cuda(), batches, tmp_path / "whole", step=kind)
     assert whole.run()
-    broken = make_trainer(make_model(entry).cuda(), batches, tmp_path / "broken")
+    broken = make_trainer(make_model(entry).cuda(), batches, tmp_path / "broken", step=kind)
     broken.watch.stop = lambda: broken.step == 13
     assert not broken.run()
     torch.randn(17, device="cuda")  # whatever happens in between
-    last = make_trainer(make_model(entry).cuda(), batches, tmp_path / "broken")
+    last = make_trainer(make_model(entry).cuda(), batches, tmp_path / "broken", step=kind)
     assert last.run()
     assert last.history == whole.history
     for name, value in whole.model.state_dict().items():

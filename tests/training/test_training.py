@@ -115,7 +115,7 @@ class TwoStages(MultimodalModel):
         )
 
     def _loss(self, stage, parameter, progress):
-        self.seen[stage].append(progress)
+        self.seen[stage].append(float(progress))
         bad = (
             torch.tensor(float("nan"))
             if len(self.seen["one"]) + len(self.seen["two"]) - 1 == self.settings.bad_step
@@ -360,7 +360,7 @@ def test_moments_and_options_are_laid_out_as_this_training_wants_them(batches, t
         assert moments["exp_avg"].stride() == parameter.stride()
     again = make_trainer(make_model(entry), batches, tmp_path, steps=30)
     assert again.run()
-    assert not again.optimizer.param_groups[0]["amsgrad"]
+    assert not again.made.optimizer.param_groups[0]["amsgrad"]
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.EACCES])
