@@ -54,6 +54,7 @@ class Need(Enum):
     JUDGES = "judges"
     JUDGE_FEATURES = "fd_clf"
     INCEPTION_FEATURES = "fid"
+    IMAGENET_FEATURES = "fd_in"
     DRAWS = "draws"
     """From the prior, decoded once for all metrics that read them: by the judges, or in features."""
 

@@ -1,4 +1,7 @@
-"""Frechet distances of prior draws from real test items, in Inception's features and in the judges'."""
+"""Frechet distances of prior draws from real test items.
+
+In Inception's features, in the judges', and in those of another network that was trained on ImageNet.
+"""
 
 from metrics.catalogue import Kind, Need, metric
 from metrics.evaluation.one_pass import Found, Pass
@@ -6,7 +9,7 @@ from metrics.evaluation.prior_draws import prior_draws
 from metrics.frechet import frechet_distance, statistics
 from metrics.names import MetricName
 
-__all__ = ["fd_clf", "fid"]
+__all__ = ["fd_clf", "fd_in", "fid"]
 
 
 @metric(
@@ -27,6 +30,19 @@ def fid(run: Pass) -> Found:
 def fd_clf(run: Pass) -> Found:
     """The same distance in the judge's features."""
     return _distances(run, "fd_clf")
+
+
+@metric(
+    "fd_in",
+    Kind("fd_in", "FD-IN", "distance", "lower", floor=True),
+    asked=True,
+    needs=(Need.DRAWS, Need.IMAGENET_FEATURES),
+    reading="FD-IN: Fréchet distance of draws from the prior to real test images in the features of "
+    "EfficientNet-Lite0, trained on ImageNet. It is not comparable with FID, whose network is another.",
+)
+def fd_in(run: Pass) -> Found:
+    """The same distance in the features of EfficientNet-Lite0."""
+    return _distances(run, "fd_in")
 
 
 def _distances(run: Pass, kind: str) -> Found:

@@ -37,7 +37,7 @@ SIDE = 299
 
 
 class WeightsUnavailable(Exception):  # noqa: N818  (an answer rather than an error: the cell stays empty)
-    """There are no Inception weights to be had; the message is the reason why there is no FID."""
+    """The weights of a network are not to be had; the message is the reason why there is no distance."""
 
 
 class Inception(nn.Module):
@@ -165,21 +165,21 @@ def can_see(shape: tuple[int, ...]) -> bool:
 
 
 def features(
-    inception: Inception, images: Tensor, progress: Callable[[int, int], object] | None = None
+    network: nn.Module, images: Tensor, progress: Callable[[int, int], object] | None = None
 ) -> Tensor:
-    """(N, 2048) features on the network's device, as pytorch-fid computes them from PNG files.
+    """(N, d) features on the network's device; of `Inception` as pytorch-fid computes them from PNG files.
 
     Args:
-        inception: the extractor.
+        network: from images (B, 3, H, W) in [0, 1] to features (B, d).
         images: (N, C, H, W) uint8 with one channel, which is repeated, or three.
         progress: called after every batch with (images done, images).
     """
-    device = next(inception.parameters()).device
+    device = next(network.parameters()).device
     rows = []
     with torch.no_grad():
         for batch in images.split(BATCH):
             x = as_float(batch.to(device))
-            rows.append(inception(x.expand(-1, 3, -1, -1)))
+            rows.append(network(x.expand(-1, 3, -1, -1)))
             if progress:
                 progress(sum(map(len, rows)), len(images))
     return torch.cat(rows)

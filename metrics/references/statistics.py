@@ -31,7 +31,7 @@ class FeatureSpace:
     """Features in which Frechet distances are taken, with what real images look like in them.
 
     Attributes:
-        name: of the metric, "fd_clf" or "fid".
+        name: of the metric, "fd_clf", "fid" or "fd_in".
         extractors: modality name -> extractor.
         real: modality name -> statistics of the test images.
         roots: modality name -> `root` of their covariance.
@@ -86,7 +86,7 @@ def build_feature_space(
     there are fewer.
 
     Args:
-        name: of the metric, "fd_clf" or "fid".
+        name: of the metric, "fd_clf", "fid" or "fd_in".
         extractors: modality name -> extractor; modalities without one are left out.
         train, test: modality name -> (N, *shape) uint8.
         protocol: the number of draws and the seed.

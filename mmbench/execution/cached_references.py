@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from metrics.catalogue import DEFAULT, GROUPS, Need, check_groups
 from metrics.evaluation.evaluate import FeatureSpace, References, build_feature_space
 from metrics.missing import Lack, Missing
 from metrics.protocol import Protocol
-from metrics.references import inception, judges
+from metrics.references import imagenet, inception, judges
 from metrics.references.judges import Judge
 from metrics.references.statistics import Extractor
 from mmbench.console import Console
@@ -58,6 +59,7 @@ def make_references(
     networks: dict[str, Judge] = {}
     scores: dict[str, float] = {}
     spaces: list[FeatureSpace] = []
+    networked: dict[Need, tuple[FeatureSpace | None, str]] = {}
     missing: dict[str, Missing] = {}
     if needs & {Need.JUDGES, Need.JUDGE_FEATURES}:
         for m in data.modalities:
@@ -70,9 +72,14 @@ def make_references(
     if networks and Need.JUDGE_FEATURES in needs:
         spaces.append(_judge_features(work, networks))
     if Need.INCEPTION_FEATURES in needs:
-        space, reason = _inception_features(work, inception_weights)
+        load, key = partial(inception.load_inception, inception_weights), inception.WEIGHTS_SHA256
+        networked[Need.INCEPTION_FEATURES] = _network_features(work, "FID", "fid", load, key)
+    if Need.IMAGENET_FEATURES in needs:
+        load, key = imagenet.load_imagenet, imagenet.WEIGHTS_SHA256
+        networked[Need.IMAGENET_FEATURES] = _network_features(work, "FD-IN", "fd_in", load, key)
+    for need, (space, reason) in networked.items():
         spaces += [space] if space else []
-        missing |= {Need.INCEPTION_FEATURES.value: Missing(Lack.UNAVAILABLE, reason)} if reason else {}
+        missing |= {need.value: Missing(Lack.UNAVAILABLE, reason)} if reason else {}
     return References(networks, scores, data.class_count, tuple(spaces), missing)
 
 
@@ -95,20 +102,26 @@ def _judge_features(work: _Work, networks: Mapping[str, Judge]) -> FeatureSpace:
     return _feature_space(work, Need.JUDGE_FEATURES.value, extractors, keys)
 
 
-def _inception_features(work: _Work, weights: Path | None) -> tuple[FeatureSpace | None, str]:
-    """The space of Inception's features, and why some modalities, or all, have none; empty where all have."""
+def _network_features(
+    work: _Work, title: str, name: str, load: Callable[..., nn.Module], key: str
+) -> tuple[FeatureSpace | None, str]:
+    """A space of the features of a published network, and why some modalities, or all, have none.
+
+    Args:
+        title, name: of its distance.
+        load: makes the network, on a device.
+        key: hash of its weights.
+    """
     names, unseen = [m.name for m in work.data.modalities if inception.can_see(m.shape)], ""
     if others := _others(work.data, names):
-        unseen = f"There is no FID of {others}: the Inception network takes images of one channel or three."
+        unseen = f"There is no {title} of {others}: its network takes images of one channel or three."
     if not names:
         return None, unseen
     try:
-        extractor = partial(inception.features, inception.load_inception(weights, work.device))
+        extractor = partial(inception.features, load(device=work.device))
     except inception.WeightsUnavailable as error:
         return None, f"{error} {unseen}".rstrip()
-    keys = dict.fromkeys(names, inception.WEIGHTS_SHA256)
-    extractors = dict.fromkeys(names, extractor)
-    return _feature_space(work, Need.INCEPTION_FEATURES.value, extractors, keys), unseen
+    return _feature_space(work, name, dict.fromkeys(names, extractor), dict.fromkeys(names, key)), unseen
 
 
 def _others(data: MultimodalData, names: Collection[str]) -> str:

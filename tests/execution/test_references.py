@@ -203,7 +203,7 @@ def test_no_weights_are_looked_for_where_the_network_sees_nothing(monkeypatch):
     assert references.feature_spaces == ()
     assert references.missing["fid"] == Missing(
         Lack.UNAVAILABLE,
-        "There is no FID of words, odd: the Inception network takes images of one channel or three.",
+        "There is no FID of words, odd: its network takes images of one channel or three.",
     )
 
 

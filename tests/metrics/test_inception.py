@@ -233,7 +233,7 @@ def test_from_a_file_of_weights_to_a_fid(weights, tmp_path, monkeypatch):
     )
     assert set(found.metrics) == {"fid/a", "fid/words"}
     assert said(found) == {
-        "fid/words": "There is no FID of words: the Inception network takes images of one channel or three."
+        "fid/words": "There is no FID of words: its network takes images of one channel or three."
     }
     network = load_inception(weights)
     draws = (255 * model.generate(500, torch.Generator().manual_seed(0))["a"][:4]).round().to(torch.uint8)

@@ -169,4 +169,4 @@ def test_loss_of_exact_experts_is_the_exact_log_likelihood() -> None:
 )
 def test_weight_of_the_kl_terms(annealing: float, progress: float, weight: float) -> None:
     model = MVAE(TWO, MVAESettings(latent_size=2, beta=2.0, annealing=annealing))
-    assert model.kl_weight(progress) == pytest.approx(weight)
+    assert model.kl_weight(torch.tensor(progress)) == pytest.approx(weight)

@@ -3,7 +3,8 @@
 table 1    coherence: joint, and every ordered pair of modalities; of more than two modalities the mean
            per number of sources
 table 1b   of more than two modalities: coherence from each subset to each other modality
-table 2    Frechet distances: FID (Inception) and FD-clf (the judge's features), with their floors
+table 2    Frechet distances: FID (Inception) and FD-clf (the judge's features), with their floors; FD-IN
+           (EfficientNet) where runs have it
 table 3    linear probe of the latents
 table 4    retrieval of each modality by each other one, beside the probe; where runs have it
 """
@@ -58,7 +59,9 @@ def paper_contents(runs: Sequence[StoredRun]) -> dict[str, Content]:
     return {
         "1": _coherence(modalities, fitted, {len(run.classes) for run in runs if run.classes}),
         **({"1b": _every_direction(modalities)} if len(modalities) > 2 else {}),
-        "2": _distances(modalities, texts),
+        "2": _distances(
+            modalities, texts, {MetricName.parse(name).kind for run in runs for name in run.metrics}
+        ),
         "3": _probes(modalities),
         **({"4": _retrieval(modalities)} if any("label_map_mean" in run.metrics for run in runs) else {}),
     }
@@ -159,20 +162,25 @@ def _reading(modalities: list[str], example: Column) -> str:
     )
 
 
-def _distances(modalities: list[str], texts: Collection[str]) -> Content:
-    """Table 2: every kind of distance that has a floor."""
+def _distances(modalities: list[str], texts: Collection[str], found: Collection[str]) -> Content:
+    """Table 2: every kind of distance that has a floor; those on request where they are among `found`."""
+    imagenet = (
+        "; FD-IN: in the features of EfficientNet-Lite0, trained on ImageNet as Inception was, and not "
+        "comparable with it either"
+    )
     columns = [
         column_of(MetricName(kind.name, target=name))
         for group in GROUPS.values()
         for kind in group.kinds
-        if kind.floor
+        if kind.floor and (not group.asked or kind.name in found)
         for name in modalities
-        if not (name in texts and Need.INCEPTION_FEATURES in group.needs)
+        if not (name in texts and group.needs & {Need.INCEPTION_FEATURES, Need.IMAGENET_FEATURES})
     ]
     return columns, (
         "Fréchet distance of generated to real test data, lower is better. FID: in Inception's features"
         f"{', which only images have' if texts else ''}; FD-clf: in the judge's features, another measure "
-        "that is not comparable with FID. Floor: real train data in place of the generated ones."
+        f"that is not comparable with FID{imagenet if 'fd_in' in found else ''}. Floor: real train data in "
+        "place of the generated ones."
     )
 
 
