@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from metrics.protocol import Protocol
-from metrics.references.judges import judge_identity
+from metrics.references.judges import is_vector, judge_identity
 from mmbench.data.base import DataSettings, MultimodalData
 from mmbench.plan.presets import Training
 from mmbench.storage.files import content_hash
@@ -56,6 +56,9 @@ class RunConfig:
         classes = data.class_count
         families = {m.likelihood for m in data.modalities}
         shapes = [(1, 8, 8)] + [(8, 27)] * ("categorical" in families) + [(26,)] * ("multinomial" in families)
+        judged = [judge_identity(shape, classes, self.protocol) for shape in shapes]
+        if any(is_vector(m) for m in data.modalities):
+            judged.append(judge_identity((16,), classes, self.protocol, vector=True))
         return {
             "model": self.entry.name,
             "settings": decisive(self.settings),
@@ -67,7 +70,7 @@ class RunConfig:
             },
             "protocol": asdict(self.protocol),
             # recipe and kinds of the judges, whatever their shapes: one of each kind stands in
-            "judge": content_hash([judge_identity(shape, classes, self.protocol) for shape in shapes]),
+            "judge": content_hash(judged),
             "precision": self.precision,
             **({"code": self.entry.file.code} if self.entry.file else {}),
         }
