@@ -94,7 +94,7 @@ def _complete(data: MultimodalData) -> MultimodalData:
     classes = data.classes or tuple(map(str, range(data.class_count)))
     seen = _classes(train)
     notes = []
-    for part, split in (("Validation", validation), ("Test", test)):
+    for part, split in (("Validation", validation), ("Test", test)) if data.has_labels else ():
         if unseen := sorted(_classes(split) - seen):
             names = ", ".join(classes[number] for number in unseen)
             notes.append(

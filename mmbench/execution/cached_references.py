@@ -59,7 +59,7 @@ def make_references(
     scores: dict[str, float] = {}
     spaces: list[FeatureSpace] = []
     missing: dict[str, Missing] = {}
-    if needs & {Need.JUDGES, Need.JUDGE_FEATURES} and not data.labelled:
+    if needs & {Need.JUDGES, Need.JUDGE_FEATURES} and not data.has_labels:
         missing |= dict.fromkeys((Need.JUDGES.value, Need.JUDGE_FEATURES.value), UNLABELLED)
     elif needs & {Need.JUDGES, Need.JUDGE_FEATURES}:
         for m in data.modalities:

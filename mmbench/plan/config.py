@@ -56,8 +56,8 @@ class RunConfig:
         classes = data.class_count
         families = {m.likelihood for m in data.modalities}
         shapes = [(1, 8, 8)] + [(8, 27)] * ("categorical" in families) + [(26,)] * ("multinomial" in families)
-        judged = [judge_identity(shape, classes, self.protocol) for shape in shapes]
-        if any(is_vector(m) for m in data.modalities):
+        judged = [judge_identity(shape, classes, self.protocol) for shape in shapes if classes]
+        if classes and any(is_vector(m) for m in data.modalities):
             judged.append(judge_identity((16,), classes, self.protocol, vector=True))
         return {
             "model": self.entry.name,
