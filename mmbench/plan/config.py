@@ -47,10 +47,10 @@ class RunConfig:
         """What the hash covers, as JSON; the provenance of `data` says which files were read.
 
         Raises:
-            InputError: for data of more modalities than the model takes, and for `observed` modalities that
-                the model cannot miss or that the data do not have.
+            InputError: for data that the model does not take, and for `observed` modalities that the model
+                cannot miss or that the data do not have.
         """
-        if misfit := self.entry.misfit(self.dataset, len(data.modalities)):
+        if misfit := self.misfit(data):
             raise InputError(f"The model {self.entry.name} {misfit}: leave it out of --models.")
         self._check_observed([modality.name for modality in data.modalities])
         classes = data.class_count
@@ -74,6 +74,12 @@ class RunConfig:
             "precision": self.precision,
             **({"code": self.entry.file.code} if self.entry.file else {}),
         }
+
+    def misfit(self, data: MultimodalData) -> str | None:
+        """Why the model cannot be trained on `data`, in a clause; None where it can."""
+        if not self.entry.incomplete and not (data.train.pairs >= 0).all(1).any():
+            return f"is trained on complete rows alone, and every train row of {self.dataset} lacks a modality"
+        return self.entry.misfit(self.dataset, len(data.modalities), data.class_count)
 
     def _check_observed(self, names: Sequence[str]) -> None:
         """InputError for hidden modalities that are not among `names`, or that the model cannot miss."""

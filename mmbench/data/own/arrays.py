@@ -202,9 +202,9 @@ def _check_rows(there: Mapping[str, np.ndarray], part: str) -> list[str]:
     """Problems of rows without any modality, and of modalities without rows."""
     empty = np.flatnonzero(~np.stack(list(there.values())).any(0))
     where = f" of the {part} part" if part else ""
-    problems = [f"row {empty[0]}{where} lacks every modality ({len(empty)} in all): leave it out."] * bool(
-        len(empty)
-    )
+    problems = []
+    if len(empty):
+        problems.append(f"row {empty[0]}{where} lacks every modality ({len(empty)} in all): leave it out.")
     return problems + [
         f"every row{where} lacks {name}: leave the modality out, or name fewer rows."
         for name, present in there.items()
