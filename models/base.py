@@ -198,11 +198,14 @@ class MultimodalModel(nn.Module, ABC):
             be compared there.
         uses_labels: whether it is trained with labels: its batches have LABELS, it is called as
             `model(modalities, settings, classes)`, and its title says so in every table.
+        remark: what it does otherwise for these modalities than its paper, in a clause that runs and reports
+            say; empty where there is nothing to say.
     """
 
     generates: ClassVar[bool] = True
     common_space: ClassVar[bool] = False
     uses_labels: ClassVar[bool] = False
+    remark: str = ""
 
     def __init__(self, modalities: Sequence[Modality], settings: Any):
         super().__init__()

@@ -1,12 +1,11 @@
 """Coherence: of joint draws from the prior, and from every subset of modalities to each other one."""
 
 from collections.abc import Sequence
-from itertools import combinations
 
 import torch
 from torch import Tensor
 
-from metrics.catalogue import Kind, Need, metric
+from metrics.catalogue import Kind, Need, metric, subsets
 from metrics.coherence import confusion, cross_coherence, joint_coherence
 from metrics.evaluation.one_pass import BATCH, Finite, Found, Pass, complete
 from metrics.evaluation.prior_draws import Votes, prior_draws
@@ -31,6 +30,7 @@ CELLS = 4_000_000  # of all confusions together: of thousands of classes they wo
 def coherences(run: Pass) -> Found:
     """Cross coherence from every subset, its means of more than two modalities, and joint coherence.
 
+    Of more than SUBSETS subsets of a size, so many are drawn at random and measured.
     Every condition is translated once with a sampled latent and once with the mean latent. From one modality
     every test image is a condition; from several, the tuple of every test image of the first of them.
     """
@@ -38,7 +38,7 @@ def coherences(run: Pass) -> Found:
     for size in range(1, len(names)):
         for mode in MODES:
             found: list[tuple[MetricName, float | Missing]] = []
-            for sources in combinations(names, size):
+            for sources in subsets(names, size):
                 found += _from_sources(run, sources, [name for name in names if name not in sources], mode)
             yield from found
             if len(names) > 2:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mmbench.data.base import MultimodalData, Split
+from mmbench.storage.shapes import MOST_MODALITIES
 from models.base import Modality
 from models.errors import InputError
 from models.parts.likelihoods import FAMILIES
@@ -98,6 +99,8 @@ def check_modalities(modalities: Sequence[Modality]) -> list[str]:
     if len(names) < 2:
         held = f"one modality, {names[0]}" if names else "no modality"
         return [f"it has {held}: expected at least two."]
+    if len(names) > MOST_MODALITIES:
+        return [f"it has {len(names)} modalities: expected {MOST_MODALITIES} at most; leave some out."]
     problems = [
         f"the modality name {name!r} is reserved on Windows or longer than {LONGEST} characters, "
         "and files are called by it: choose another."

@@ -110,6 +110,8 @@ class TrainRun:
         seed_everything(run.seed)
         built = run.config.entry.build(self.data.modalities, run.config.settings, self.data.class_count)
         model = built.to(self.execution.device)
+        if built.remark:
+            console.say(f"{run.name}: {built.remark}.")
         with Board(run.folder.path / "tensorboard" if self.execution.tensorboard else None) as board:
             trainer = self._train(run, model, board, references, console, stop)
             began = time.monotonic()
@@ -125,6 +127,7 @@ class TrainRun:
             "done",
             train_seconds=round(training, 1),
             evaluate_seconds=round(evaluating, 1),
+            **({"remark": built.remark} if built.remark else {}),
             steps_per_second=round(trainer.step / training, 2),
         )
         console.say(

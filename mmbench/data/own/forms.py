@@ -16,11 +16,13 @@ import torch
 from torch import Tensor
 
 from mmbench.data.own.arrays import Part
+from mmbench.storage.bounds import LARGEST
 from models.base import Modality
 
 __all__ = ["Form", "check_array", "find_form"]
 
 MOST_COUNTED = 2**24  # that float32 tells from its neighbours
+MOST_VALUES = 20_000  # of a vector, whose ends every run keeps
 
 
 @dataclass(frozen=True)
@@ -144,13 +146,16 @@ def _find_numbers(called: str, rows: list[np.ndarray]) -> tuple[Form | None, lis
                 "be read as a vector."
             ]
         return Form("counts", shape, words=most), []
+    if shape[0] > MOST_VALUES:
+        return None, [f"{called} has {shape[0]:,} values per row: expected {MOST_VALUES:,} at most; reduce them."]
     first = flat[0].astype(np.float64)
     mean, std = first.mean(0), first.std(0)
     std = np.where(std > 1e-9 * np.maximum(np.abs(mean), 1e-300), std, 1.0)  # of a constant dimension
     reach = max(float((np.abs(each - mean) / std).max()) for each in flat)
     reach = max(reach, 1.0)
     low, high = mean - reach * std, mean + reach * std
-    if not (np.isfinite(low).all() and np.isfinite(high).all() and (high > low).all()):
+    ends = np.concatenate([low, high])
+    if not (np.abs(ends) < LARGEST).all() or not (high > low).all():
         return None, [f"{called} has values too large to be standardised: scale them first."]
     return Form("vector", shape, low=tuple(low.tolist()), high=tuple(high.tolist()), spread=0.5 / reach), []
 
