@@ -23,7 +23,7 @@ def eight_bits(images: Tensor) -> Tensor:
 
 
 def as_stored(modality: Modality, means: Tensor) -> Tensor:
-    """(N, *shape) floats in [0, 1] as items of the modality lie in memory: 8 bits, but for those in floats."""
+    """(N, *shape) floats in [0, 1] as items of the modality lie in memory: in 8 bits or as floats."""
     if modality.kind == "vector" or modality.likelihood == "poisson":
         return means
     return eight_bits(means)

@@ -146,7 +146,9 @@ class Modality:
                 f"poisson modality {self.name!r} has counts of up to {self.words}: expected 1 or more"
             )
         if not self.spread > 0:
-            raise ValueError(f"modality {self.name!r} has the spread {self.spread}: expected a positive number")
+            raise ValueError(
+                f"modality {self.name!r} has the spread {self.spread}: expected a positive number"
+            )
 
 
 class NotDefinedError(Exception):

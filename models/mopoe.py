@@ -79,8 +79,8 @@ class MoPoE(GaussianMVAE):
         super().__init__(modalities, settings)
         if len(modalities) > MOST:
             self.remark = (
-                f"{2**MOST - 1} of the {2 ** len(modalities) - 1:,} subsets of modalities are drawn at random in "
-                "every step of training"
+                f"{2**MOST - 1} of the {2 ** len(modalities) - 1:,} subsets of modalities are drawn at "
+                "random in every step of training"
             )
 
     def loss(self, batch: Batch, progress: float) -> Loss:

@@ -27,7 +27,7 @@ INCOMPLETE = Missing(Lack.UNAVAILABLE, "No test row has all modalities.")
 T = TypeVar("T")
 
 Labelled = Mapping[str, tuple[Tensor, Tensor]]
-"""Modality name -> items (N, *shape) as `metrics.images` says, labels (N,): classes, or rows without classes."""
+"""Modality name -> items (N, *shape) as `metrics.images` says, labels (N,): classes, or rows without any."""
 
 Found: TypeAlias = Iterator[tuple[MetricName, float | Missing]]
 """What the function of a metric yields: every number that it declares, or why there is none."""

@@ -52,7 +52,7 @@ def cross_samples(run: Pass) -> dict[tuple[str, str], CrossSamples]:
 
 
 def _shown(labels: Tensor, seed: int) -> Tensor:
-    """Rows of four random items of every class that is shown, in class order; of one class, of ten times four.
+    """Rows of four random items of every class that is shown, in class order; of ten times four of one class.
 
     They are fewer where a class has fewer.
     """

@@ -152,7 +152,7 @@ class CountJudge(TextJudge):
 
 
 class VectorJudge(TextJudge):
-    """A judge of vectors (B, D), and of Poisson counts as such, each dimension standardised over the batch."""
+    """A judge of vectors (B, D), and of Poisson counts as such; it standardises every dimension."""
 
     def _make_body(self, shape: tuple[int, ...]) -> nn.Sequential:
         (dimensions,) = shape

@@ -256,8 +256,8 @@ def _check_floats(what: str, modality: Modality, items: Tensor) -> list[str]:
     right = items.dtype == torch.float32 and items.shape[1:] == modality.shape and len(items) > 1
     if not right or not ((items >= 0) & (items <= 1)).all():
         return [
-            f"{what} are {_described(items)}: expected (N, {modality.shape[0]}) float32 from 0 to 1, N two or "
-            "more; `low` and `high` of the modality say what 0 and 1 stand for."
+            f"{what} are {_described(items)}: expected (N, {modality.shape[0]}) float32 from 0 to 1, N two "
+            "or more; `low` and `high` of the modality say what 0 and 1 stand for."
         ]
     counts = items.double() * modality.words
     if modality.likelihood == "poisson" and ((counts - counts.round()).abs() > 1e-6 * modality.words).any():

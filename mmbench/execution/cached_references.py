@@ -175,7 +175,13 @@ def _judge(work: _Work, modality: Modality) -> tuple[Judge, float]:
         console.say(f"The judge of {name} finds {100 * score:.2f} % of the classes of real test images.")
 
     path = cache_dir() / "judges" / f"{data.name}-{name}-{key}.pt"
-    judge, score = _cached(path, partial(_load_judge, partial(judges.make_judge, shape, classes, vector), key), make, console, work.check)
+    judge, score = _cached(
+        path,
+        partial(_load_judge, partial(judges.make_judge, shape, classes, vector), key),
+        make,
+        console,
+        work.check,
+    )
     return judge.to(work.device), score
 
 

@@ -277,7 +277,7 @@ def _complete(pairs: Tensor, model: str) -> Tensor:
     found = pairs[(pairs >= 0).all(1)]
     if not len(found):
         raise InputError(
-            f"The model {model} is trained on complete rows alone, and every train row lacks a modality: leave "
-            "it out of --models."
+            f"The model {model} is trained on complete rows alone, and every train row lacks a modality: "
+            "leave it out of --models."
         )
     return found

@@ -68,7 +68,9 @@ def check_count(option: str, count: int | None, least: int) -> int | None:
 def pick_dataset(name: str | None, file: Path | None) -> DatasetEntry:
     """The data set called `name`, or that of a file of the user's own."""
     if name is not None and file is not None:
-        raise InputError(f"--dataset {name} and --data-file {file} are both data sets: leave one of them out.")
+        raise InputError(
+            f"--dataset {name} and --data-file {file} are both data sets: leave one of them out."
+        )
     if file is not None:
         return register_data_file(file)
     if name is None:

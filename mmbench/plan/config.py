@@ -78,7 +78,9 @@ class RunConfig:
     def misfit(self, data: MultimodalData) -> str | None:
         """Why the model cannot be trained on `data`, in a clause; None where it can."""
         if not self.entry.incomplete and not (data.train.pairs >= 0).all(1).any():
-            return f"is trained on complete rows alone, and every train row of {self.dataset} lacks a modality"
+            return (
+                f"is trained on complete rows alone, and every train row of {self.dataset} lacks a modality"
+            )
         return self.entry.misfit(self.dataset, len(data.modalities), data.class_count)
 
     def _check_observed(self, names: Sequence[str]) -> None:

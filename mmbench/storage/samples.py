@@ -120,8 +120,8 @@ def as_tiles(items: npt.NDArray[np.uint8], symbols: str = "") -> Tiles:
     """Images (n, C, H, W) as they are; scores (n, positions, `symbols`) as texts of the likeliest symbols.
 
     Images of other channels than 1 and 3 become grey, the mean over the channels. Vectors (n, D) become bars
-    over the range from 0 to 255, the first MOST_BARS of them. Of counts (n, `symbols`) a text holds the LISTED most frequent symbols, in falling order, and blanks for
-    those that do not occur.
+    over the range from 0 to 255, the first MOST_BARS of them. Of counts (n, `symbols`) a text holds the
+    LISTED most frequent symbols, in falling order, and blanks for those that do not occur.
     """
     if not symbols:
         return _bars(items) if items.ndim == 2 else _shown_channels(items)
@@ -143,7 +143,7 @@ def _shown_channels(images: Images) -> Images:
 
 
 def _bars(items: npt.NDArray[np.uint8]) -> Images:
-    """Vectors (n, D) as white bars, (n, 1, BAR_HEIGHT, pixels): D of one width, with a gap where there is room."""
+    """Vectors (n, D) as white bars, (n, 1, BAR_HEIGHT, pixels), with gaps where there is room."""
     shown = items[:, :MOST_BARS]
     width = max(1, BAR_HEIGHT // shown.shape[1])
     heights = np.rint(shown / 255 * (BAR_HEIGHT - 1)).astype(int) + 1

@@ -11,7 +11,17 @@ from typing import Any, TypeAlias
 
 from mmbench.storage.bounds import LARGEST
 
-__all__ = ["CONFIG", "DIAGNOSTICS", "METRICS", "MOST_MODALITIES", "OBSERVED", "PRECISIONS", "SAMPLES", "SEEDS", "STATES"]
+__all__ = [
+    "CONFIG",
+    "DIAGNOSTICS",
+    "METRICS",
+    "MOST_MODALITIES",
+    "OBSERVED",
+    "PRECISIONS",
+    "SAMPLES",
+    "SEEDS",
+    "STATES",
+]
 __all__ += ["STATUS", "misfit"]
 
 OBSERVED = "share_observed"  # in the training section of a configuration

@@ -158,8 +158,9 @@ def _check_lengths(arrays: Mapping[_Key, np.ndarray], modalities: Iterable[str],
     first = names[0]
     count = len(arrays[first])
     return [
-        f"`{_spelled(key)}` has {len(arrays[key]):,} rows and `{_spelled(first)}` {count:,}: expected as many, "
-        f"as row i of all arrays is one item. Fill rows that lack a modality with zeros, and name them in "
+        f"`{_spelled(key)}` has {len(arrays[key]):,} rows and `{_spelled(first)}` {count:,}: expected as "
+        "many, as row i of all arrays is one item. Fill rows that lack a modality with zeros, and name "
+        "them in "
         f"`{_spelled(_Key(key.name, part, 'missing'))}`."
         for key in names[1:]
         if len(arrays[key]) != count
@@ -169,7 +170,7 @@ def _check_lengths(arrays: Mapping[_Key, np.ndarray], modalities: Iterable[str],
 def _presence(
     arrays: Mapping[_Key, np.ndarray], name: str, column: int, part: str, count: int
 ) -> tuple[np.ndarray, str | None]:
-    """(N,) whether a row has a modality, the file's number `column`; and what is wrong with how it says so."""
+    """(N,) whether a row has a modality, the file's number `column`; and what is wrong with what says so."""
     own = [_Key(name, part, what) for what in ("mask", "missing") if _Key(name, part, what) in arrays]
     whole = _Key(MASK, part, "")
     everywhere = np.ones(count, bool)

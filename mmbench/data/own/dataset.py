@@ -9,23 +9,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mmbench.data.base import DATASETS, DatasetEntry, DataSettings, MultimodalData, Split
 from mmbench.data.check import DatasetError
-from mmbench.data.own.arrays import Part, sort_arrays
-from mmbench.data.own.folders import read_arrays
-from mmbench.data.own.forms import Form, check_array, find_form
+from mmbench.data.own.forms import Form, find_form
 from mmbench.data.own.leakage import equal_rows
-from mmbench.data.pairing import take_per_class, validation_share
-from mmbench.data.splits import HOLD_OUT_SEED, Images, hash_images
+from mmbench.data.own.rows import Rows, command_of, hold_out_rows, name_of, read_rows
+from mmbench.data.splits import Images, hash_images
 from models.base import Modality
 from models.errors import InputError
 from models.parts.own_networks import NETWORKS
 
 __all__ = ["load_data_file", "register_data_file"]
 
-TEST_SHARE = 0.2  # of the rows of a file that is not split, of every class
 LEAST = 4  # train rows of a kind (with the same modalities) that are trained on: batches hold one kind
 
 
@@ -37,12 +33,14 @@ def register_data_file(path: Path) -> DatasetEntry:
     """
     path = Path(path).expanduser()
     if not path.exists():
-        raise InputError(f"There is no data file {path}: name an .npz, or a folder of files (docs/own-data.md).")
-    name = path.resolve().name if path.is_dir() else path.stem
+        raise InputError(
+            f"There is no data file {path}: name an .npz, or a folder of files (docs/own-data.md)."
+        )
+    name = name_of(path)
     if not path.is_dir() and path.suffix.lower() != ".npz":
         raise InputError(
-            f"The data file {path} is no .npz: expected one, as numpy.savez_compressed writes it, or a folder "
-            "of files (docs/own-data.md)."
+            f"The data file {path} is no .npz: expected one, as numpy.savez_compressed writes it, or a "
+            "folder of files (docs/own-data.md)."
         )
     if name in DATASETS:
         if DATASETS.get(name).file is None:
@@ -75,18 +73,11 @@ def load_data_file(path: Path, settings: DataSettings) -> MultimodalData:
         DatasetError: for arrays that cannot be used.
         InputError: for a file that cannot be read.
     """
-    name = path.resolve().name if path.is_dir() else path.stem
-    command = f"mmbench data check {path}"
-    parts = sort_arrays(name, read_arrays(path), command)
-    problems = [p for part in parts for m in part.arrays for p in check_array(m, part)]
-    problems += _check_labels(parts)
-    if problems:
-        raise DatasetError(name, problems, command)
-    codes, classes = _classes(parts)
-    train, test, note = _split(parts, codes)
-    forms = {}
-    for modality in parts[0].arrays:
-        form, found = find_form(modality, [train[0], test[0]])
+    name, command = name_of(path), command_of(path)
+    found_rows = read_rows(path)
+    forms, problems = {}, []
+    for modality in found_rows.train.part.arrays:
+        form, found = find_form(modality, [found_rows.train.part, found_rows.test.part])
         problems += found
         if form:
             forms[modality] = form
@@ -94,82 +85,17 @@ def load_data_file(path: Path, settings: DataSettings) -> MultimodalData:
         modalities, problems = _modalities(forms)
     if problems:
         raise DatasetError(name, problems, command)
-    kept, held = _hold_out(train[1])
-    rows = {"train": _at(train, kept), "validation": _at(train, held), "test": test}
-    splits = {part: _make_split(*of, forms) for part, of in rows.items()}
+    rows = hold_out_rows(found_rows)
+    splits = {part: _make_split(of, forms) for part, of in rows.items()}
     problems = _too_few(splits)
     if problems:
         raise DatasetError(name, problems, command)
     rare, splits["train"] = _without_rare_rows(splits["train"])
-    notes = [*note, *_notes(rows, forms, rare)]
+    classes, notes = found_rows.classes, [*found_rows.notes, *_notes(rows, forms, rare)]
     provenance = _provenance(path, modalities, splits, settings, notes, classes)
     return MultimodalData(
         name, modalities, **splits, provenance=provenance, classes=classes, has_labels=bool(classes)
     )
-
-
-Rows = tuple[Part, Tensor]  # and the classes of its rows
-
-
-def _check_labels(parts: Sequence[Part]) -> list[str]:
-    """Problems of labels: their type, their shape, and whether there are classes to tell apart."""
-    for part in parts:
-        if part.labels is None:
-            continue
-        called, shown = f"`{part.called('labels')}`", f"{part.labels.dtype} {part.labels.shape}"
-        if part.labels.ndim != 1 or part.labels.dtype.kind not in "biuUS":
-            remedy = "; whole numbers in floats as labels.astype(int)" * (part.labels.dtype.kind == "f")
-            return [f"{called} are {shown}: expected (N,) whole numbers or texts, a class per row{remedy}."]
-    if parts[0].labels is None:
-        return []
-    if len({part.labels.dtype.kind in "US" for part in parts if part.labels is not None}) > 1:
-        return ["`labels_train` and `labels_test` differ, one is texts and one numbers: expected one type."]
-    present = np.unique(np.concatenate([part.labels for part in parts if part.labels is not None]))
-    if len(present) < 2:
-        return [
-            f"the labels are all {present[0]!s}: expected two classes or more; leave `labels` out for data "
-            "without classes."
-        ]
-    return []
-
-
-def _classes(parts: Sequence[Part]) -> tuple[list[Tensor], tuple[str, ...]]:
-    """The class of every row of every part, and the names of the classes; zeros and none without labels."""
-    if parts[0].labels is None:
-        return [torch.zeros(len(part), dtype=torch.int64) for part in parts], ()
-    found = np.concatenate([part.labels for part in parts if part.labels is not None])
-    names, codes = np.unique(found, return_inverse=True)
-    texts = (name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in names)
-    numbers = torch.from_numpy(codes.reshape(-1).astype(np.int64))
-    return list(numbers.split([len(part) for part in parts])), tuple(texts)
-
-
-def _split(parts: Sequence[Part], codes: Sequence[Tensor]) -> tuple[Rows, Rows, list[str]]:
-    """Train and test rows, and how they were split where the file does not say."""
-    if len(parts) == 2:
-        return (parts[0], codes[0]), (parts[1], codes[1]), []
-    part, labels = parts[0], codes[0]
-    counts = torch.bincount(labels)
-    # a class of one row stays in the train part; of every other one row is tested, or a share of them
-    take = (counts * TEST_SHARE).round().long().clamp_min(1).minimum((counts - 1).clamp_min(0))
-    kept, taken = take_per_class(labels, take, HOLD_OUT_SEED)
-    note = (
-        f"The file is not split: {len(taken):,} of its {len(part):,} rows, {100 * TEST_SHARE:.0f} % of every "
-        "class drawn at random, are the test part"
-    )
-    whole = part, labels
-    return _at(whole, kept), _at(whole, taken), [note]
-
-
-def _hold_out(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Train rows that stay and those held out for validation: a share of every class, never its only row."""
-    counts = torch.bincount(labels)
-    take = (counts * validation_share(len(labels))).round().long().clamp_min(1)
-    return take_per_class(labels, take.minimum((counts - 1).clamp_min(0)), HOLD_OUT_SEED)
-
-
-def _at(rows: Rows, index: Tensor) -> Rows:
-    return rows[0].at(index.numpy()), rows[1][index]
 
 
 def _modalities(forms: Mapping[str, Form]) -> tuple[tuple[Modality, ...], list[str]]:
@@ -184,8 +110,9 @@ def _modalities(forms: Mapping[str, Form]) -> tuple[tuple[Modality, ...], list[s
     return tuple(made), problems
 
 
-def _make_split(part: Part, codes: Tensor, forms: Mapping[str, Form]) -> Split:
+def _make_split(of: Rows, forms: Mapping[str, Form]) -> Split:
     """Items of each modality, paired by row."""
+    part, codes = of
     items, labels, rows, columns = {}, {}, {}, []
     labelled = part.labels is not None
     for name, form in forms.items():
@@ -200,8 +127,8 @@ def _make_split(part: Part, codes: Tensor, forms: Mapping[str, Form]) -> Split:
 def _too_few(splits: Mapping[str, Split]) -> list[str]:
     """Problems of modalities with too few items to learn from or to measure."""
     return [
-        f"{name} has {len(items)} item{'s' * (len(items) != 1)} in the {part} part: expected two or more. Add "
-        "rows that have it, or leave it out."
+        f"{name} has {len(items)} item{'s' * (len(items) != 1)} in the {part} part: expected two or more. "
+        "Add rows that have it, or leave it out."
         for part, split in splits.items()
         for name, items in split.items.items()
         if len(items) < 2
@@ -229,14 +156,14 @@ def _notes(rows: Mapping[str, Rows], forms: Mapping[str, Form], rare: int) -> li
         notes.append(
             f"{rare:,} train rows lack modalities as fewer than {LEAST} others do, and are not trained on"
         )
-    if leaked := int(equal_rows(rows["test"][0], rows["train"][0]).sum()):
+    if leaked := int(equal_rows(rows["test"].part, rows["train"].part).sum()):
         notes.append(
-            f"{leaked:,} of {len(rows['test'][0]):,} test rows are equal to a train row in every modality"
+            f"{leaked:,} of {len(rows['test'].part):,} test rows are equal to a train row in every modality"
         )
     if any(form.kind == "vector" for form in forms.values()):
         notes.append(
-            "Vectors are standardised by the mean and the standard deviation of each dimension over the train "
-            "rows; scales of likelihoods are in these units"
+            "Vectors are standardised by the mean and the standard deviation of each dimension over the "
+            "train rows; scales of likelihoods are in these units"
         )
     return notes
 

@@ -1,8 +1,8 @@
 """The arrays of a data file: those of an .npz, or of a folder of files that are paired by their names.
 
-    mine/photo/cat-1.png, ...     a modality of pictures, the item of row `cat-1`; grey or coloured, of one size
+    mine/photo/cat-1.png, ...     a modality of pictures of one size, grey or colour: the item of row `cat-1`
     mine/sound/cat-1.npy, ...     a modality of arrays of one shape
-    mine/blood.csv                a modality of numbers: row names in the first column, a head in the first line
+    mine/blood.csv                a modality of numbers: row names in the first column, a head above
     mine/labels.csv               row names, and a class each
 
 The same below mine/train/ and mine/test/ where it is split. A row that a modality has no file or line of
@@ -66,8 +66,8 @@ def _read_folder(folder: Path, suffix: str) -> dict[str, np.ndarray]:
             modalities[path.stem] = _read_numbers(path)
     if not modalities:
         raise InputError(
-            f"The data folder {folder} holds no modality: expected folders of pictures or arrays, or .csv files "
-            "(docs/own-data.md)."
+            f"The data folder {folder} holds no modality: expected folders of pictures or arrays, or .csv "
+            "files (docs/own-data.md)."
         )
     names = sorted(set().union(*modalities.values()))
     found = {}
@@ -82,8 +82,8 @@ def _read_folder(folder: Path, suffix: str) -> dict[str, np.ndarray]:
     if labels:
         if lacking := [name for name in names if name not in labels]:
             raise InputError(
-                f"{folder / LABELS}.csv has no class of {lacking[0]!r} ({len(lacking)} in all): expected a line "
-                "for every row."
+                f"{folder / LABELS}.csv has no class of {lacking[0]!r} ({len(lacking)} in all): expected a "
+                "line for every row."
             )
         found[f"{LABELS}{suffix}"] = np.array([labels[name] for name in names])
     return found
@@ -101,8 +101,8 @@ def _read_files(folder: Path) -> dict[str, np.ndarray]:
         first = next(iter(items.values()))
         if (items[path.stem].shape, items[path.stem].dtype) != (first.shape, first.dtype):
             raise InputError(
-                f"{path} is {items[path.stem].dtype} {items[path.stem].shape}, and {next(iter(items))!r} beside "
-                f"it {first.dtype} {first.shape}: expected items of one size and colour."
+                f"{path} is {items[path.stem].dtype} {items[path.stem].shape}, and {next(iter(items))!r} "
+                f"beside it {first.dtype} {first.shape}: expected items of one size and colour."
             )
     if not items:
         raise InputError(f"{folder} holds no pictures and no .npy: expected an item of every row.")

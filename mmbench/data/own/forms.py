@@ -51,7 +51,18 @@ class Form:
         family = {"text": "categorical", "counts": "poisson", "vector": "gaussian"}.get(self.kind)
         symbols = _alphabet(self.shape[-1]) if self.kind == "text" else ""
         return Modality(
-            *(name, self.shape, family, weight, symbols, self.words, self.spread, self.low, self.high, networks)
+            *(
+                name,
+                self.shape,
+                family,
+                weight,
+                symbols,
+                self.words,
+                self.spread,
+                self.low,
+                self.high,
+                networks,
+            )
         )
 
     @property
@@ -147,7 +158,9 @@ def _find_numbers(called: str, rows: list[np.ndarray]) -> tuple[Form | None, lis
             ]
         return Form("counts", shape, words=most), []
     if shape[0] > MOST_VALUES:
-        return None, [f"{called} has {shape[0]:,} values per row: expected {MOST_VALUES:,} at most; reduce them."]
+        return None, [
+            f"{called} has {shape[0]:,} values per row: expected {MOST_VALUES:,} at most; reduce them."
+        ]
     first = flat[0].astype(np.float64)
     mean, std = first.mean(0), first.std(0)
     std = np.where(std > 1e-9 * np.maximum(np.abs(mean), 1e-300), std, 1.0)  # of a constant dimension
@@ -178,14 +191,15 @@ def _check_pixels(part: Part, name: str, rows: np.ndarray) -> str | None:
         row = int(bad.argmax())
         worst = flat[row][(flat[row] < 0) | (flat[row] > top)][0]
         return (
-            f"{called} ({rows.dtype}, read as images of {rows.shape[1:]}) holds {worst:g} in row {where[row]}: "
-            "expected bytes from 0 to 255 or floats from 0 to 1; scale them, or reshape to (N, D) for a vector."
+            f"{called} ({rows.dtype}, read as images of {rows.shape[1:]}) holds {worst:g} in row {where[row]}"
+            ": expected bytes from 0 to 255 or floats from 0 to 1; scale them, or reshape to (N, D) for a "
+            "vector."
         )
     if rows.dtype.kind in "iu" and flat.max() <= 1:
         return (
             f"{called} holds 0 and 1 alone, as whole numbers, and is no one-hot sequence with a single 1 at "
-            "every position: expected images as bytes from 0 to 255 or as true and false, and a symbol of its "
-            "own for padding in sequences."
+            "every position: expected images as bytes from 0 to 255 or as true and false, and a symbol of "
+            "its own for padding in sequences."
         )
     return None
 

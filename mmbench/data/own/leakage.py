@@ -29,7 +29,9 @@ def _prints(part: Part, modality: str) -> np.ndarray:
     """
     array = np.ascontiguousarray(part.arrays[modality]).reshape(len(part), -1)
     width = array.shape[1] * array.dtype.itemsize
-    factors = np.random.default_rng(0).integers(0, 2**63, width, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    factors = np.random.default_rng(0).integers(0, 2**63, width, dtype=np.uint64) * np.uint64(2) + np.uint64(
+        1
+    )
     prints = np.zeros(len(part), np.uint64)
     for start in range(0, len(part), CHUNK):
         bytes_ = array[start : start + CHUNK].view(np.uint8).reshape(-1, width)

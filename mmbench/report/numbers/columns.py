@@ -157,14 +157,15 @@ def _every_direction(modalities: list[str]) -> Content:
     columns = _directions(modalities)
     if len(modalities) > COLUMNS:
         caption = (
-            "Cross coherence in per cent, higher is better: the modality of the row is given, that of the column "
-            "is generated with a sampled latent, and the judge finds the class of the condition. Mean latents, "
-            f"and directions from several modalities at once, are in the CSV.{_capped(modalities)}"
+            "Cross coherence in per cent, higher is better: the modality of the row is given, that of the "
+            "column is generated with a sampled latent, and the judge finds the class of the condition. Mean "
+            f"latents, and directions from several modalities at once, are in the CSV.{_capped(modalities)}"
         )
         return Content(columns, caption, tuple(modalities))
     several = f"{columns[-1].group}: given several at once."
     return Content(
-        columns, f"Cross coherence in per cent, higher is better. {_reading(modalities, columns[0])} {several}"
+        columns,
+        f"Cross coherence in per cent, higher is better. {_reading(modalities, columns[0])} {several}",
     )
 
 
@@ -252,8 +253,8 @@ def _retrieval(modalities: list[str], labelled: bool) -> dict[str, Content]:
     probes = _probes(modalities).columns
     if len(modalities) > COLUMNS:
         every = (
-            "Mean average precision in per cent, higher is better: test items of the row's modality rank those "
-            "of the column's. Hit@K is in the CSV."
+            "Mean average precision in per cent, higher is better: test items of the row's modality rank "
+            "those of the column's. Hit@K is in the CSV."
         )
         return {
             "4": Content(means + probes, f"{caption}Probe: as in table 3."),

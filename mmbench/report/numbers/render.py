@@ -176,7 +176,10 @@ def _lay_out_matrix(table: Table) -> Grid:
     }  # of several metrics of a direction the first
     for row in table.rows:
         for given in table.matrix:
-            fields = [Field(row.name if given == table.matrix[0] else "", mark=grid.mark(row.note)), Field(given)]
+            fields = [
+                Field(row.name if given == table.matrix[0] else "", mark=grid.mark(row.note)),
+                Field(given),
+            ]
             for other in table.matrix:
                 place = places.get((given, other))
                 entry = None if place is None else _entry(grid, table.columns[place], row.cells[place])

@@ -96,8 +96,8 @@ class Table:
         columns, rows: the body.
         upright: whether metrics are printed below each other and models side by side, as there are many
             metrics.
-        matrix: the modalities that are rows and columns of what is printed for every model, as `Content` says;
-            empty for tables with a column for each metric.
+        matrix: the modalities that are rows and columns of what is printed for every model, as `Content`
+            says; empty for tables with a column for each metric.
         floors: under the body, distinct values per column where a column has a floor; empty without a floor
             row.
         protocol: how the numbers came about: title -> text.

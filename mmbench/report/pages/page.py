@@ -168,7 +168,9 @@ def _charts(charts: Charts, first: StoredRun) -> Part:
     drawn = (*charts.trade_off, *charts.learning, *charts.recall)
     page = _gallery("Coherence against quality", charts.reading, charts.trade_off)
     page += _gallery("Learning curves", _BANDS, charts.learning)
-    page += _gallery("Precision over recall", f"{_RECALL} {reading(len(first.modalities))}".rstrip(), charts.recall)
+    page += _gallery(
+        "Precision over recall", f"{_RECALL} {reading(len(first.modalities))}".rstrip(), charts.recall
+    )
     return {picture.file_name: picture.png for picture in drawn}, page
 
 
@@ -178,7 +180,9 @@ def _found(loaded: Shown) -> Part:
     for run, samples in loaded:
         if samples.found:
             name, title = found_name(run.folder.parent.name), escape_markdown(run.name)
-            files[name] = draw_found(run.name, samples.found, f"{_caption([run])} {_FOUND} {reading(len(run.modalities))}".rstrip())
+            files[name] = draw_found(
+                run.name, samples.found, f"{_caption([run])} {_FOUND} {reading(len(run.modalities))}".rstrip()
+            )
             page += [f"### {title}", "", f"![What queries find first with {title}]({_address(name)})", ""]
     return files, ["## What queries find first", "", *page] if page else []
 

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mmbench.report.pictures.canvas import Picture, figure_png, plain_style, shorten, style, to_png, wrap
-from mmbench.report.pictures.frames import Looks, draw_legend, label, points, small_axes
 from mmbench.report.pictures.directions import shown_directions
+from mmbench.report.pictures.frames import Looks, draw_legend, label, points, small_axes
 from mmbench.storage.diagnostics import load_diagnostics
 from mmbench.storage.runs import StoredRun
 from mmbench.storage.samples import FoundSamples, Tiles
@@ -24,7 +24,7 @@ _WRONG = "#c1121f"
 
 
 def draw_recall(models: Sequence[Sequence[StoredRun]], named: Looks) -> list[Picture]:
-    """For every direction that is shown the precision of all models that have it over recall, means over their seeds."""
+    """For every direction that is shown the precision over recall, a mean over seeds for each model."""
     curves: dict[str, dict[str, list[np.ndarray]]] = {}
     for runs in models:
         for run in (run for run in runs if run.state == "done"):
