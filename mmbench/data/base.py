@@ -31,6 +31,7 @@ from typing import Any
 from torch import Tensor
 
 from models.base import Modality
+from models.parts.own_networks import Networks
 from models.registry import Registry
 from models.settings import setting
 
@@ -87,6 +88,8 @@ class MultimodalData:
         classes: what class 0 to C - 1 are called; as `load_data` returns it never empty, but the numbers as
             texts where the loader gave no names. Empty of data without labels.
         has_labels: whether the items have classes.
+        networks: those that modalities ask for by name, so that they come along into other processes; filled
+            by `load_data`.
     """
 
     name: str
@@ -97,6 +100,7 @@ class MultimodalData:
     provenance: dict[str, Any]
     classes: tuple[str, ...] = ()
     has_labels: bool = True
+    networks: tuple[Networks, ...] = ()
 
     @property
     def class_count(self) -> int:
