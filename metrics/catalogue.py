@@ -23,6 +23,7 @@ from enum import Enum
 from importlib import import_module
 from itertools import combinations, permutations
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -32,6 +33,7 @@ from models.errors import InputError, suggest
 __all__ = [
     "DEFAULT",
     "GROUPS",
+    "SUBSETS",
     "Better",
     "Group",
     "Kind",
@@ -42,7 +44,10 @@ __all__ = [
     "group_of",
     "kind_of",
     "metric",
+    "subsets",
 ]
+
+SUBSETS = 20  # of one size, as many as six modalities have at most; of more, so many are measured
 
 Unit = Literal["fraction", "nats", "distance"]
 Better = Literal["higher", "lower", ""]
@@ -59,6 +64,17 @@ class Need(Enum):
     """From the prior, decoded once for all metrics that read them: by the judges, or in features."""
 
 
+def subsets(modalities: Collection[str], size: int) -> list[tuple[str, ...]]:
+    """All subsets of so many modalities, or SUBSETS of them where there are more.
+
+    Those are drawn at random, the same for all models of the same modalities.
+    """
+    every = list(combinations(modalities, size))
+    if len(every) <= SUBSETS:
+        return every
+    return [every[place] for place in sorted(Random(0).sample(range(len(every)), SUBSETS))]
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of number.
@@ -69,7 +85,8 @@ class Kind:
         unit: of the number; fractions are shown in per cent.
         better: which direction is better; empty for what has none.
         per: what there is one number of: the whole model, each modality, each ordered pair of modalities, or
-            each subset of modalities and other modality, with sampled and with mean latents.
+            each subset of modalities and other modality, with sampled and with mean latents; of sizes with
+            more than SUBSETS subsets, for some.
         part: "chance" or "entropy", of what stands beside the figure of this name.
         floor: whether there is a reference `<name>_floor/<modality>`, which a perfect model would reach.
     """
@@ -93,7 +110,7 @@ class Kind:
         else:
             for size in range(1, len(modalities)):
                 for mode in ("sample", "mean"):
-                    for sources in combinations(modalities, size):
+                    for sources in subsets(modalities, size):
                         others = (name for name in modalities if name not in sources)
                         yield from (MetricName(self.name, sources, target, mode) for target in others)
                     if len(modalities) > 2:

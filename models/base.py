@@ -78,18 +78,26 @@ class Modality:
     Attributes:
         name: its key in every batch, in names of metrics and of files: letters, digits, dashes and
             underscores.
-        shape: of one item, (C, H, W) for images, (positions, symbols) for text, (symbols,) for counts.
+        shape: of one item, (C, H, W) for images, (positions, symbols) for text, (symbols,) for counts, (D,)
+            for vectors.
         likelihood: a family of `models.parts.likelihoods` where the data leave no choice ("categorical" for
-            text, "multinomial" for counts); None leaves it to the model.
+            text, "multinomial" or "poisson" for counts, "gaussian" for vectors); None leaves it to the model.
         weight: of its reconstruction in the models whose authors weigh modalities (largest numel / size, the
             size of text being its positions).
         symbols: of texts and counts, printable and in the order of the last axis of `shape`.
         words: the most that an item of counts holds: how often each symbol occurs in an item is its value
-            times `words`. A model's means are the probabilities of the symbols.
+            times `words`. A model's means are the probabilities of the symbols; of Poisson counts, where
+            `words` is the largest single count, the rates divided by `words`.
+        spread: the standard deviation of a vector's values in [0, 1], in whose units Gaussian and Laplace
+            scales are.
+        low, high: of vectors, the D values that 0 and 1 stand for; empty where they are 0 and 1 themselves.
+        networks: the registered encoder and decoder that models take for it (`models.parts.networks`); empty
+            for those of its kind and shape.
 
     Raises:
-        ValueError: for another name, for texts and counts whose symbols are not those of the last axis, and
-            for counts of no words or of more than eight bits can tell apart.
+        ValueError: for another name, for texts and counts whose symbols are not those of the last axis, for
+            counts of no words or of more than eight bits can tell apart, and for a spread that is not
+            positive.
     """
 
     name: str
@@ -98,10 +106,23 @@ class Modality:
     weight: float = 1.0
     symbols: str = ""
     words: int = 0
+    spread: float = 1.0
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    networks: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What an item is: "image", "text", "counts" or "vector"."""
+        if self.likelihood == "gaussian" and len(self.shape) == 1:
+            return "vector"
+        return {"categorical": "text", "multinomial": "counts", "poisson": "counts"}.get(
+            self.likelihood or "", "image"
+        )
 
     @property
     def symbolic(self) -> bool:
-        """Whether it is text or counts: means of a model then add up to 1 over the symbols."""
+        """Whether it is text or counts of symbols: means of a model then add up to 1 over the symbols."""
         return self.likelihood in ("categorical", "multinomial")
 
     def __post_init__(self) -> None:
@@ -119,6 +140,14 @@ class Modality:
         if self.likelihood == "multinomial" and not 1 <= self.words <= 255:
             raise ValueError(
                 f"multinomial modality {self.name!r} has items of up to {self.words} words: expected 1 to 255"
+            )
+        if self.likelihood == "poisson" and self.words < 1:
+            raise ValueError(
+                f"poisson modality {self.name!r} has counts of up to {self.words}: expected 1 or more"
+            )
+        if not self.spread > 0:
+            raise ValueError(
+                f"modality {self.name!r} has the spread {self.spread}: expected a positive number"
             )
 
 
@@ -171,11 +200,14 @@ class MultimodalModel(nn.Module, ABC):
             be compared there.
         uses_labels: whether it is trained with labels: its batches have LABELS, it is called as
             `model(modalities, settings, classes)`, and its title says so in every table.
+        remark: what it does otherwise for these modalities than its paper, in a clause that runs and reports
+            say; empty where there is nothing to say.
     """
 
     generates: ClassVar[bool] = True
     common_space: ClassVar[bool] = False
     uses_labels: ClassVar[bool] = False
+    remark: str = ""
 
     def __init__(self, modalities: Sequence[Modality], settings: Any):
         super().__init__()

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from models.errors import InputError, error_words
+from models.parts.own_networks import NETWORKS
 from models.registry import MODELS, ModelEntry, all_or_nothing
 
 __all__ = ["ModelFile", "load_model_file"]
@@ -43,7 +44,11 @@ class ModelFile:
         module = ModuleType(f"model_file_{self.code}")  # no name that another module may have
         module.__file__ = str(self.path)
         sys.modules[module.__name__] = module  # where dataclasses and pickle look up what the text defines
-        with all_or_nothing(), MODELS.marking(lambda entry: replace(entry, file=self)):
+        with (
+            all_or_nothing(),
+            MODELS.marking(lambda entry: replace(entry, file=self)),
+            NETWORKS.marking(lambda entry: replace(entry, file=self)),
+        ):
             exec(compile(self.text, module.__file__, "exec", dont_inherit=True), vars(module))
 
     def entry(self, name: str) -> ModelEntry:
@@ -54,12 +59,12 @@ class ModelFile:
 
 
 def load_model_file(path: Path) -> list[ModelEntry]:
-    """The models that the Python file `path` registers.
+    """The models that the Python file `path` registers; none where it registers networks alone.
 
     It is executed once; the same text again gives the same models.
 
     Raises:
-        InputError: for a file that cannot be read, that fails, or that registers no model.
+        InputError: for a file that cannot be read, that fails, or that registers neither a model nor networks.
     """
     if path.suffix != ".py":
         raise InputError(f"The model file {path} is no Python file: expected a name that ends in .py.")
@@ -78,7 +83,7 @@ def load_model_file(path: Path) -> list[ModelEntry]:
         except BaseException as error:  # the author's code may raise anything
             raise InputError(f"The model file {path} fails{_where(error, path)}") from error
         found = _registered_by(file)
-    if not found:
+    if not found and not any(each.file and each.file.code == file.code for each in NETWORKS):
         decorator = '@register("my-model", settings=MySettings, source="where it was published")'
         raise InputError(
             f"The model file {path} registers no model: put {decorator} above its class, "

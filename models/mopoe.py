@@ -1,12 +1,14 @@
 """MoPoE-VAE: mixture of products of experts (Sutter et al. 2021, "Generalized Multimodal ELBO")."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
 
 import torch
 from torch import Tensor
 
-from models.base import Batch, Loss
+from models.base import Batch, Loss, Modality
 from models.named_settings import PAPER, PUBLISHED, Sourced
 from models.parts.distributions import DiagonalGaussian
 from models.parts.gaussian import GaussianMVAE, product_of_experts, weights_setting
@@ -16,6 +18,8 @@ from models.registry import register
 from models.settings import setting
 
 __all__ = ["MoPoE", "MoPoESettings"]
+
+MOST = 6  # modalities whose subsets are all taken
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,18 @@ class MoPoE(GaussianMVAE):
     prior is chosen (see MVAE), enters the product of the full set only, one-element products
     are the unimodal posteriors unchanged, and the mixture is sampled by slices: of S subsets, each serves
     B // S items (at least one) of the shuffled batch, the last one the rest as well. Of a batch that lacks
-    modalities, S and m go over those that it has.
+    modalities, S and m go over those that it has. Of more than MOST = 6 modalities, whose subsets are 127 or
+    more, every step draws 63 of them uniformly and with replacement, as many as six modalities have: its
+    gradient stays unbiased.
     """
+
+    def __init__(self, modalities: Sequence[Modality], settings: MoPoESettings):
+        super().__init__(modalities, settings)
+        if len(modalities) > MOST:
+            self.remark = (
+                f"{2**MOST - 1} of the {2 ** len(modalities) - 1:,} subsets of modalities are drawn at "
+                "random in every step of training"
+            )
 
     def loss(self, batch: Batch, progress: Tensor) -> Loss:
         observed = self.observed(batch)
@@ -93,13 +107,28 @@ class MoPoE(GaussianMVAE):
         return product_of_experts(experts, prior_expert=len(experts) == len(self.modalities))
 
     def _subset_posteriors(self, posteriors: dict[str, DiagonalGaussian]) -> DiagonalGaussian:
-        """(S, B, L): q_S for all S = 2^M - 1 subsets of the M posteriors, small ones first."""
+        """(S, B, L): q_S for all S = 2^M - 1 subsets of the M posteriors, small ones first, or for some."""
         experts = list(posteriors.values())
+        if len(experts) > MOST:
+            return self._sampled_posteriors(experts)
         subsets = chain.from_iterable(combinations(experts, size) for size in range(1, len(experts) + 1))
         everything = len(self.modalities)
         products = [product_of_experts(each, prior_expert=len(each) == everything) for each in subsets]
         means, logvars = zip(*products, strict=True)
         return DiagonalGaussian(torch.stack(means), torch.stack(logvars))
+
+    def _sampled_posteriors(self, experts: Sequence[DiagonalGaussian]) -> DiagonalGaussian:
+        """(S, B, L): q_S for S = 2^MOST - 1 random subsets of the M posteriors."""
+        means, logvars = (torch.stack(parameters) for parameters in zip(*experts, strict=True))
+        count, device = len(experts), means.device
+        codes = torch.randint(1, 2**count, (2**MOST - 1, 1), device=device)
+        member = (codes >> torch.arange(count, device=device)) & 1 == 1  # (S, M)
+        log_precisions = (-logvars).masked_fill(~member[:, :, None, None], -math.inf)  # (S, M, B, L)
+        total = log_precisions.logsumexp(1)
+        everything = member.all(1) & (count == len(self.modalities))
+        with_prior = torch.logaddexp(total, torch.zeros_like(total))
+        total = torch.where(everything[:, None, None], with_prior, total)
+        return DiagonalGaussian((means * (log_precisions - total.unsqueeze(1)).exp()).sum(1), -total)
 
     @staticmethod
     def _sample_by_slices(subsets: DiagonalGaussian) -> Tensor:

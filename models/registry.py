@@ -272,8 +272,13 @@ class ModelEntry:
         """Whether it can be built for so many."""
         return self.limit is None or modalities <= self.limit.modalities
 
-    def misfit(self, dataset: str, modalities: int) -> str | None:
-        """Why it cannot be built for `dataset`, which has so many, in a clause; None where it can."""
+    def misfit(self, dataset: str, modalities: int, classes: int) -> str | None:
+        """Why it cannot be built for `dataset`, which has so many modalities and classes, in a clause.
+
+        None where it can.
+        """
+        if self.uses_labels and not classes:
+            return f"is trained with labels, and {dataset} has none"
         if self.limit is None or self.takes(modalities):
             return None
         return f"takes {self.limit.modalities} modalities, {dataset} has {modalities} ({self.limit.reason})"

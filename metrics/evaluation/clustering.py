@@ -24,7 +24,7 @@ def clusterings(run: Pass) -> Found:
     for name in run.model.modalities:
         accuracy, nmi = (MetricName(kind, target=name) for kind in ("cluster_accuracy", "cluster_nmi"))
         features, labels = run.represent(name).cpu(), run.test[name][1].cpu()
-        missing = _too_few(name, labels)
+        missing = run.references.unlabelled or _too_few(name, labels)
         if not features.isfinite().all():
             missing = Missing(Lack.FAILED, "The representation holds values that are not finite.")
         if missing:

@@ -1,14 +1,13 @@
 """Coherence: of joint draws from the prior, and from every subset of modalities to each other one."""
 
 from collections.abc import Sequence
-from itertools import combinations
 
 import torch
 from torch import Tensor
 
-from metrics.catalogue import Kind, Need, metric
+from metrics.catalogue import Kind, Need, metric, subsets
 from metrics.coherence import confusion, cross_coherence, joint_coherence
-from metrics.evaluation.one_pass import BATCH, Finite, Found, Pass
+from metrics.evaluation.one_pass import BATCH, Finite, Found, Pass, complete
 from metrics.evaluation.prior_draws import Votes, prior_draws
 from metrics.missing import Lack, Missing
 from metrics.names import MetricName
@@ -31,6 +30,7 @@ CELLS = 4_000_000  # of all confusions together: of thousands of classes they wo
 def coherences(run: Pass) -> Found:
     """Cross coherence from every subset, its means of more than two modalities, and joint coherence.
 
+    Of more than SUBSETS subsets of a size, so many are drawn at random and measured.
     Every condition is translated once with a sampled latent and once with the mean latent. From one modality
     every test image is a condition; from several, the tuple of every test image of the first of them.
     """
@@ -38,7 +38,7 @@ def coherences(run: Pass) -> Found:
     for size in range(1, len(names)):
         for mode in MODES:
             found: list[tuple[MetricName, float | Missing]] = []
-            for sources in combinations(names, size):
+            for sources in subsets(names, size):
                 found += _from_sources(run, sources, [name for name in names if name not in sources], mode)
             yield from found
             if len(names) > 2:
@@ -68,8 +68,14 @@ def joint_coherences(run: Pass, kind: str, votes: Votes, finite: Finite) -> Foun
 def _from_sources(run: Pass, sources: Sequence[str], targets: list[str], mode: str) -> Found:
     """Cross coherence from one subset to each target."""
     generator = run.generator() if mode == "sample" else None
-    rows = _conditions(run, sources)
+    lacking = run.references.unjudged(*targets) if len(run.references.judges) == 0 else None
+    rows = {} if lacking else _conditions(run, sources)
     first, joined = sources[0], "+".join(sources)
+    if not lacking and not len(rows[first]):
+        lacking = Missing(Lack.UNAVAILABLE, f"No test row has all of {', '.join(sources)}.")
+    if lacking:
+        yield from ((MetricName("cross_coherence", tuple(sources), name, mode), lacking) for name in targets)
+        return
     labels = run.test[first][1].cpu()[rows[first]]
     judges, finite = run.references.judges, Finite()
     votes: dict[str, list[Tensor]] = {name: [] for name in targets}
@@ -101,7 +107,8 @@ def _conditions(run: Pass, sources: Sequence[str]) -> dict[str, Tensor]:
     first = sources[0]
     if len(sources) == 1:
         return {first: torch.arange(len(run.test[first][1]))}
-    tuples, columns = run.tuples_from(first), list(run.model.modalities)
+    columns = list(run.model.modalities)
+    tuples = complete(run.tuples_from(first), [columns.index(name) for name in sources])
     return {name: tuples[:, columns.index(name)] for name in sources}
 
 

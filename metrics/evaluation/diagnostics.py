@@ -71,8 +71,14 @@ def latent_plane(run: Pass) -> Latent | None:
     return Latent(
         explained,
         {name: part.numpy() for name, part in zip(names, parts, strict=True)},
-        {name: run.test[name][1].cpu()[chosen].numpy() for name, chosen in zip(names, rows, strict=True)},
+        {name: _classes(run, name, chosen) for name, chosen in zip(names, rows, strict=True)},
     )
+
+
+def _classes(run: Pass, name: str, chosen: Tensor) -> np.ndarray:
+    """The classes of some test items of a modality; one for all in data without labels."""
+    classes = run.test[name][1].cpu()[chosen]
+    return (torch.zeros_like(classes) if run.references.unlabelled else classes).numpy()
 
 
 def principal_plane(x: Tensor) -> tuple[Tensor, tuple[float, float]] | None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from metrics.catalogue import Kind, Need, metric
 from metrics.diversity import mean_pairwise_distance
 from metrics.evaluation.one_pass import BATCH, Finite, Found, Pass
-from metrics.images import eight_bits
+from metrics.images import as_stored
 from metrics.names import MetricName
 from metrics.probe import probe_indices
 
@@ -47,13 +47,14 @@ def diversities(run: Pass) -> Found:
 
 
 def _draw(run: Pass, source: str, targets: list[str], finite: Finite) -> dict[str, Tensor]:
-    """Target -> (conditions x SAMPLES, *shape) uint8: the samples of one condition after another."""
+    """Target -> (conditions x SAMPLES, *shape): the samples of one condition after another."""
     conditions = probe_indices(len(run.test[source][0]), CONDITIONS, run.protocol.evaluation_seed)
     rows, generator = {source: conditions.repeat_interleave(SAMPLES)}, run.generator()
     count = len(rows[source])
     drawn: dict[str, list[Tensor]] = {name: [] for name in targets}
     for start in range(0, count, BATCH):
         for name, x in run.translate(rows, targets, start, generator).items():
-            drawn[name].append(eight_bits(finite.read(run.model.modalities[name], x)))
+            modality = run.model.modalities[name]
+            drawn[name].append(as_stored(modality, finite.read(modality, x)))
         run.progress(f"{source} to others, {SAMPLES} samples", min(start + BATCH, count), count)
     return {name: torch.cat(parts) for name, parts in drawn.items()}

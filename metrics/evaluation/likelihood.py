@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from metrics.catalogue import Kind, metric
-from metrics.evaluation.one_pass import Found, Pass
+from metrics.evaluation.one_pass import INCOMPLETE, Found, Pass, complete
 from metrics.images import as_float
 from metrics.likelihood import importance_weighted
 from metrics.missing import Lack, Missing
@@ -39,7 +39,10 @@ def log_likelihoods(
 def log_likelihood(run: Pass) -> Found:
     """The mean over TUPLES random tuples, each the tuple of a test item of the first modality."""
     columns = list(run.model.modalities)
-    tuples = run.tuples_from(columns[0])
+    tuples = complete(run.tuples_from(columns[0]), list(range(len(columns))))
+    if not len(tuples):
+        yield MetricName("log_likelihood"), INCOMPLETE
+        return
     rows = tuples[probe_indices(len(tuples), TUPLES, run.protocol.evaluation_seed)]
     generator, found = run.generator(), []
     for part in rows.split(DECODED // SAMPLES):

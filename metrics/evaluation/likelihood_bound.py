@@ -3,7 +3,7 @@
 import math
 
 from metrics.catalogue import Kind, metric
-from metrics.evaluation.one_pass import Found, Pass
+from metrics.evaluation.one_pass import INCOMPLETE, Found, Pass, complete
 from metrics.images import as_float
 from metrics.missing import Lack, Missing
 from metrics.names import MetricName
@@ -38,7 +38,10 @@ def likelihood_bound(run: Pass) -> Found:
     if not isinstance(run.model, AnnealedModel):
         raise NotDefinedError(f"{type(run.model).__name__} is no model with a partition function.")
     columns = list(run.model.modalities)
-    tuples = run.tuples_from(columns[0])
+    tuples = complete(run.tuples_from(columns[0]), list(range(len(columns))))
+    if not len(tuples):
+        yield from ((MetricName(f"likelihood_bound_{end}"), INCOMPLETE) for end in ("low", "high"))
+        return
     rows = tuples[probe_indices(len(tuples), TUPLES, run.protocol.evaluation_seed)]
     batch = {name: as_float(run.test[name][0][rows[:, m]].to(run.device)) for m, name in enumerate(columns)}
     generator, path = run.generator(), run.model.path()

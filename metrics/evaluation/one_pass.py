@@ -18,14 +18,16 @@ from metrics.references.statistics import FeatureSpace, Progress, References
 from models.base import Modality, MultimodalModel, SharedLatentModel
 from models.errors import InputError
 
-__all__ = ["BATCH", "Finite", "Found", "Labelled", "Pass"]
+__all__ = ["BATCH", "INCOMPLETE", "Finite", "Found", "Labelled", "Pass", "complete"]
 
 BATCH = 500  # fixed, because which draws a generator gives can depend on how many are asked for at a time
+
+INCOMPLETE = Missing(Lack.UNAVAILABLE, "No test row has all modalities.")
 
 T = TypeVar("T")
 
 Labelled = Mapping[str, tuple[Tensor, Tensor]]
-"""Modality name -> images (N, *shape) uint8, labels (N,)."""
+"""Modality name -> items (N, *shape) as `metrics.images` says, labels (N,): classes, or rows without any."""
 
 Found: TypeAlias = Iterator[tuple[MetricName, float | Missing]]
 """What the function of a metric yields: every number that it declares, or why there is none."""
@@ -158,6 +160,11 @@ class Pass:
             if found != expected:
                 raise ValueError(f"{call} gave {found} of {name}: expected {expected}")
         return {name: outputs[name] for name in names}
+
+
+def complete(tuples: Tensor, columns: list[int]) -> Tensor:
+    """The tuples (N, M) that have an item in all of these columns."""
+    return tuples[(tuples[:, columns] >= 0).all(1)]
 
 
 def _derives_all(model: SharedLatentModel) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metrics.catalogue import Need
 from metrics.evaluation.one_pass import BATCH, Finite, Pass
-from metrics.images import eight_bits
+from metrics.images import as_stored, eight_bits
 from metrics.references.judges import predict
 
 __all__ = ["PriorDraws", "Votes", "prior_draws"]
@@ -87,7 +87,8 @@ def _decode(run: Pass) -> PriorDraws:
         votes.add(drawn)
         for passed, ((space, name), extractor) in enumerate(extractors.items()):
             advance = partial(_advance, run, count, start, len(extractors), passed)
-            features[space, name].append(extractor(eight_bits(drawn[name][: count - start]), advance).cpu())
+            items = as_stored(run.model.modalities[name], drawn[name][: count - start])
+            features[space, name].append(extractor(items, advance).cpu())
         run.progress("prior draws", min(start + BATCH, count), count)
     return PriorDraws(votes, {key: torch.cat(parts) for key, parts in features.items()}, shown, finite)
 

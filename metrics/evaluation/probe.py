@@ -12,6 +12,9 @@ __all__ = ["probes"]
 @metric("probe", Kind("probe", "Probe", "fraction", "higher"))
 def probes(run: Pass) -> Found:
     """Trained on random train images, the same for all models, and tested on all test images."""
+    if unlabelled := run.references.unlabelled:
+        yield from ((MetricName("probe", target=name), unlabelled) for name in run.model.modalities)
+        return
     for name in run.model.modalities:
         images, labels = run.train[name]
         rows = probe_indices(len(images), run.protocol.probe_images, run.protocol.evaluation_seed)

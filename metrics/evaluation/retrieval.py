@@ -22,6 +22,7 @@ from models.base import NotDefinedError
 __all__ = ["SHOWN_HITS", "SHOWN_QUERIES", "FoundItems", "found_items", "retrievals"]
 
 SHOWN_QUERIES, SHOWN_HITS = 5, 10  # of a direction in pictures: a licensed data set is shown in part
+UNFINDABLE = Missing(Lack.UNAVAILABLE, "No test item has one that belongs to it in the other modality.")
 
 
 class FoundItems(NamedTuple):
@@ -29,9 +30,10 @@ class FoundItems(NamedTuple):
 
     Attributes:
         queries: (n, *shape) of one modality, uint8, each of another class.
-        labels: (n,) their classes.
+        labels: (n,) their classes; in data without labels, their numbers.
         hits: (n, SHOWN_HITS, *shape) of another modality, uint8, by falling cosine.
-        classes: (n, SHOWN_HITS) theirs.
+        classes: (n, SHOWN_HITS) theirs; in data without labels the number of the query of their row, n
+            without one.
     """
 
     queries: np.ndarray
@@ -52,11 +54,19 @@ class FoundItems(NamedTuple):
     needs=(Need.JUDGES,),
 )
 def retrievals(run: Pass) -> Found:
-    """Of every ordered pair of modalities; beside it a random order, and the judges' classes for codes."""
+    """Of every ordered pair of modalities; beside it a random order, and the judges' classes for codes.
+
+    Queries are the items with a relevant one among the others: of their class, or, in data without labels, of
+    their row.
+    """
     pairs = list(permutations(run.model.modalities, 2))
     labels = {name: run.test[name][1].cpu() for name in run.model.modalities}
-    chance = fmean(chance_precision(labels[source], labels[target]) for source, target in pairs)
-    yield MetricName("label_map_chance"), chance
+    chances = [
+        chance_precision(labels[source][_findable(labels[source], labels[target])], labels[target])
+        for source, target in pairs
+        if _findable(labels[source], labels[target]).any()
+    ]
+    yield MetricName("label_map_chance"), fmean(chances) if chances else UNFINDABLE
     yield MetricName("label_map_judge"), _by_judges(run, labels)
     if not run.model.common_space:
         raise NotDefinedError(
@@ -83,13 +93,21 @@ def found_items(run: Pass) -> dict[tuple[str, str], FoundItems]:
     return {(source, target): _first_items(run, source, target) for source, target in run.recall}
 
 
-def _retrieve(run: Pass, source: str, target: str) -> Retrieval:
+def _findable(labels: Tensor, classes: Tensor) -> Tensor:
+    """(N,) whether a query of these labels has a relevant item in a gallery of these classes."""
+    return torch.isin(labels, classes)
+
+
+def _retrieve(run: Pass, source: str, target: str) -> Retrieval | Missing:
     """One direction."""
     labels = (run.test[name][1].to(run.device) for name in (source, target))
     of_source, of_target = labels
+    asked = _findable(of_source, of_target)
+    if not asked.any():
+        return UNFINDABLE
     run.progress(f"{source} finds {target}", 0, 1)
     seed = run.protocol.evaluation_seed
-    found = retrieve(run.represent(source), of_source, run.represent(target), of_target, seed)
+    found = retrieve(run.represent(source)[asked], of_source[asked], run.represent(target), of_target, seed)
     run.progress(f"{source} finds {target}", 1, 1)
     return found
 
@@ -109,22 +127,29 @@ def _by_judges(run: Pass, labels: dict[str, Tensor]) -> float | Missing:
         name: one_hot(predict(run.references.judges[name], run.test[name][0]).cpu(), run.references.classes)
         for name in run.model.modalities
     }
-    seed = run.protocol.evaluation_seed
-    return fmean(
-        retrieve(votes[source], labels[source], votes[target], labels[target], seed).precision
-        for source, target in permutations(votes, 2)
-    )
+    seed, found = run.protocol.evaluation_seed, []
+    for source, target in permutations(votes, 2):
+        asked = _findable(labels[source], labels[target])
+        if asked.any():
+            queries = votes[source][asked], labels[source][asked]
+            found.append(retrieve(*queries, votes[target], labels[target], seed).precision)
+    return fmean(found) if found else UNFINDABLE
 
 
 def _first_items(run: Pass, source: str, target: str) -> FoundItems:
     """A query of each of some classes, and its first hits."""
     (queries, labels), (gallery, classes) = run.test[source], run.test[target]
-    rows = torch.tensor(list(_distinct(labels.cpu(), run.protocol.evaluation_seed)))
+    rows = torch.tensor(list(_distinct(labels.cpu(), run.protocol.evaluation_seed)), dtype=torch.int64)
     count, seed = min(SHOWN_HITS, len(gallery)), run.protocol.evaluation_seed
     found = first_found(run.represent(source)[rows], run.represent(target), count, seed).cpu()
     hits = eight_bits(gallery.cpu()[found.flatten()]).unflatten(0, found.shape)
     shown = eight_bits(queries.cpu()[rows])
-    return FoundItems(shown.numpy(), labels.cpu()[rows].numpy(), hits.numpy(), classes.cpu()[found].numpy())
+    asked, answers = labels.cpu()[rows], classes.cpu()[found]
+    if run.references.unlabelled:
+        numbers = torch.arange(len(rows))
+        answers = torch.where(answers == asked[:, None], numbers[:, None], len(rows))
+        asked = numbers
+    return FoundItems(shown.numpy(), asked.numpy(), hits.numpy(), answers.numpy())
 
 
 def _distinct(labels: Tensor, seed: int) -> Iterator[int]:

@@ -31,6 +31,11 @@ def fitted_coherence(run: Pass) -> Found:
             "the model has no single latent that all modalities are decoded from, to which a sampler could "
             "be fitted."
         )
+    if missing := run.references.unlabelled:
+        yield from (
+            (MetricName("fitted_coherence", part=part), missing) for part in ("", "chance", "entropy")
+        )
+        return
     components, seed = run.protocol.sampler_components, run.protocol.evaluation_seed
     try:
         mixture = fit_mixture(_pooled_latents(run, run.model), components, seed)

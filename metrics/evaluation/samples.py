@@ -40,6 +40,8 @@ def cross_samples(run: Pass) -> dict[tuple[str, str], CrossSamples]:
     samples = {}
     for source in run.model.modalities:
         images, labels = run.test[source]
+        if run.references.unlabelled:
+            labels = torch.zeros_like(labels)
         rows = _shown(labels, run.protocol.evaluation_seed)
         conditions = eight_bits(images[rows]).cpu().numpy()
         targets = [name for name in run.model.modalities if name != source]
@@ -50,7 +52,7 @@ def cross_samples(run: Pass) -> dict[tuple[str, str], CrossSamples]:
 
 
 def _shown(labels: Tensor, seed: int) -> Tensor:
-    """Rows of four random items of every class that is shown, in class order.
+    """Rows of four random items of every class that is shown, in class order; of ten times four of one class.
 
     They are fewer where a class has fewer.
     """
@@ -58,4 +60,5 @@ def _shown(labels: Tensor, seed: int) -> Tensor:
     shuffled = labels.cpu()[order]
     classes = shuffled.unique()  # ascending
     spread = torch.linspace(0, len(classes) - 1, min(len(classes), SHOWN_CLASSES)).round().long()
-    return torch.cat([order[shuffled == label][:SHOWN_PER_CLASS] for label in classes[spread]])
+    each = SHOWN_PER_CLASS if len(classes) > 1 else 10 * SHOWN_PER_CLASS
+    return torch.cat([order[shuffled == label][:each] for label in classes[spread]])

@@ -20,6 +20,7 @@ __all__ = [
     "accuracy",
     "can_judge",
     "features",
+    "is_vector",
     "judge_identity",
     "make_judge",
     "predict",
@@ -27,6 +28,7 @@ __all__ = [
     "weights_hash",
 ]
 
+SIDE = 8  # pixels of the smallest image that is judged without a border
 FEATURES = 128  # of the penultimate layer, the space of FD-clf
 BATCH = 500  # items judged at a time
 RECIPE: Mapping[str, float] = MappingProxyType(
@@ -65,13 +67,20 @@ class Judge(nn.Module):
     resolution would cost most of the time. Position is kept up to the last layers, because street digits have
     neighbours at the sides: the class is that of the middle one.
 
+    Images of odd or few pixels get a border of zeros below and at the right, up to even sides of 8 or more.
+
     Args:
-        shape: (C, H, W) with even H and W.
+        shape: (C, H, W).
         classes: how many it tells apart.
     """
 
     def __init__(self, shape: tuple[int, ...], classes: int):
         super().__init__()
+        self.border = (0, 0, 0, 0)
+        if len(shape) == 3:
+            height, width = (max(SIDE, side + side % 2) for side in shape[1:])
+            self.border = (0, width - shape[2], 0, height - shape[1])
+            shape = (shape[0], height, width)
         self.body = self._make_body(shape)
         self.head = nn.Linear(FEATURES, classes)
         self.to(memory_format=torch.channels_last)
@@ -88,6 +97,7 @@ class Judge(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """(B, 128) activations of the penultimate layer, after its ReLU."""
+        x = functional.pad(x, self.border) if any(self.border) else x
         return self.body(4 * (x - 0.5).contiguous(memory_format=torch.channels_last))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -141,20 +151,34 @@ class CountJudge(TextJudge):
         return self.body(x / x.sum(-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny))
 
 
+class VectorJudge(TextJudge):
+    """A judge of vectors (B, D), and of Poisson counts as such; it standardises every dimension."""
+
+    def _make_body(self, shape: tuple[int, ...]) -> nn.Sequential:
+        (dimensions,) = shape
+        return nn.Sequential(
+            *(nn.BatchNorm1d(dimensions), nn.Linear(dimensions, FEATURES), nn.ReLU()),
+            *(nn.Linear(FEATURES, FEATURES), nn.ReLU()),
+        )
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, 128) activations of the penultimate layer, after its ReLU."""
+        return self.body(x)
+
+
+def is_vector(modality: Modality) -> bool:
+    """Whether it is judged as a vector: counts of symbols are judged by their shares."""
+    return len(modality.shape) == 1 and not modality.symbolic
+
+
 def can_judge(modality: Modality) -> bool:
-    """Whether there is a judge for it.
-
-    There is for images (C, H, W) whose sides are even and at least 8, for categorical text (P, S) and for
-    counts (S,).
-    """
-    if modality.symbolic:
-        return len(modality.shape) == (2 if modality.likelihood == "categorical" else 1)
-    return len(modality.shape) == 3 and all(side >= 8 and side % 2 == 0 for side in modality.shape[1:])
+    """Whether there is a judge for it: for images (C, H, W), text (P, S), counts (S,) and vectors (D,)."""
+    return len(modality.shape) == {"image": 3, "text": 2}.get(modality.kind, 1)
 
 
-def make_judge(shape: tuple[int, ...], classes: int) -> Judge:
-    """An untrained judge of images (C, H, W), of text (P, S) or of counts (S,)."""
-    kind = {1: CountJudge, 2: TextJudge}.get(len(shape), Judge)
+def make_judge(shape: tuple[int, ...], classes: int, vector: bool = False) -> Judge:
+    """An untrained judge of images (C, H, W), of text (P, S), of counts (S,) or, if `vector`, of vectors."""
+    kind = {1: VectorJudge if vector else CountJudge, 2: TextJudge}.get(len(shape), Judge)
     return kind(shape, classes)
 
 
@@ -167,11 +191,13 @@ def weights_hash(judge: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def judge_identity(shape: tuple[int, ...], classes: int, protocol: Protocol) -> dict[str, object]:
+def judge_identity(
+    shape: tuple[int, ...], classes: int, protocol: Protocol, vector: bool = False
+) -> dict[str, object]:
     """All that decides a judge but its data, as a JSON value: half of the key of a cache."""
     settings = {name: value for name, value in vars(protocol).items() if name.startswith("judge_")}
     # the number of classes is in the text of the last layer, as it was when it was always ten
-    return {"architecture": _architecture(shape, classes), "recipe": dict(RECIPE), **settings}
+    return {"architecture": _architecture(shape, classes, vector), "recipe": dict(RECIPE), **settings}
 
 
 _LAYERS: Mapping[type[nn.Module], str] = MappingProxyType(
@@ -198,9 +224,9 @@ _LAYERS: Mapping[type[nn.Module], str] = MappingProxyType(
 
 
 @cache
-def _architecture(shape: tuple[int, ...], classes: int) -> str:
+def _architecture(shape: tuple[int, ...], classes: int, vector: bool) -> str:
     with torch.device("meta"):
-        return _spelled(make_judge(shape, classes))
+        return _spelled(make_judge(shape, classes, vector))
 
 
 def _spelled(module: nn.Module) -> str:
@@ -230,6 +256,7 @@ def train_judge(
     classes: int,
     protocol: Protocol,
     *,
+    vector: bool = False,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], object] | None = None,
 ) -> Judge:
@@ -239,11 +266,13 @@ def train_judge(
     and device.
 
     Args:
-        images: (N, C, H, W) uint8, texts (N, P, S) uint8, one-hot times 255, or counts (N, S) uint8.
+        images: (N, C, H, W) uint8, texts (N, P, S) uint8, one-hot times 255, counts (N, S) uint8, or vectors
+            (N, D) float in [0, 1].
         labels: (N,) from 0 to classes - 1, of which some may be absent.
         classes: how many the judge tells apart.
         protocol: steps of the optimiser, whose batches run through shuffled epochs, images per step, peak
             learning rate, and the seed of weights, order and augmentation.
+        vector: whether (N, D) items are vectors and no counts of symbols.
         device: where to train; the judge stays there.
         progress: called after every step with (steps done, steps).
 
@@ -257,7 +286,7 @@ def train_judge(
     device = images.device
     with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU, whatever the device
         torch.random.default_generator.manual_seed(seed)
-        judge = make_judge(tuple(images.shape[1:]), classes).to(device)
+        judge = make_judge(tuple(images.shape[1:]), classes, vector).to(device)
     optimiser, schedule = _optimiser(judge, protocol.judge_learning_rate, steps)
     order = torch.empty(0, dtype=torch.int64)
     for step in range(steps):

@@ -14,7 +14,7 @@ from metrics.frechet import Statistics, frechet_distance, root, statistics
 from metrics.missing import Lack, Missing
 from metrics.protocol import Protocol
 
-__all__ = ["Extractor", "FeatureSpace", "Progress", "References", "build_feature_space"]
+__all__ = ["UNLABELLED", "Extractor", "FeatureSpace", "Progress", "References", "build_feature_space"]
 
 Extractor = Callable[[Tensor, Callable[[int, int], object]], Tensor]
 """From uint8 items (N, *shape), images or one-hot texts, on any device, to features (N, d).
@@ -24,6 +24,12 @@ The second argument is called after every batch with (items done, items), and ma
 
 Progress = Callable[[str, int, int], object]
 """Called with (what is being done, items done, items); may raise to stop."""
+
+UNLABELLED = Missing(
+    Lack.UNAVAILABLE,
+    "The data have no labels, and classes are what this is measured by; retrieval of the item that belongs "
+    "to a query takes its place.",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +121,8 @@ class References:
     Attributes:
         judges: modality name -> classifier, in eval mode on the device of the evaluation.
         judge_accuracy: modality name -> its accuracy on real test images, in [0, 1].
-        classes: how many classes the data have, which are those that judges tell apart.
+        classes: how many classes the data have, which are those that judges tell apart; 0 of data without
+            labels.
         feature_spaces: of the Frechet distances.
         missing: "judges", or the name of a feature space -> why modalities without a judge or an extractor
             have none.
@@ -156,6 +163,11 @@ class References:
         extractors = (each for space in self.feature_spaces for each in space.extractors.values())
         found = [*self.judges.values(), *map(_network, extractors)]
         return [network for network in found if network is not None]
+
+    @property
+    def unlabelled(self) -> Missing | None:
+        """Why nothing can be measured by classes, None where the data have some."""
+        return None if self.classes else UNLABELLED
 
     def space(self, name: str) -> FeatureSpace | None:
         """The feature space called `name`, where there is one."""

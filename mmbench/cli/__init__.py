@@ -1,5 +1,6 @@
 """The command line. Nothing heavy is imported before a command needs it, so that --help is quick."""
 
+from mmbench.cli.data import data
 from mmbench.cli.group import main
 from mmbench.cli.jobs import evaluate, run, tune
 from mmbench.cli.listing import check, datasets, models
@@ -16,6 +17,7 @@ for command in (
     report,
     models,
     datasets,
+    data,
     check,
     sample,
     translate,

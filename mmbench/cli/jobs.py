@@ -15,6 +15,7 @@ from mmbench.cli.options import (
     WHERE,
     Command,
     data_dir_option,
+    data_file_option,
     device_option,
     jobs_option,
     measured,
@@ -43,6 +44,7 @@ __all__ = ["evaluate", "run", "tune"]
 )
 @model_file_option
 @option("--dataset", group=WHAT, help="A data set (see `mmbench datasets`).")
+@data_file_option
 @option("--preset", group=WHAT, help="paper, cpu, quick or smoke (default: the data set's own).")
 @option("--seeds", group=WHAT, help="Whole numbers separated by commas (default: the preset's own).")
 @option(
@@ -151,7 +153,8 @@ def _metrics_to_add(runs: "Iterable[PlannedRun]", job: "Job") -> Iterable[str]:
 @click.command(cls=Command)
 @option("--models", group=WHAT, help="all, or names separated by commas (default: those of --model-file).")
 @model_file_option
-@option("--dataset", group=WHAT, required=True, help="A data set (see `mmbench datasets`).")
+@option("--dataset", group=WHAT, help="A data set (see `mmbench datasets`).")
+@data_file_option
 @option(
     "--preset",
     group=WHAT,
@@ -204,6 +207,7 @@ def tune(trials: int, **words: Any) -> None:
 @model_file_option
 @measured
 @data_dir_option
+@data_file_option
 @option("--device", group=HOW, default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 def evaluate(folders: tuple[Path, ...], **words: Any) -> None:
     """Compute metrics of finished runs again, from their checkpoints.

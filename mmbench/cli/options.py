@@ -17,7 +17,8 @@ __all__ = [
     "option",
     "precision_option",
 ]
-__all__ += ["data_dir_option", "device_option", "measured", "results_option", "step_option"]
+__all__ += ["data_dir_option", "data_file_option", "device_option", "measured", "results_option"]
+__all__ += ["step_option"]
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 Decorator = Callable[[FunctionT], FunctionT]
@@ -71,6 +72,12 @@ model_file_option = option(
     multiple=True,
     type=PATH,
     help="Python file that registers models of your own; may be repeated.",
+)
+data_file_option = option(
+    "--data-file",
+    group=WHAT,
+    type=PATH,
+    help="An .npz or a folder of your own in the place of a data set (see docs/own-data.md).",
 )
 measured = _all_of(
     option(

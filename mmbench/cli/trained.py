@@ -144,8 +144,8 @@ def translate(
 def embed(run: Path, data: Path, model_file: Path | None, out: Path, device: str) -> None:
     """Write the representations of the items in DATA, by the trained model in RUN.
 
-    DATA is an .npz whose arrays are called as modalities are, bytes or floats from 0 to 1; the items of
-    several belong together.
+    DATA is an .npz whose arrays are called as modalities are, bytes or floats from 0 to 1, vectors and
+    counts as they are; the items of several belong together.
     """
     from mmbench.plan.choices import pick_device
     from mmbench.trained.items import read_archive, write_arrays

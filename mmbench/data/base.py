@@ -7,14 +7,20 @@ N_m items of modality m, images, texts or counts; M modalities; P pairs (tuples 
 modality); C classes. A loader usually ends with `mmbench.data.splits.assemble`, which makes splits, pairs and
 provenance from the items of each modality.
 
-Images are (C, H, W) of one or three channels. A text is (positions, symbols), one-hot over the symbols of an
+Images are (C, H, W). A text is (positions, symbols), one-hot over the symbols of an
 alphabet, with the blank as one of them:
 `Modality("text", (8, 27), likelihood="categorical", weight=384.0, symbols=" abcdefghijklmnopqrstuvwxyz")`.
 The likelihood makes decoders end in a softmax and has the judge read the most probable symbols; `symbols`, in
 the order of the last axis, is what reports print. Both kinds are uint8, a text 255 at its symbol and 0
 elsewhere (see `mmbench.data.text`). Counts are (symbols,) with `likelihood="multinomial"`: how often each
 symbol occurs in an item of up to `words` of them, as uint8 `(counts * 255 / words).round()` (see
-`mmbench.data.letters`).
+`mmbench.data.letters`). Vectors are (D,) with `likelihood="gaussian"`, and other counts (D,) with
+`likelihood="poisson"`: both are float32 in [0, 1]. Of counts, 1 stands for the largest one, `words`; of
+vectors, 0 and 1 stand for `low` and `high`, as far below and above the mean 0.5 as `spread`, their standard
+deviation in [0, 1], says (see `mmbench.data.own`).
+
+Items are paired by class, or, where a row of the data is one item of every modality, by row: then a row may
+lack modalities, and there need not be classes.
 """
 
 from collections.abc import Callable
@@ -25,6 +31,7 @@ from typing import Any
 from torch import Tensor
 
 from models.base import Modality
+from models.parts.own_networks import Networks
 from models.registry import Registry
 from models.settings import setting
 
@@ -47,15 +54,18 @@ class Split:
 
     Attributes:
         items: modality name -> (N_m, *shape) uint8, 255 standing for 1, in modality order; texts
-            one-hot, counts as shares of `words`.
-        labels: modality name -> (N_m,) int64, classes from 0 to C - 1.
-        pairs: (P, M) int64, columns in modality order, entries index this split's own items; in training on
-            part of the items (`--observe`), -1 where a pair lacks the modality.
+            one-hot, counts as shares of `words`. Vectors and Poisson counts are float32 in [0, 1].
+        labels: modality name -> (N_m,) int64, classes from 0 to C - 1; of data without labels, the rows.
+        pairs: (P, M) int64, columns in modality order, entries index this split's own items; -1 where a row
+            lacks the modality, or where training does not see it (`--observe`).
+        rows: modality name -> (N_m,) int64, the row of each item, where items are paired by row; None where
+            they are paired by class.
     """
 
     items: dict[str, Tensor]
     labels: dict[str, Tensor]
     pairs: Tensor
+    rows: dict[str, Tensor] | None = None
 
     @property
     def labelled(self) -> dict[str, tuple[Tensor, Tensor]]:
@@ -76,7 +86,10 @@ class MultimodalData:
         provenance: JSON-serialisable: counts and content hashes of each part, pairs, settings, and `notes`,
             the sentences that belong under every table on these data; `classes` where these have names.
         classes: what class 0 to C - 1 are called; as `load_data` returns it never empty, but the numbers as
-            texts where the loader gave no names.
+            texts where the loader gave no names. Empty of data without labels.
+        has_labels: whether the items have classes.
+        networks: those that modalities ask for by name, so that they come along into other processes; filled
+            by `load_data`.
     """
 
     name: str
@@ -86,10 +99,14 @@ class MultimodalData:
     test: Split
     provenance: dict[str, Any]
     classes: tuple[str, ...] = ()
+    has_labels: bool = True
+    networks: tuple[Networks, ...] = ()
 
     @property
     def class_count(self) -> int:
-        """C: how many classes have names, or, where none has, how far the labels go."""
+        """C: how many classes have names, or, where none has, how far the labels go; 0 without labels."""
+        if not self.has_labels:
+            return 0
         splits = (self.train, self.validation, self.test)
         return len(self.classes) or 1 + max(int(y.max()) for split in splits for y in split.labels.values())
 
@@ -135,6 +152,7 @@ class DatasetEntry:
         default_preset: the preset of a run that names none.
         needs_data_dir: whether it is read from a folder; `load` then gets a directory that exists.
         description: one line.
+        file: the file or folder of the user's own that it is, None for all others.
     """
 
     name: str
@@ -143,6 +161,7 @@ class DatasetEntry:
     default_preset: str
     needs_data_dir: bool
     description: str
+    file: Path | None = None
 
     @property
     def module(self) -> str:

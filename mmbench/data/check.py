@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mmbench.data.base import MultimodalData, Split
+from mmbench.storage.shapes import MOST_MODALITIES
 from models.base import Modality
 from models.errors import InputError
 from models.parts.likelihoods import FAMILIES
@@ -30,7 +31,6 @@ __all__ = [
     "splits_of",
 ]
 
-CHANNELS = (1, 3)  # of images that samples can be shown of
 LONGEST = 48  # characters of a name: names of files are made of two of them
 MOST_CLASSES = 10_000
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
@@ -40,12 +40,12 @@ class DatasetError(InputError):
     """A data set that cannot be used.
 
     Attributes:
-        problems: all that was found; the message says the first, and how to see the others.
+        problems: all that was found; the message says the first, and the command that lists the others.
     """
 
-    def __init__(self, name: str, problems: Sequence[str]):
+    def __init__(self, name: str, problems: Sequence[str], command: str = ""):
         others = len(problems) - 1
-        more = f" `mmbench check --dataset {name}` lists {others} more." if others else ""
+        more = f" `{command or f'mmbench check --dataset {name}'}` lists {others} more." if others else ""
         super().__init__(f"The data set {name!r} cannot be used: {problems[0]}{more}")
         self.problems = tuple(problems)
 
@@ -77,7 +77,8 @@ def check_data(data: MultimodalData) -> Iterator[tuple[str, str | None]]:
     if found:
         return
     labels = {part: split.labels for part, split in splits_of(data).items()}
-    problems = check_classes(labels, data.classes)
+    by_row = data.train.rows is not None
+    problems = check_classes(labels, data.classes, by_row) if data.has_labels else []
     yield from _results("classes", problems)
     if problems:
         return
@@ -98,6 +99,8 @@ def check_modalities(modalities: Sequence[Modality]) -> list[str]:
     if len(names) < 2:
         held = f"one modality, {names[0]}" if names else "no modality"
         return [f"it has {held}: expected at least two."]
+    if len(names) > MOST_MODALITIES:
+        return [f"it has {len(names)} modalities: expected {MOST_MODALITIES} at most; leave some out."]
     problems = [
         f"the modality name {name!r} is reserved on Windows or longer than {LONGEST} characters, "
         "and files are called by it: choose another."
@@ -144,12 +147,15 @@ def check_arrays(what: str, modality: Modality, items: object, labels: object) -
     return problems
 
 
-def check_classes(labels: Mapping[str, Mapping[str, Tensor]], names: Sequence[str] = ()) -> list[str]:
+def check_classes(
+    labels: Mapping[str, Mapping[str, Tensor]], names: Sequence[str] = (), by_row: bool = False
+) -> list[str]:
     """Problems of the classes themselves: their names, their numbers, and which of them a split has.
 
     Args:
         labels: split -> modality name -> (N_m,) whole numbers from 0 on.
         names: of the classes, in the order of their numbers; none where the numbers are their names.
+        by_row: whether items are paired by row, so that a split may lack classes.
     """
     if isinstance(names, str) or not all(isinstance(name, str) and name.strip() for name in names):
         return [f"its class names are {names!r}: expected a text for each class."]
@@ -178,7 +184,7 @@ def check_classes(labels: Mapping[str, Mapping[str, Tensor]], names: Sequence[st
         return [f"it has {count:,} classes: expected {MOST_CLASSES:,} at most, the kinds of items."]
     problems = []
     for split, of in present.items():
-        for name, classes in of.items():
+        for name, classes in () if by_row else of.items():
             if missing := sorted(set().union(*of.values()) - classes):
                 problems.append(
                     f"{name} has no {split} item of class {', '.join(map(str, missing))}, which another "
@@ -202,13 +208,13 @@ def _check_shape(modality: Modality) -> list[str]:
     if modality.likelihood == "categorical":
         if len(shape) != 2:
             problems.append(f"{what} is text of shape {shape}: expected (positions, symbols).")
-    elif modality.likelihood == "multinomial":
+    elif modality.kind == "counts":
         if len(shape) != 1:
             problems.append(f"{what} is counts of shape {shape}: expected (symbols,).")
-    elif len(shape) != 3 or shape[0] not in CHANNELS:
+    elif modality.kind == "image" and len(shape) != 3:
         problems.append(
-            f"{what} has the shape {shape}: expected images (C, H, W) of 1 or 3 channels, or categorical "
-            "text or multinomial counts; samples of anything else cannot be shown yet."
+            f"{what} has the shape {shape}: expected images (C, H, W), or categorical text, multinomial or "
+            "poisson counts, or gaussian vectors."
         )
     if modality.likelihood not in (None, *FAMILIES):
         problems.append(
@@ -220,10 +226,12 @@ def _check_shape(modality: Modality) -> list[str]:
 
 
 def _check_items(what: str, modality: Modality, items: object) -> list[str]:
-    """Problems of items (N, *shape) uint8, in which 255 stands for 1."""
+    """Problems of items (N, *shape) uint8, in which 255 stands for 1, or float32 of vectors and counts."""
     if not isinstance(items, Tensor) or items.layout != torch.strided or items.device.type != "cpu":
         return [f"{what} are {_described(items)}: expected a dense torch.Tensor on the CPU."]
     shape = ", ".join(map(str, modality.shape))
+    if modality.kind == "vector" or modality.likelihood == "poisson":
+        return _check_floats(what, modality, items)
     if items.dtype != torch.uint8:
         remedy = "for floats in [0, 1] write (items * 255).round().to(torch.uint8)"
         return [f"{what} are {_described(items)}: expected uint8 from 0 to 255; {remedy}."]
@@ -240,6 +248,20 @@ def _check_items(what: str, modality: Modality, items: object) -> list[str]:
         return _check_counts(what, modality, items)
     elif items.max() <= 1:
         return [f"{what} are all 0 or 1, almost black: 255 stands for white, so multiply them by 255."]
+    return []
+
+
+def _check_floats(what: str, modality: Modality, items: Tensor) -> list[str]:
+    """Problems of (N, D) float32 in [0, 1]; of counts, whole multiples of 1 / `words`."""
+    right = items.dtype == torch.float32 and items.shape[1:] == modality.shape and len(items) > 1
+    if not right or not ((items >= 0) & (items <= 1)).all():
+        return [
+            f"{what} are {_described(items)}: expected (N, {modality.shape[0]}) float32 from 0 to 1, N two "
+            "or more; `low` and `high` of the modality say what 0 and 1 stand for."
+        ]
+    counts = items.double() * modality.words
+    if modality.likelihood == "poisson" and ((counts - counts.round()).abs() > 1e-6 * modality.words).any():
+        return [f"{what} are no counts up to {modality.words:,}: expected counts / {modality.words}."]
     return []
 
 
@@ -282,8 +304,9 @@ def _check_pairs(part: str, split: Split) -> list[str]:
         return [f"{what} are {_described(pairs)}: expected int64."]
     if pairs.ndim != 2 or pairs.shape[1] != len(split.items) or not len(pairs):
         return [f"{what} are {_described(pairs)}: expected (P, {len(split.items)}), P not 0."]
+    least = 0 if split.rows is None else -1  # where a row lacks a modality
     for (name, labels), column in zip(split.labels.items(), pairs.t(), strict=True):
-        if column.min() < 0 or column.max() >= len(labels):
+        if column.min() < least or column.max() >= len(labels):
             return [
                 f"{what} name items {column.min()} to {column.max()} of {name}: "
                 f"expected 0 to {len(labels) - 1}."
@@ -291,7 +314,8 @@ def _check_pairs(part: str, split: Split) -> list[str]:
     classes = torch.stack(
         [labels[column].long() for labels, column in zip(split.labels.values(), pairs.t(), strict=True)]
     )
-    if (wrong := (classes != classes[0]).any(0)).any():
+    there, first = pairs.t() >= 0, classes.gather(0, (pairs.t() >= 0).int().argmax(0, keepdim=True))
+    if (wrong := ((classes != first) & there).any(0)).any():
         first = int(wrong.nonzero()[0])
         return [
             f"{int(wrong.sum()):,} of {what} are of more than one class (row {first} of "

@@ -12,6 +12,7 @@ from mmbench.data.base import DATASETS, DatasetEntry, DataSettings, MultimodalDa
 from mmbench.data.check import LONGEST, DatasetError, check_data, is_usable_name, splits_of
 from mmbench.storage.files import exists
 from models.errors import InputError, error_words
+from models.parts.own_networks import NETWORKS
 
 __all__ = ["check_dataset", "load_data"]
 
@@ -89,22 +90,27 @@ def _load(name: str, data_dir: str | Path | None, settings: DataSettings | None)
 
 
 def _complete(data: MultimodalData) -> MultimodalData:
-    """Make labels int64, name the classes that have no names, and note classes that training never sees."""
+    """Make labels int64, name the classes that have no names, note classes that training never sees.
+
+    And look up the networks that modalities ask for.
+    """
     train, validation, test = (_with_long_labels(split) for split in splits_of(data).values())
     classes = data.classes or tuple(map(str, range(data.class_count)))
     seen = _classes(train)
     notes = []
-    for part, split in (("Validation", validation), ("Test", test)):
+    for part, split in (("Validation", validation), ("Test", test)) if data.has_labels else ():
         if unseen := sorted(_classes(split) - seen):
             names = ", ".join(classes[number] for number in unseen)
             notes.append(
                 f"{part} items of class {names} are judged and made by networks "
                 "that were trained on no item of it"
             )
+    networks = {m.name: NETWORKS.get(m.networks) for m in data.modalities if m.networks}
     provenance = {**data.provenance, "notes": [*data.provenance["notes"], *notes]}
-    return replace(
-        data, train=train, validation=validation, test=test, classes=classes, provenance=provenance
-    )
+    if networks:
+        provenance["networks"] = {name: each.code for name, each in networks.items()}
+    changed = {"classes": classes, "provenance": provenance, "networks": tuple(networks.values())}
+    return replace(data, train=train, validation=validation, test=test, **changed)
 
 
 def _with_long_labels(split: Split) -> Split:

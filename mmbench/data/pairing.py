@@ -12,7 +12,15 @@ from torch import Tensor
 
 from models.errors import InputError
 
-__all__ = ["hide", "hold_out", "make_pairs", "take_per_class", "validation_share"]
+__all__ = [
+    "fill_batches",
+    "hide",
+    "hold_out",
+    "make_pairs",
+    "row_tuples",
+    "take_per_class",
+    "validation_share",
+]
 
 FEW_IMAGES = 20_000  # below this the validation share doubles
 
@@ -58,7 +66,7 @@ def hide(pairs: Tensor, counts: Sequence[int], shares: Mapping[int, float], seed
     of them.
 
     Args:
-        pairs: (P, M) indices of items.
+        pairs: (P, M) indices of items, -1 where a row lacks one.
         counts: items of each column.
         shares: column -> the share of its items that is observed, rounded; at least one item, and not all.
         seed: of the draw.
@@ -71,8 +79,37 @@ def hide(pairs: Tensor, counts: Sequence[int], shares: Mapping[int, float], seed
         observed = min(max(round(share * counts[column]), 1), counts[column] - 1)
         hidden = torch.zeros(counts[column], dtype=torch.bool)
         hidden[torch.randperm(counts[column], generator=generator)[observed:]] = True
-        pairs[hidden[pairs[:, column]], column] = -1
+        pairs[hidden[pairs[:, column]], column] = -1  # of a row that lacks it, it is -1 before and after
     return pairs
+
+
+def fill_batches(pairs: Tensor, batch_size: int) -> Tensor:
+    """Pairs (P, M) of rows, repeated until those of every kind, with the same modalities, fill a batch.
+
+    All are repeated alike, so that an epoch sees each of them as often as any other.
+    """
+    powers = 2 ** torch.arange(pairs.shape[1])
+    _, counts = ((pairs >= 0) * powers).sum(1).unique(return_counts=True)
+    return pairs.repeat(-(-batch_size // int(counts.min())), 1)
+
+
+def row_tuples(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """For each of the N items of every modality the items of its row, one of each modality.
+
+    Args:
+        rows: modality name -> (N_m,) the row of each item, ascending.
+
+    Returns:
+        Modality name -> (N_m, M), -1 where the row lacks a modality.
+    """
+    count = 1 + max(int(of.max()) for of in rows.values())
+    columns = []
+    for of in rows.values():
+        column = torch.full((count,), -1)
+        column[of] = torch.arange(len(of))
+        columns.append(column)
+    table = torch.stack(columns, 1)
+    return {name: table[of] for name, of in rows.items()}
 
 
 def _draw_partners(classes: Tensor, labels: Tensor, k: int, generator: torch.Generator) -> Tensor:

@@ -17,7 +17,7 @@ from metrics.missing import Lack, Missing
 from metrics.protocol import Protocol
 from metrics.references import imagenet, inception, judges
 from metrics.references.judges import Judge
-from metrics.references.statistics import Extractor
+from metrics.references.statistics import UNLABELLED, Extractor
 from mmbench.console import Console
 from mmbench.data.base import MultimodalData
 from mmbench.storage.archives import read_npz, read_torch, torch_bytes
@@ -61,12 +61,14 @@ def make_references(
     spaces: list[FeatureSpace] = []
     networked: dict[Need, tuple[FeatureSpace | None, str]] = {}
     missing: dict[str, Missing] = {}
-    if needs & {Need.JUDGES, Need.JUDGE_FEATURES}:
+    if needs & {Need.JUDGES, Need.JUDGE_FEATURES} and not data.has_labels:
+        missing |= dict.fromkeys((Need.JUDGES.value, Need.JUDGE_FEATURES.value), UNLABELLED)
+    elif needs & {Need.JUDGES, Need.JUDGE_FEATURES}:
         for m in data.modalities:
             if judges.can_judge(m):
                 networks[m.name], scores[m.name] = _judge(work, m)
         if others := _others(data, networks):
-            reason = "judges take images with even sides of 8 pixels or more, text and counts."
+            reason = "judges take images (C, H, W), text, counts and vectors."
             unjudged = Missing(Lack.UNAVAILABLE, f"There is no judge for {others}: {reason}")
             missing |= {"judges": unjudged, Need.JUDGE_FEATURES.value: unjudged}
     if networks and Need.JUDGE_FEATURES in needs:
@@ -158,8 +160,8 @@ def _cached(
 def _judge(work: _Work, modality: Modality) -> tuple[Judge, float]:
     """The judge of a modality and its accuracy on real test images, cached under images and recipe."""
     data, protocol, console, name = work.data, work.protocol, work.console, modality.name
-    shape, classes = modality.shape, data.class_count
-    identity = judges.judge_identity(shape, classes, protocol)
+    shape, classes, vector = modality.shape, data.class_count, judges.is_vector(modality)
+    identity = judges.judge_identity(shape, classes, protocol, vector)
     key = content_hash([data.provenance["modalities"][name], identity])
 
     def make(path: Path) -> None:
@@ -174,6 +176,7 @@ def _judge(work: _Work, modality: Modality) -> tuple[Judge, float]:
                 data.train.labels[name],
                 classes,
                 protocol,
+                vector=vector,
                 device=work.device,
                 progress=progress,
             )
@@ -185,18 +188,24 @@ def _judge(work: _Work, modality: Modality) -> tuple[Judge, float]:
         console.say(f"The judge of {name} finds {100 * score:.2f} % of the classes of real test images.")
 
     path = cache_dir() / "judges" / f"{data.name}-{name}-{key}.pt"
-    judge, score = _cached(path, partial(_load_judge, shape, classes, key), make, console, work.check)
+    judge, score = _cached(
+        path,
+        partial(_load_judge, partial(judges.make_judge, shape, classes, vector), key),
+        make,
+        console,
+        work.check,
+    )
     return judge.to(work.device), score
 
 
-def _load_judge(shape: tuple[int, ...], classes: int, key: str, path: Path) -> tuple[Judge, float]:
-    """The judge in a file and its accuracy; ValueError where the file is another judge's."""
+def _load_judge(make: Callable[[], Judge], key: str, path: Path) -> tuple[Judge, float]:
+    """The judge in a file, as `make` makes it, and its accuracy; ValueError where it is another judge's."""
     state = read_torch(path)
     if state["key"] != key:
         raise ValueError("it belongs to other images or another recipe")
     if not (isinstance(state["accuracy"], float) and 0 <= state["accuracy"] <= 1):
         raise ValueError("its accuracy is no share")
-    judge = judges.make_judge(shape, classes)
+    judge = make()
     judge.load_state_dict(state["judge"])
     return judge.eval().requires_grad_(False), state["accuracy"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from metrics.evaluation.evaluate import Diagnostics, Evaluation, References, Samples, evaluate
 from mmbench.console import Console, Task
 from mmbench.data.base import MultimodalData, Split
-from mmbench.data.pairing import make_pairs
+from mmbench.data.pairing import make_pairs, row_tuples
 from mmbench.execution.signals import Stop
 from mmbench.plan.code import shared_code
 from mmbench.plan.config import RunConfig
@@ -78,9 +78,13 @@ def evaluate_run(
 def anchor_tuples(split: Split, seed: int) -> dict[str, Tensor]:
     """For each of the N items of every modality, M items of its class, one of each modality.
 
+    Where items are paired by row, those of its row.
+
     Returns:
-        Modality name -> (N, M); item i stands in tuple i.
+        Modality name -> (N, M); item i stands in tuple i. -1 where a row lacks a modality.
     """
+    if split.rows is not None:
+        return row_tuples(split.rows)
     tuples = make_pairs(list(split.labels.values()), 1, seed)  # anchor after anchor, modality after modality
     return dict(
         zip(split.items, tuples.split([len(labels) for labels in split.labels.values()]), strict=True)

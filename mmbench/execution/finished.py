@@ -11,13 +11,14 @@ import torch
 from metrics.references.statistics import References
 from mmbench.console import Console, summarise
 from mmbench.data import MultimodalData, load_data
+from mmbench.data.own import register_data_file
 from mmbench.execution.evaluating import evaluate_run, write_evaluation
 from mmbench.execution.isolation import same_state
 from mmbench.execution.local import Local
 from mmbench.execution.orchestrator import Assignment, Outcome, orchestrate
 from mmbench.execution.signals import Stop
 from mmbench.execution.threads import computing_threads
-from mmbench.plan.choices import pick_device, pick_metrics
+from mmbench.plan.choices import check_known, pick_device, pick_metrics
 from mmbench.plan.config import RunConfig, restore_config
 from mmbench.plan.job import JobOptions
 from mmbench.plan.planned import PlannedRun, plan_run
@@ -87,7 +88,7 @@ def evaluate_runs(paths: Sequence[Path], options: JobOptions, console: Console) 
 
     Args:
         paths: their folders.
-        options: of which data_dir, device, metrics, inception_weights and model_files count.
+        options: of which data_dir, data_file, device, metrics, inception_weights and model_files count.
         console: shows progress.
 
     Returns:
@@ -100,6 +101,8 @@ def evaluate_runs(paths: Sequence[Path], options: JobOptions, console: Console) 
     device = pick_device(options.device)
     for file in options.model_files:
         load_model_file(file)
+    if options.data_file is not None:
+        register_data_file(options.data_file)
     check_cache()
     groups = restore_runs(paths, options.data_dir)
     outcome = Outcome()
@@ -143,6 +146,8 @@ def restore_runs(paths: Sequence[Path], data_dir: Path | None) -> list[Restored]
     folders = [RunFolder(Path(os.path.realpath(path))) for path in dict.fromkeys(paths)]
     configs = [_stored_config(folder) for folder in folders]
     keys = dict.fromkeys((config.dataset, config.data) for config in configs)
+    for folder, config in zip(folders, configs, strict=True):
+        check_known(config.dataset, folder.config or {})
     data = {(name, settings): load_data(name, data_dir, settings) for name, settings in keys}
     groups: dict[Hashable, Restored] = {}
     for folder, config in zip(folders, configs, strict=True):
@@ -168,7 +173,7 @@ def _restore(folder: RunFolder, config: RunConfig, data: MultimodalData) -> Plan
         found = departures(stored, run.decisive)
         remedy = "Train it again under a --label: it is of an earlier version of mmbench."
         if any(difference.key[0] == "data" for difference in found):
-            remedy = "Name its data with --data-dir."
+            remedy = "Name its data with --data-dir or --data-file."
         elif stored.get("code") != run.decisive.get("code"):
             remedy = "Give its model's file, as it was, with --model-file."
         raise InputError(

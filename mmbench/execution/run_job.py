@@ -95,10 +95,9 @@ def prepare(job: Job, console: Console) -> tuple[Job, MultimodalData]:
 
 
 def leave_out(job: Job, data: MultimodalData, console: Console) -> Job:
-    """The job without the droppable models that do not take the modalities of `data`; says which they are."""
-    fitting = job.without_misfits(len(data.modalities))
+    """The job without the droppable models that do not take `data`; says which they are."""
+    fitting = job.without_misfits(data)
     for config in job.configs:
         if config not in fitting.configs:
-            misfit = config.entry.misfit(config.dataset, len(data.modalities))
-            console.say(f"{config.entry.name} is left out: it {misfit}.")
+            console.say(f"{config.entry.name} is left out: it {config.misfit(data)}.")
     return fitting

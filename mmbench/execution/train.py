@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from metrics.references.statistics import References
 from mmbench.console import Console, duration, summarise
 from mmbench.data.base import MultimodalData
 from mmbench.data.batches import Batches
-from mmbench.data.pairing import hide
+from mmbench.data.pairing import fill_batches, hide
 from mmbench.execution.evaluating import evaluate_run, write_evaluation
 from mmbench.execution.isolation import same_state, seed_everything
 from mmbench.execution.signals import Stop, StoppedError
@@ -111,6 +112,8 @@ class TrainRun:
         seed_everything(run.seed)
         built = run.config.entry.build(self.data.modalities, run.config.settings, self.data.class_count)
         model = built.to(self.execution.device)
+        if built.remark:
+            console.say(f"{run.name}: {built.remark}.")
         with Board(run.folder.path / "tensorboard" if self.execution.tensorboard else None) as board:
             trainer = self._train(run, model, board, references, console, stop)
             began = time.monotonic()
@@ -128,6 +131,7 @@ class TrainRun:
             look_seconds=round(trainer.look_seconds, 1),
             compile_seconds=round(trainer.compile_seconds, 1),
             evaluate_seconds=round(evaluating, 1),
+            **({"remark": built.remark} if built.remark else {}),
             steps_per_second=round(trainer.step / training, 2),
             **memory.found(),
         )
@@ -254,11 +258,32 @@ def is_done(run: PlannedRun, console: Console) -> bool:
 
 
 def make_batches(config: RunConfig, data: MultimodalData, seed: int, device: torch.device | str) -> Batches:
-    """The batches of training; where `config.observed` hides items, they are the same for all models."""
+    """The batches of training; where `config.observed` hides items, they are the same for all models.
+
+    Of data whose rows lack modalities, a model that misses none is trained on the complete rows.
+
+    Raises:
+        InputError: where there are too few pairs for a batch, or no complete row for such a model.
+    """
     names, train = list(data.train.items), data.train
     if config.observed:
         shares = {names.index(name): share for name, share in config.observed.items()}
         counts = [len(items) for items in train.items.values()]
         train = replace(train, pairs=hide(train.pairs, counts, shares, config.data.pairing_seed))
     size = config.training.batch_size
+    if train.rows is not None:
+        if not config.entry.incomplete:
+            train = replace(train, pairs=_complete(train.pairs, config.entry.name))
+        train = replace(train, pairs=fill_batches(train.pairs, size))
     return Batches(train, data.modalities, size, seed, device, config.entry.uses_labels)
+
+
+def _complete(pairs: Tensor, model: str) -> Tensor:
+    """The pairs (P, M) that have all modalities."""
+    found = pairs[(pairs >= 0).all(1)]
+    if not len(found):
+        raise InputError(
+            f"The model {model} is trained on complete rows alone, and every train row lacks a modality: "
+            "leave it out of --models."
+        )
+    return found

@@ -2,14 +2,17 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from metrics.catalogue import check_groups
 from metrics.references.inception import find_weights
+from mmbench.data.base import DATASETS, DatasetEntry
+from mmbench.data.own import register_data_file
 from mmbench.plan.config import check_observed
 from mmbench.plan.presets import Preset
 from mmbench.storage.shapes import PRECISIONS, SEEDS, STEPS
@@ -20,11 +23,13 @@ from models.registry import ModelEntry
 
 __all__ = [
     "check_count",
+    "check_known",
     "check_label",
     "check_tensorboard",
     "collective_names",
     "parse_observed",
     "parse_seeds",
+    "pick_dataset",
     "pick_device",
     "pick_metrics",
     "pick_models",
@@ -59,6 +64,29 @@ def check_count(option: str, count: int | None, least: int) -> int | None:
     if count is not None and count < least:
         raise InputError(f"{option} {count} is not usable: expected a whole number, at least {least}.")
     return count
+
+
+def pick_dataset(name: str | None, file: Path | None) -> DatasetEntry:
+    """The data set called `name`, or that of a file of the user's own."""
+    if name is not None and file is not None:
+        raise InputError(
+            f"--dataset {name} and --data-file {file} are both data sets: leave one of them out."
+        )
+    if file is not None:
+        return register_data_file(file)
+    if name is None:
+        raise InputError(
+            "No data set to run on: name one with --dataset (`mmbench datasets` lists them), a file of yours "
+            "with --data-file, or a run to make again with --config."
+        )
+    return DATASETS.get(name)
+
+
+def check_known(dataset: str, config: Mapping[str, Any]) -> None:
+    """InputError where the data set of a run's configuration is not known here."""
+    if dataset not in DATASETS and (file := config["data"].get("file")):
+        raise InputError(f"The data came from a file of yours, {file}: name it with --data-file.")
+    DATASETS.get(dataset)
 
 
 def pick_models(names: str | None, files: Sequence[Path]) -> list[ModelEntry]:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from metrics.protocol import Protocol
-from metrics.references.judges import judge_identity
+from metrics.references.judges import is_vector, judge_identity
 from mmbench.data.base import DataSettings, MultimodalData
 from mmbench.plan.presets import Training
 from mmbench.storage.files import content_hash
@@ -47,15 +47,18 @@ class RunConfig:
         """What the hash covers, as JSON; the provenance of `data` says which files were read.
 
         Raises:
-            InputError: for data of more modalities than the model takes, and for `observed` modalities that
-                the model cannot miss or that the data do not have.
+            InputError: for data that the model does not take, and for `observed` modalities that the model
+                cannot miss or that the data do not have.
         """
-        if misfit := self.entry.misfit(self.dataset, len(data.modalities)):
+        if misfit := self.misfit(data):
             raise InputError(f"The model {self.entry.name} {misfit}: leave it out of --models.")
         self._check_observed([modality.name for modality in data.modalities])
         classes = data.class_count
         families = {m.likelihood for m in data.modalities}
         shapes = [(1, 8, 8)] + [(8, 27)] * ("categorical" in families) + [(26,)] * ("multinomial" in families)
+        judged = [judge_identity(shape, classes, self.protocol) for shape in shapes if classes]
+        if classes and any(is_vector(m) for m in data.modalities):
+            judged.append(judge_identity((16,), classes, self.protocol, vector=True))
         return {
             "model": self.entry.name,
             "settings": decisive(self.settings),
@@ -67,10 +70,18 @@ class RunConfig:
             },
             "protocol": asdict(self.protocol),
             # recipe and kinds of the judges, whatever their shapes: one of each kind stands in
-            "judge": content_hash([judge_identity(shape, classes, self.protocol) for shape in shapes]),
+            "judge": content_hash(judged),
             "precision": self.precision,
             **({"code": self.entry.file.code} if self.entry.file else {}),
         }
+
+    def misfit(self, data: MultimodalData) -> str | None:
+        """Why the model cannot be trained on `data`, in a clause; None where it can."""
+        if not self.entry.incomplete and not (data.train.pairs >= 0).all(1).any():
+            return (
+                f"is trained on complete rows alone, and every train row of {self.dataset} lacks a modality"
+            )
+        return self.entry.misfit(self.dataset, len(data.modalities), data.class_count)
 
     def _check_observed(self, names: Sequence[str]) -> None:
         """InputError for hidden modalities that are not among `names`, or that the model cannot miss."""

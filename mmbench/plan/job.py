@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from mmbench.data.base import DATASETS
+from mmbench.data.base import DATASETS, MultimodalData
+from mmbench.data.own import register_data_file
 from mmbench.plan import choices
 from mmbench.plan.cluster import Cluster, pick_cluster
 from mmbench.plan.command import Command, repeated
@@ -42,6 +43,7 @@ class JobOptions:
     label: str | None = None
     results: Path = Path("results")
     data_dir: Path | None = None
+    data_file: Path | None = None
     device: str = "auto"
     precision: str = "auto"
     step: str = "auto"
@@ -153,12 +155,12 @@ class Job:
         made = {"step": step} if step != "eager" else {}
         return {**describe_environment(self.execution.home), "threads": threads, **made, **auto}
 
-    def without_misfits(self, modalities: int) -> "Job":
-        """The job for so many modalities: without droppable models that take fewer, if any are left."""
+    def without_misfits(self, data: MultimodalData) -> "Job":
+        """The job for these data: without droppable models that do not take them, if any are left."""
         kept = tuple(
             config
             for config in self.configs
-            if config.entry.takes(modalities) or config.entry.name not in self.droppable
+            if config.entry.name not in self.droppable or config.misfit(data) is None
         )
         if not kept or kept == self.configs:
             return self
@@ -174,17 +176,13 @@ def check_job(options: JobOptions) -> Job:
     """
     if options.config is not None:
         return _job_again(options, options.config)
-    if options.dataset is None:
-        raise InputError(
-            "No data set to run on: name one with --dataset (`mmbench datasets` lists them), "
-            "or a run to make again with --config."
-        )
     entries = choices.pick_models(options.models, options.model_files)
-    preset = get_preset(options.preset or DATASETS.get(options.dataset).default_preset)
+    dataset = choices.pick_dataset(options.dataset, options.data_file)
+    preset = get_preset(options.preset or dataset.default_preset)
     execution = _execution(options)
     configs = make_configs(
         entries,
-        options.dataset,
+        dataset.name,
         preset.name,
         options.overrides,
         choices.pick_precision(options.precision, execution.device),
@@ -229,11 +227,11 @@ def _command(
     metrics: Iterable[str],
 ) -> Command:
     """The job in words, complete for another machine with the same data and model files."""
-    needs_data = DATASETS.get(config.dataset).needs_data_dir
+    dataset = DATASETS.get(config.dataset)
     pairs = [
         *repeated("--model-file", dict.fromkeys(file.name for file in options.model_files)),
         ("--models", ",".join(entry.name for entry in entries)),
-        ("--dataset", config.dataset),
+        ("--data-file", dataset.file.name) if dataset.file else ("--dataset", config.dataset),
         ("--preset", config.preset),
         ("--seeds", ",".join(map(str, seeds))),
         ("--precision", config.precision),
@@ -241,7 +239,7 @@ def _command(
         *repeated("--observe", options.observe),
         *_measured(options, metrics),
         *([("--label", options.label)] if options.label else []),
-        *([("--data-dir", "DATA")] if needs_data else []),
+        *([("--data-dir", "DATA")] if dataset.needs_data_dir else []),
     ]
     return Command("run", tuple(pairs))
 
@@ -270,9 +268,11 @@ def _job_again(options: JobOptions, file: Path) -> Job:
     stored = read_config(file, "give the config.json of a run, as it was written")
     for path in options.model_files:
         load_model_file(path)
+    if options.data_file is not None:
+        register_data_file(options.data_file)
     try:
         config = restore_config(stored)
-        DATASETS.get(config.dataset)
+        choices.check_known(config.dataset, stored)
         metrics = choices.pick_metrics(options.metrics, get_preset(config.preset), options.inception_weights)
         command = Command.parse(stored["command"])
     except ValueError as error:  # an InputError is one

@@ -136,7 +136,7 @@ def _check_origin(job: Job, run: PlannedRun) -> None:
         found = "; ".join(map(str, departures(job.origin.stored, run.decisive))) or "its hash"
         raise InputError(
             f"The run of {job.origin.file} was made with other data or code: {found}. "
-            "Name its data with --data-dir, its model's file with --model-file."
+            "Name its data with --data-dir or --data-file, its model's file with --model-file."
         )
 
 

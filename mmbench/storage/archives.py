@@ -35,10 +35,15 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         _check_size(archive, MAX_BYTES)
         # Whole members, which zipfile checks against their CRC-32: numpy may stop before the end of one.
         members = {name: io.BytesIO(archive.read(name)) for name in archive.namelist()}
-        return {
-            name.removesuffix(".npy"): np.lib.format.read_array(member, allow_pickle=False)
-            for name, member in members.items()
-        }
+        return {name.removesuffix(".npy"): _read_member(name, member) for name, member in members.items()}
+
+
+def _read_member(name: str, member: io.BytesIO) -> np.ndarray:
+    """One array; a ValueError names it."""
+    try:
+        return np.lib.format.read_array(member, allow_pickle=False)
+    except ValueError as error:
+        raise ValueError(f"`{name.removesuffix('.npy')}`: {error}") from None
 
 
 def read_torch(path: Path) -> Any:

@@ -45,6 +45,7 @@ __all__ = [
 
 JOINT_COLUMNS = 8
 CROSS_COLUMNS = 10
+BAR_HEIGHT, MOST_BARS = 32, 128  # pixels of the picture of a vector, and dimensions that it shows
 LISTED = 5  # symbols of an item of counts that are shown
 PIXELS = 2**25  # of a sheet that is read: far more than any real one here
 EVALUATE = "evaluate the run again"
@@ -118,11 +119,12 @@ class SampleSet:
 def as_tiles(items: npt.NDArray[np.uint8], symbols: str = "") -> Tiles:
     """Images (n, C, H, W) as they are; scores (n, positions, `symbols`) as texts of the likeliest symbols.
 
-    Of counts (n, `symbols`) a text holds the LISTED most frequent symbols, in falling order, and blanks for
-    those that do not occur.
+    Images of other channels than 1 and 3 become grey, the mean over the channels. Vectors (n, D) become bars
+    over the range from 0 to 255, the first MOST_BARS of them. Of counts (n, `symbols`) a text holds the
+    LISTED most frequent symbols, in falling order, and blanks for those that do not occur.
     """
     if not symbols:
-        return items
+        return _bars(items) if items.ndim == 2 else _shown_channels(items)
     letters = np.array(list(symbols))
     if items.ndim == 2:
         order = np.argsort(-items.astype(int), axis=-1, kind="stable")[:, :LISTED]
@@ -131,6 +133,25 @@ def as_tiles(items: npt.NDArray[np.uint8], symbols: str = "") -> Tiles:
     else:
         spelled = letters[items.argmax(-1)]  # (n, positions)
     return ["".join(text) for text in spelled]
+
+
+def _shown_channels(images: Images) -> Images:
+    """Images (n, C, H, W) with 1 channel or 3."""
+    if images.shape[1] in _CHANNELS:
+        return images
+    return images.mean(1, keepdims=True).round().astype(np.uint8)
+
+
+def _bars(items: npt.NDArray[np.uint8]) -> Images:
+    """Vectors (n, D) as white bars, (n, 1, BAR_HEIGHT, pixels), with gaps where there is room."""
+    shown = items[:, :MOST_BARS]
+    width = max(1, BAR_HEIGHT // shown.shape[1])
+    heights = np.rint(shown / 255 * (BAR_HEIGHT - 1)).astype(int) + 1
+    lit = np.arange(BAR_HEIGHT)[:, None] >= BAR_HEIGHT - heights[:, None, :]  # n, BAR_HEIGHT, D
+    pixels = (lit * np.uint8(255)).repeat(width, axis=2)
+    if width > 2:
+        pixels[:, :, width - 1 :: width] = 0
+    return pixels[:, None]
 
 
 def tile(images: Images, columns: int, gap: int = 0, fill: int = 0) -> Images:

@@ -15,6 +15,7 @@ __all__ = [
     "CONFIG",
     "DIAGNOSTICS",
     "METRICS",
+    "MOST_MODALITIES",
     "OBSERVED",
     "PRECISIONS",
     "SAMPLES",
@@ -29,6 +30,7 @@ OBSERVED = "share_observed"  # in the training section of a configuration
 PRECISIONS = ("fp32", "bf16")
 STEPS = ("eager", "captured", "compiled")  # ways of making a training step
 SEEDS = range(2**63)
+MOST_MODALITIES = 10
 STATES = ("pending", "running", "done", "failed")
 _LETTERS = 300  # of a name
 _SHOWN = 60  # letters of a wrong value in a message
@@ -160,9 +162,12 @@ CONFIG: Shape = {
             "shape": Maybe(Some(_at_most(2**24), most=4)),
             "likelihood": Maybe(NAME),
             "weight": Maybe(NUMBER),
-            "symbols": Maybe(TEXT),
+            **dict.fromkeys(("symbols", "networks"), Maybe(TEXT)),
+            "words": Maybe(WHOLE),
+            "spread": Maybe(NUMBER),
+            **dict.fromkeys(("low", "high"), Maybe([NUMBER])),
         },
-        most=10,
+        most=MOST_MODALITIES,
     ),
     "classes": Maybe([NAME]),
     "environment": Maybe(
@@ -181,7 +186,7 @@ STATUS: Shape = {
     "step": Maybe(WHOLE),
     **dict.fromkeys((*SECONDS, "steps_per_second", *PEAKS), Maybe(DURATION)),
     "error": Maybe(TEXT),
-    "traceback": Maybe(TEXT),
+    **dict.fromkeys(("traceback", "remark"), Maybe(TEXT)),
 }
 METRICS: Shape = {
     "hash": Maybe(WORD),

@@ -1,6 +1,7 @@
 """Items of one modality as files that people have: pictures, lines of text, arrays.
 
-What a model reads and gives are floats in [0, 1] of shape (n, *shape). A picture has the size of the modality
+What a model reads and gives are floats in [0, 1] of shape (n, *shape); vectors and Poisson counts are in the
+units of the data in a file. A picture has the size of the modality
 to the pixel: how to cut and scale is the user's choice, and changes what a model sees.
 """
 
@@ -84,10 +85,24 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _as_items(array: np.ndarray, modality: Modality, path: Path) -> Tensor:
-    """An array as a model reads it: bytes divided by 255, floats as they are."""
+    """An array as a model reads it: bytes divided by 255, floats as they are, vectors and counts scaled.
+
+    Values of a vector beyond those that 0 and 1 stand for are taken as these.
+    """
     what = f"The array of {modality.name} in {path}"
+    if array.shape[1:] == modality.shape[1:] and modality.shape[0] == 1:
+        array = array[:, None]  # grey images, sequences of one position, and vectors of one value
     if array.shape[1:] != modality.shape or not len(array):
         raise InputError(f"{what} has the shape {array.shape}: expected (n, {_sides(modality)}).")
+    if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and not np.isfinite(array).all()):
+        raise InputError(f"{what} is of {array.dtype}, or not finite: expected numbers.")
+    if modality.kind == "vector" and modality.low:
+        low, high = (np.array(ends) for ends in (modality.low, modality.high))
+        return torch.from_numpy(((array - low) / (high - low)).clip(0, 1)).float()
+    if modality.likelihood == "poisson":
+        array = array / np.float64(modality.words)
+    if modality.kind == "text" and np.isin(array, (0, 1)).all():
+        array = array.astype(np.float32)
     if array.dtype == np.uint8:
         return torch.from_numpy(array) / 255
     if not np.issubdtype(array.dtype, np.floating):
@@ -95,6 +110,14 @@ def _as_items(array: np.ndarray, modality: Modality, path: Path) -> Tensor:
     if not (array.min() >= 0 and array.max() <= 1):  # NaN is neither
         raise InputError(f"{what} goes from {array.min():g} to {array.max():g}: expected 0 to 1.")
     return torch.from_numpy(array).float()
+
+
+def _as_values(items: Tensor, modality: Modality) -> Tensor:
+    """Items (n, *shape) in the units of the data: vectors as they were, rates of counts; others in [0, 1]."""
+    if modality.kind == "vector" and modality.low:
+        low, high = (items.new_tensor(ends) for ends in (modality.low, modality.high))
+        return low + (high - low) * items
+    return items * modality.words if modality.likelihood == "poisson" else items
 
 
 def _sides(modality: Modality) -> str:
@@ -179,7 +202,7 @@ def write_items(path: Path, items: Mapping[str, Tensor], modalities: Mapping[str
     """
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        write_arrays(path, items)
+        write_arrays(path, {name: _as_values(value, modalities[name]) for name, value in items.items()})
         return
     for name, value in items.items():
         tiles = as_tiles(eight_bits(value).cpu().numpy(), modalities[name].symbols)

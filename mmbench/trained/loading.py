@@ -96,7 +96,8 @@ def _modality(stored: Mapping[str, Any], path: Path) -> Modality:
         raise DamagedError(path, f"gives no shape of {stored['name']!r}", "train the model again")
     known = {key: value for key, value in stored.items() if value is not None}
     try:
-        return Modality(**{**known, "shape": tuple(known["shape"])})
+        sequences = {key: tuple(value) for key, value in known.items() if isinstance(value, list)}
+        return Modality(**{**known, **sequences})
     except (TypeError, ValueError) as error:
         raise DamagedError(path, f"describes no modality that can be used ({error})", _EXPORT_AGAIN) from None
 

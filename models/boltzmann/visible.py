@@ -57,8 +57,8 @@ class Visible(nn.Module):
     """The visible units of a modality, and the way from its items to them and back.
 
     Texts have softmax units at every position, counts replicated softmax units, images of one channel
-    Bernoulli units with the pixels as probabilities (as in the literature on MNIST), colour images Gaussian
-    units over standardised pixels.
+    Bernoulli units with the pixels as probabilities (as in the literature on MNIST), other images, vectors
+    and Poisson counts Gaussian units over standardised values.
 
     Args:
         modality: whose items are observed.
@@ -75,7 +75,7 @@ class Visible(nn.Module):
             self.units = Softmax(*modality.shape)
         elif modality.likelihood == "multinomial":
             self.units = ReplicatedSoftmax(size, modality.words)
-        elif modality.shape[0] == 1:
+        elif modality.kind == "image" and modality.shape[0] == 1:
             self.units = Bernoulli(size)
         else:
             self.units = Gaussian(size, sigma)

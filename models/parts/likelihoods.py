@@ -12,7 +12,7 @@ from models.settings import setting
 
 __all__ = ["Likelihood", "likelihood_setting", "make_likelihood", "scale_setting"]
 
-FAMILIES = ("gaussian", "laplace", "bernoulli", "categorical", "multinomial")
+FAMILIES = ("gaussian", "laplace", "bernoulli", "categorical", "multinomial", "poisson")
 _TINY = 1e-6  # keeps the logarithm of a probability finite
 
 
@@ -32,11 +32,12 @@ class Likelihood(nn.Module):
 
     Args:
         family: gaussian (standard deviation `scale`), laplace (scale parameter `scale`), bernoulli,
-            categorical or multinomial (`mean` holds probabilities; the last three take no scale).
+            categorical or multinomial (`mean` holds probabilities), or poisson (`mean` holds rates divided by
+            `words`); only the first two take a scale.
         event_dims: number of dimensions of one item.
         scale: positive; its initial value where it is trained.
         trained: learn the scale, as a logarithm.
-        words: of multinomial items, whose values times it are counts.
+        words: of multinomial and poisson items, whose values times it are counts.
     """
 
     log_scale: Tensor
@@ -70,6 +71,10 @@ class Likelihood(nn.Module):
             clamped = mean.clamp(_TINY, 1 - _TINY)
             cost = functional.binary_cross_entropy(clamped, x.expand_as(clamped), reduction="none")
             return -cost.sum(event)
+        if self.family == "poisson":
+            # sum_s n_s log r_s - r_s - log n_s!
+            counts, rates = (x * self.words).round(), (mean * self.words).clamp_min(_TINY)
+            return (counts * rates.log() - rates - (counts + 1).lgamma()).sum(event)
         if self.family == "multinomial":
             # sum_s n_s log p_s, of the words in their order: that of counts alone is more by a constant of x
             x = (x * self.words).round()
@@ -85,7 +90,8 @@ def make_likelihood(modality: Modality, family: str, scale: float = 1.0, trained
 
     Args:
         modality: whose own family goes before `family`, where its data leave no choice.
-        family, scale, trained: as of Likelihood.
+        family, trained: as of Likelihood.
+        scale: as of Likelihood, in units of the modality's `spread`.
 
     Raises:
         ValueError: for an unknown family.
@@ -93,4 +99,4 @@ def make_likelihood(modality: Modality, family: str, scale: float = 1.0, trained
     family = modality.likelihood or family
     if family not in FAMILIES:
         raise ValueError(f"unknown likelihood {family!r}: expected one of {', '.join(FAMILIES)}")
-    return Likelihood(family, len(modality.shape), scale, trained, modality.words)
+    return Likelihood(family, len(modality.shape), scale * modality.spread, trained, modality.words)

@@ -2,20 +2,22 @@
 
 table 1    coherence: joint, and every ordered pair of modalities; of more than two modalities the mean
            per number of sources
-table 1b   of more than two modalities: coherence from each subset to each other modality
+table 1b   of more than two modalities: coherence from each subset to each other modality; of more than three
+           shown as a matrix of single modalities
 table 2    Frechet distances: FID (Inception) and FD-clf (the judge's features), with their floors; FD-IN
            (EfficientNet) where runs have it
 table 3    linear probe of the latents
 table 4    retrieval of each modality by each other one, beside the probe; where runs have it
+table 4b   of more than three modalities: the directions of table 4, as a matrix
 """
 
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import combinations, permutations
-from typing import TypeAlias
+from itertools import permutations
+from typing import NamedTuple
 
-from metrics.catalogue import GROUPS, Better, Need, Unit, kind_of
+from metrics.catalogue import GROUPS, SUBSETS, Better, Need, Unit, kind_of, subsets
 from metrics.names import MetricName
 from mmbench.storage.runs import StoredRun
 
@@ -46,7 +48,22 @@ class Column:
         return round(100 * value if self.unit == "fraction" else value, 2) + 0.0
 
 
-Content: TypeAlias = tuple[list[Column], str]  # columns, and a caption that says what they mean
+COLUMNS = 3  # modalities whose directions are columns; of more they are a matrix
+
+
+class Content(NamedTuple):
+    """What a table holds.
+
+    Attributes:
+        columns: its metrics.
+        caption: what they mean.
+        matrix: the modalities that are rows (given) and columns (generated or found) of what is printed, in a
+            table whose directions are too many for columns; empty for the others.
+    """
+
+    columns: list[Column]
+    caption: str
+    matrix: tuple[str, ...] = ()
 
 
 def paper_contents(runs: Sequence[StoredRun]) -> dict[str, Content]:
@@ -55,6 +72,7 @@ def paper_contents(runs: Sequence[StoredRun]) -> dict[str, Content]:
     texts = {
         modality["name"] for run in runs for modality in run.config["modalities"] if modality.get("symbols")
     }
+    labelled = not all(run.config.get("classes") == [] for run in runs)
     fitted = any("fitted_coherence" in run.metrics for run in runs)
     return {
         "1": _coherence(modalities, fitted, {len(run.classes) for run in runs if run.classes}),
@@ -63,7 +81,7 @@ def paper_contents(runs: Sequence[StoredRun]) -> dict[str, Content]:
             modalities, texts, {MetricName.parse(name).kind for run in runs for name in run.metrics}
         ),
         "3": _probes(modalities),
-        **({"4": _retrieval(modalities)} if any("label_map_mean" in run.metrics for run in runs) else {}),
+        **(_retrieval(modalities, labelled) if any("label_map_mean" in run.metrics for run in runs) else {}),
     }
 
 
@@ -110,15 +128,25 @@ def _coherence(modalities: list[str], fitted: bool, classes: Collection[int]) ->
         )
     if len(modalities) == 2:
         directions = _directions(modalities)
-        return columns + directions, caption + _reading(modalities, directions[0])
+        return Content(columns + directions, caption + _reading(modalities, directions[0]))
     for size in range(1, len(modalities)):
         for mode in ("sample", "mean"):
             name = MetricName("cross_coherence", size=size, mode=mode)
             columns.append(column_of(name, f"From {size}", mode))
-    return columns, caption + (
+    caption += (
         "From n: n modalities are given and another one is generated, and the judge finds their class, "
         "averaged over all such directions (table 1b has each of them); sample: latent drawn once; mean: "
         "latent mean."
+    )
+    return Content(columns, caption + _capped(modalities))
+
+
+def _capped(modalities: Sequence[str]) -> str:
+    """That not all subsets of the modalities are measured, where they are too many."""
+    if math.comb(len(modalities), len(modalities) // 2) <= SUBSETS:
+        return ""
+    return (
+        f" Of more than {SUBSETS} subsets of a size, {SUBSETS} were drawn at random, the same for all models."
     )
 
 
@@ -130,9 +158,17 @@ def _figure(kind: str) -> list[Column]:
 def _every_direction(modalities: list[str]) -> Content:
     """Table 1b."""
     columns = _directions(modalities)
+    if len(modalities) > COLUMNS:
+        caption = (
+            "Cross coherence in per cent, higher is better: the modality of the row is given, that of the "
+            "column is generated with a sampled latent, and the judge finds the class of the condition. Mean "
+            f"latents, and directions from several modalities at once, are in the CSV.{_capped(modalities)}"
+        )
+        return Content(columns, caption, tuple(modalities))
     several = f"{columns[-1].group}: given several at once."
-    return columns, (
-        f"Cross coherence in per cent, higher is better. {_reading(modalities, columns[0])} {several}"
+    return Content(
+        columns,
+        f"Cross coherence in per cent, higher is better. {_reading(modalities, columns[0])} {several}",
     )
 
 
@@ -146,7 +182,7 @@ def _directions(modalities: list[str]) -> list[Column]:
             mode,
         )
         for size in range(1, len(modalities))
-        for sources in combinations(modalities, size)
+        for sources in subsets(modalities, size)
         for target in modalities
         if target not in sources
         for mode in ("sample", "mean")
@@ -176,50 +212,62 @@ def _distances(modalities: list[str], texts: Collection[str], found: Collection[
         for name in modalities
         if not (name in texts and group.needs & {Need.INCEPTION_FEATURES, Need.IMAGENET_FEATURES})
     ]
-    return columns, (
+    return Content(
+        columns,
         "Fréchet distance of generated to real test data, lower is better. FID: in Inception's features"
         f"{', which only images have' if texts else ''}; FD-clf: in the judge's features, another measure "
         f"that is not comparable with FID{imagenet if 'fd_in' in found else ''}. Floor: real train data in "
-        "place of the generated ones."
+        "place of the generated ones.",
     )
 
 
 def _probes(modalities: list[str]) -> Content:
     """Table 3."""
-    return [column_of(MetricName("probe", target=name)) for name in modalities], (
-        "Accuracy in per cent of a linear probe on the latents of single modalities, higher is better."
+    return Content(
+        [column_of(MetricName("probe", target=name)) for name in modalities],
+        "Accuracy in per cent of a linear probe on the latents of single modalities, higher is better.",
     )
 
 
-def _retrieval(modalities: list[str]) -> Content:
-    """Table 4."""
+def _retrieval(modalities: list[str], labelled: bool) -> dict[str, Content]:
+    """Table 4, and 4b where there are too many directions for it."""
     short = abbreviations(modalities)
-    pairs = list(permutations(modalities, 2))
-    columns = [
-        column_of(MetricName("label_map", (source,), target), "mAP", f"{short[source]}→{short[target]}")
-        for source, target in pairs
-    ]
-    columns += [
-        column_of(MetricName(f"label_map_{part}"), "mAP", part) for part in ("mean", "chance", "judge")
-    ]
-    columns += [
+    directions = [
         column_of(
-            MetricName(f"hit_at_{count}", (source,), target),
-            f"Hit@{count}",
+            MetricName(kind, (source,), target),
+            "mAP" if kind == "label_map" else f"Hit@{kind.removeprefix('hit_at_')}",
             f"{short[source]}→{short[target]}",
         )
-        for count in (1, 5, 10)
-        for source, target in pairs
+        for kind in ("label_map", "hit_at_1", "hit_at_5", "hit_at_10")
+        for source, target in permutations(modalities, 2)
     ]
-    columns += _probes(modalities)[0]
+    means = [column_of(MetricName(f"label_map_{part}"), "mAP", part) for part in ("mean", "chance", "judge")]
     first, second = modalities[:2]
     key = "; ".join(f"{letters}: {name}" for name, letters in short.items())
-    return columns, (
+    relevant = (
+        "relevant is what has the class of the query; mean: over all directions; chance: of a random order; "
+        "judge: of the class that its judge finds in the place of every representation, a baseline that was "
+        "trained with labels. Hit@K: an item of the query's class is among the first K; there is no single "
+        "right item to recall. "
+        if labelled
+        else "relevant is the item of the query's row alone, as the data have no labels; mean: over all "
+        "directions; chance: of a random order. Hit@K: the item of the query's row is among the first K. "
+    )
+    caption = (
         f"Retrieval in per cent, higher is better. {short[first]}→{short[second]}: every test item of "
         f"{first} ranks all test items of {second} by the cosine of their representations. mAP: mean average "
-        "precision over the whole ranking, relevant is what has the class of the query; mean: over all "
-        "directions; chance: of a random order; judge: of the class that its judge finds in the place of "
-        "every representation, a baseline that was trained with labels. Hit@K: an item of the query's class "
-        "is among the first K; pairs are made by class, so that there is no single right item to recall. "
-        f"Probe: as in table 3. {key}."
+        f"precision over the whole ranking, {relevant}"
     )
+    probes = _probes(modalities).columns
+    if len(modalities) > COLUMNS:
+        every = (
+            "Mean average precision in per cent, higher is better: test items of the row's modality rank "
+            "those of the column's. Hit@K is in the CSV."
+        )
+        return {
+            "4": Content(means + probes, f"{caption}Probe: as in table 3."),
+            "4b": Content(directions, every, tuple(modalities)),
+        }
+    per_map = len(directions) // 4
+    columns = directions[:per_map] + means + directions[per_map:] + probes
+    return {"4": Content(columns, f"{caption}Probe: as in table 3. {key}.")}

@@ -29,4 +29,4 @@ def _further_contents(runs: Sequence[StoredRun]) -> dict[str, Content]:
         own = [column_of(name) for kind in group.kinds for name in computed if name.kind == kind.name]
         columns += own
         caption += [group.reading] if own else []
-    return {FURTHER: (columns, " ".join(caption))} if columns else {}
+    return {FURTHER: Content(columns, " ".join(caption))} if columns else {}

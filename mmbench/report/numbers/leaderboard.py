@@ -108,6 +108,8 @@ class Leaderboard:
 def build_leaderboard(tables: Sequence[Table], models: Sequence[Sequence[StoredRun]]) -> Leaderboard:
     """The columns of all tables beside each other, without those that neither a model nor the paper fills.
 
+    Matrices stay by themselves.
+
     Args:
         tables: of one preset folder.
         models: the runs of each row of the tables, in their order.
@@ -118,7 +120,7 @@ def build_leaderboard(tables: Sequence[Table], models: Sequence[Sequence[StoredR
     absent: dict[str, list[str]] = {}
     entries: list[list[Entry]] = [[] for _ in models]
     for number, title in _TITLES.items():
-        if number not in numbered:
+        if number not in numbered or numbered[number].matrix:
             continue
         table, kept = numbered[number], []
         for index, column in enumerate(table.columns):

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from metrics.names import MetricName
 from mmbench.escape import csv_text, escape_latex, escape_markdown
 from mmbench.report.numbers.columns import Column
 from mmbench.report.numbers.tables import Cell, Row, Table
 
-__all__ = ["decimal", "to_csv", "to_latex", "to_markdown"]
+__all__ = ["Field", "Grid", "decimal", "lay_out", "to_csv", "to_latex", "to_markdown"]
 
 _EMPTY = "—"
 _WIDEST = 48  # letters in a cell of a LaTeX table, which ends at 16,383 pt
@@ -68,7 +69,7 @@ def to_csv(table: Table) -> str:
 
 def to_markdown(table: Table) -> str:
     """The table with its title, footnotes, warning and protocol."""
-    grid = _lay_out_upright(table) if table.upright else _lay_out(table)
+    grid = lay_out(table)
     lines = [
         f"**Table {table.number}.** {escape_markdown(table.caption)}",
         "",
@@ -84,7 +85,7 @@ def to_markdown(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     """A table float for \\input: booktabs rules, groups of columns, scaled down where it is too wide."""
-    grid = _lay_out_upright(table) if table.upright else _lay_out(table)
+    grid = lay_out(table)
     groups = [(name, len(list(items))) for name, items in groupby(grid.head, key=lambda head: head[0])]
     ends = [sum(width for _, width in groups[: i + 1]) for i in range(len(groups))]
     rules = [
@@ -130,7 +131,7 @@ def to_latex(table: Table) -> str:
 
 
 @dataclass(frozen=True)
-class _Field:
+class Field:
     """What stands in one place of a printed table."""
 
     text: str
@@ -139,12 +140,12 @@ class _Field:
 
 
 @dataclass
-class _Grid:
+class Grid:
     """A printed table before it is written: heads (group, part), rows, floor rows, footnotes with marks."""
 
     head: list[tuple[str, str]]
-    body: list[list[_Field]] = field(default_factory=list)
-    foot: list[list[_Field]] = field(default_factory=list)
+    body: list[list[Field]] = field(default_factory=list)
+    foot: list[list[Field]] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
 
     def mark(self, note: str) -> str:
@@ -158,9 +159,38 @@ class _Grid:
         return self.notes.get(note, "")
 
 
-def _lay_out(table: Table) -> _Grid:
+def lay_out(table: Table) -> Grid:
+    """A table as it is printed."""
+    if table.matrix:
+        return _lay_out_matrix(table)
+    return _lay_out_upright(table) if table.upright else _lay_out_rows(table)
+
+
+def _lay_out_matrix(table: Table) -> Grid:
+    """For every model a row per modality that is given, and a column per other one; of sampled latents."""
+    grid = Grid([("Model", ""), ("Given", ""), *((f"→ {name}", "") for name in table.matrix)])
+    places = {
+        (*name.sources, name.target): place
+        for place, column in reversed(list(enumerate(table.columns)))
+        if (name := MetricName.parse(column.metric)).is_pair and name.mode != "mean"
+    }  # of several metrics of a direction the first
+    for row in table.rows:
+        for given in table.matrix:
+            fields = [
+                Field(row.name if given == table.matrix[0] else "", mark=grid.mark(row.note)),
+                Field(given),
+            ]
+            for other in table.matrix:
+                place = places.get((given, other))
+                entry = None if place is None else _entry(grid, table.columns[place], row.cells[place])
+                fields.append(entry or Field(""))
+            grid.body.append(fields)
+    return grid
+
+
+def _lay_out_rows(table: Table) -> Grid:
     """A row per model."""
-    grid = _Grid([("Model", ""), ("Seeds", "")])
+    grid = Grid([("Model", ""), ("Seeds", "")])
     compared = [table.compares(index) for index in range(len(table.columns))]
     for column, paired in zip(table.columns, compared, strict=True):
         grid.head += [
@@ -168,12 +198,12 @@ def _lay_out(table: Table) -> _Grid:
             *([(column.group, "paper"), (column.group, "Δ")] if paired else []),
         ]
     for row in table.rows:
-        fields = [_Field(row.name), _Field(str(row.seeds), mark=grid.mark(row.note))]
+        fields = [Field(row.name), Field(str(row.seeds), mark=grid.mark(row.note))]
         for column, cell, paired in zip(table.columns, row.cells, compared, strict=True):
             fields += [_entry(grid, column, cell), *(_comparison(grid, column, cell, row) if paired else [])]
         grid.body.append(fields)
     if table.floors:
-        fields = [_Field("Floor (real train data)"), _Field("")]
+        fields = [Field("Floor (real train data)"), Field("")]
         for i, (column, values) in enumerate(zip(table.columns, table.floors, strict=True)):
             empty = [
                 row.cells[i] for row in table.rows if not row.cells[i].values
@@ -181,45 +211,45 @@ def _lay_out(table: Table) -> _Grid:
             note = empty[0].note if len(empty) == len(table.rows) else "No run holds this floor."
             text = " or ".join(decimal(column.shown(value)) for value in values)
             fields += [
-                _Field(text) if values else _Field(_EMPTY, mark=grid.mark(note)),
-                *[_Field("")] * (2 * compared[i]),
+                Field(text) if values else Field(_EMPTY, mark=grid.mark(note)),
+                *[Field("")] * (2 * compared[i]),
             ]
         grid.foot.append(fields)
     return grid
 
 
-def _lay_out_upright(table: Table) -> _Grid:
+def _lay_out_upright(table: Table) -> Grid:
     """A row per metric, without what a paper reports."""
-    grid = _Grid([("", ""), *((row.name, "") for row in table.rows)])
+    grid = Grid([("", ""), *((row.name, "") for row in table.rows)])
     grid.body.append(
-        [_Field("Seeds"), *(_Field(str(row.seeds), mark=grid.mark(row.note)) for row in table.rows)]
+        [Field("Seeds"), *(Field(str(row.seeds), mark=grid.mark(row.note)) for row in table.rows)]
     )
     for i, column in enumerate(table.columns):
         grid.body.append(
             [
-                _Field(f"{column.group} {column.part}".strip()),
+                Field(f"{column.group} {column.part}".strip()),
                 *(_entry(grid, column, row.cells[i]) for row in table.rows),
             ]
         )
     return grid
 
 
-def _entry(grid: _Grid, column: Column, cell: Cell) -> _Field:
+def _entry(grid: Grid, column: Column, cell: Cell) -> Field:
     if not cell.values:
-        return _Field("not defined" if cell.undefined else _EMPTY, mark=grid.mark(cell.note))
+        return Field("not defined" if cell.undefined else _EMPTY, mark=grid.mark(cell.note))
     spread = f" ± {decimal(column.shown(cell.std))}" if len(cell.values) > 1 else ""
-    return _Field(decimal(column.shown(cell.mean)) + spread, cell.best, grid.mark(cell.note))
+    return Field(decimal(column.shown(cell.mean)) + spread, cell.best, grid.mark(cell.note))
 
 
-def _comparison(grid: _Grid, column: Column, cell: Cell, row: Row) -> list[_Field]:
+def _comparison(grid: Grid, column: Column, cell: Cell, row: Row) -> list[Field]:
     """What the paper reports, and ours minus that."""
     if cell.paper is None:
         note = f"The paper does not report this {'variant' if row.label else 'model'}."
-        return [_Field(_EMPTY, mark=grid.mark(note))] * 2
-    reported = _Field(decimal(column.shown(cell.paper)))
+        return [Field(_EMPTY, mark=grid.mark(note))] * 2
+    reported = Field(decimal(column.shown(cell.paper)))
     if not cell.values:
-        return [reported, _Field(_EMPTY, mark=grid.mark(cell.note))]
-    return [reported, _Field(decimal(column.shown(cell.mean - cell.paper), sign="+"))]
+        return [reported, Field(_EMPTY, mark=grid.mark(cell.note))]
+    return [reported, Field(decimal(column.shown(cell.mean - cell.paper), sign="+"))]
 
 
 def decimal(value: float, sign: str = "") -> str:
@@ -235,12 +265,12 @@ def _bar(fields: Iterable[str]) -> str:
     return f"| {' | '.join(fields)} |"
 
 
-def _markdown_field(item: _Field) -> str:
+def _markdown_field(item: Field) -> str:
     text = escape_markdown(item.text)
     return (f"**{text}**" if item.bold else text) + (f"<sup>{item.mark}</sup>" if item.mark else "")
 
 
-def _latex_field(item: _Field) -> str:
+def _latex_field(item: Field) -> str:
     text = escape_latex(item.text, _WIDEST)
     return (f"\\textbf{{\\boldmath {text}}}" if item.bold else text) + (
         f"\\textsuperscript{{{item.mark}}}" if item.mark else ""

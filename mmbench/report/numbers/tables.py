@@ -90,12 +90,14 @@ class Table:
     """One table of a preset folder.
 
     Attributes:
-        number: 1, 1b, 2, 3 or 4; `further` names its own.
+        number: 1, 1b, 2, 3, 4 or 4b; `further` names its own.
         name: unique over data sets and presets, for LaTeX labels.
         caption: what the columns mean.
         columns, rows: the body.
         upright: whether metrics are printed below each other and models side by side, as there are many
             metrics.
+        matrix: the modalities that are rows and columns of what is printed for every model, as `Content`
+            says; empty for tables with a column for each metric.
         floors: under the body, distinct values per column where a column has a floor; empty without a floor
             row.
         protocol: how the numbers came about: title -> text.
@@ -108,6 +110,7 @@ class Table:
     columns: list[Column]
     rows: list[Row]
     upright: bool
+    matrix: tuple[str, ...]
     floors: list[list[float]]
     protocol: dict[str, str]
     warning: str
@@ -138,7 +141,7 @@ def make_tables(runs: Sequence[StoredRun], contents: Mapping[str, Content]) -> l
     models = [list(group) for _, group in groupby(runs, key=lambda run: (run.model, run.label))]
     folder = re.sub(r"[^A-Za-z0-9]+", "-", f"{runs[0].dataset}-{runs[0].preset}")
     tables = []
-    for number, (columns, caption) in contents.items():
+    for number, (columns, caption, matrix) in contents.items():
         rows = _mark_best(columns, [_row(model, columns) for model in models])
         floors = (
             [reference_values(done, column.floor) for column in columns]
@@ -146,14 +149,14 @@ def make_tables(runs: Sequence[StoredRun], contents: Mapping[str, Content]) -> l
             else []
         )
         said = protocol | ({"Paper": paper.CITATION} if _has_paper(rows) else {})
-        upright = number == "1b"
+        upright = number == "1b" and not matrix
         left_out = any(
             len(_varied(index, columns, rows)) < sum(bool(row.cells[index].values) for row in rows)
             for index in range(len(columns))
         )
-        caption = f"{caption} {_legend(rows, upright, left_out)}".rstrip()
+        caption = f"{caption} {_legend(rows, bool(matrix), upright, left_out)}".rstrip()
         name = f"{folder}-{number}"
-        tables.append(Table(number, name, caption, columns, rows, upright, floors, said, warning))
+        tables.append(Table(number, name, caption, columns, rows, upright, matrix, floors, said, warning))
     return tables
 
 
@@ -161,10 +164,11 @@ def _has_paper(rows: Sequence[Row]) -> bool:
     return any(cell.paper is not None for row in rows for cell in row.cells)
 
 
-def _legend(rows: Sequence[Row], upright: bool, left_out: bool) -> str:
+def _legend(rows: Sequence[Row], matrix: bool, upright: bool, left_out: bool) -> str:
     """What the entries of a table show.
 
     Args:
+        matrix: whether every model has a matrix of numbers.
         upright: whether a row is a column of numbers.
         left_out: whether a model cannot be the best of joint coherence.
     """
@@ -176,7 +180,7 @@ def _legend(rows: Sequence[Row], upright: bool, left_out: bool) -> str:
         else []
     )
     parts += (
-        [f"Bold: best of the {'row' if upright else 'column'}{few}."]
+        [f"Bold: best of the {'direction' if matrix else 'row' if upright else 'column'}{few}."]
         if any(cell.best for row in rows for cell in row.cells)
         else []
     )

@@ -21,13 +21,14 @@ from mmbench.report.numbers.columns import Column
 from mmbench.report.numbers.leaderboard import LEVEL, Entry, Leaderboard, name_of
 from mmbench.report.numbers.priors import PriorRow
 from mmbench.report.numbers.provenance import machine_lines, spell_value
-from mmbench.report.numbers.render import decimal
+from mmbench.report.numbers.render import decimal, lay_out
 from mmbench.report.numbers.tables import Table
 from mmbench.report.pages.run_list import run_columns
 from mmbench.report.pictures.canvas import Picture
 from mmbench.report.pictures.charts import Charts
 from mmbench.report.pictures.confusions import draw_confusions
 from mmbench.report.pictures.curves import draw_curves
+from mmbench.report.pictures.directions import reading as reading_of_directions
 from mmbench.report.pictures.grids import Sheet, cross_grids, joint_sheets, owner
 from mmbench.report.pictures.latents import draw_latents
 from mmbench.storage.diagnostics import load_diagnostics
@@ -67,7 +68,7 @@ class Model:
 
 def build_html(
     models: Sequence[Sequence[StoredRun]],
-    table: Table,
+    tables: Sequence[Table],
     board: Leaderboard,
     claims: Sequence[Claim],
     prior_rows: Sequence[PriorRow],
@@ -79,7 +80,7 @@ def build_html(
 
     Args:
         models: the runs of each model, in the order of the tables' rows.
-        table: one of theirs, whose protocol and warning are shown.
+        tables: theirs, of which matrices are shown by themselves, and protocol and warning of the first.
         board, claims, prior_rows, charts: of these models.
         shown: the runs whose samples are shown, one per model at most.
         files: the other files of the report by name; pictures are taken from there.
@@ -102,16 +103,18 @@ def build_html(
         css_hash=_policy(css),
         runs=runs,
         first=runs[0],
-        head=_head(runs, table),
-        protocol=table.protocol,
-        warning=table.warning,
+        head=_head(runs, tables[0]),
+        protocol=tables[0].protocol,
+        warning=tables[0].warning,
         board=board,
+        matrices=[(table.caption, lay_out(table)) for table in tables if table.matrix],
         reading=_reading(board, runs),
         notes=_notes(board),
         claims=claims,
         prior_rows=prior_rows,
         models=built,
         index={owner(model.runs[0]): model.index for model in built},
+        cut=reading_of_directions(len(runs[0].modalities)),
         cross=cross,
         strangers=strangers,
         charts=charts,

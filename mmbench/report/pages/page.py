@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
+from operator import attrgetter
 from typing import TypeAlias
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ from mmbench.report.pages.run_list import run_columns
 from mmbench.report.pictures.canvas import Picture
 from mmbench.report.pictures.charts import Charts, draw_charts
 from mmbench.report.pictures.curves import draw_curves
+from mmbench.report.pictures.directions import reading, shown_directions
 from mmbench.report.pictures.figures import Panel, cross_panel, draw_panels, joint_panel
 from mmbench.report.pictures.retrieval import draw_found
 from mmbench.storage.runs import StoredRun
@@ -50,6 +52,7 @@ _HEADINGS = {
     "2": "Quality of generated samples",
     "3": "Linear probe",
     "4": "Retrieval",
+    "4b": "Retrieval of every direction",
 }
 
 
@@ -82,12 +85,12 @@ def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str
     shown_files, figure, samples_page = _samples(shown)
     priors = find_priors(models, tables[0])
     parts = [_tables(tables), _priors(priors), _claims(claims, tables[0]), (shown_files, figure)]
-    pictures = [({}, samples_page), _curves(models), _charts(charts), _found(loaded)]
+    pictures = [({}, samples_page), _curves(models), _charts(charts, runs[0]), _found(loaded)]
     files = {name: content for found, _ in (*parts, *pictures) for name, content in found.items()}
     if lines := [line for _, part in pictures for line in part]:
         files["pictures.md"] = "\n".join([_title(runs), "", *lines]).encode()
     page = [line for _, part in parts for line in part]
-    files["report.html"] = build_html(models, tables[0], board, claims, priors, charts, shown, files)
+    files["report.html"] = build_html(models, tables, board, claims, priors, charts, shown, files)
     files["README.md"] = "\n".join([*_opening(runs), *page, *_closing(runs)]).encode()
     return files
 
@@ -96,7 +99,13 @@ def _load_samples(models: Sequence[Sequence[StoredRun]]) -> Shown:
     """All that the first finished run of each model keeps for pictures."""
     firsts = [next((run for run in runs if run.state == "done"), None) for runs in models]
     loaded = [(run, load_run_samples(run.folder)) for run in firsts if run]
-    return [(run, samples) for run, samples in loaded if samples]
+    return [(run, _some_directions(samples)) for run, samples in loaded if samples]
+
+
+def _some_directions(samples: SampleSet) -> SampleSet:
+    """The samples with the directions that pictures have room for."""
+    cross, found = (shown_directions(of, attrgetter("source")) for of in (samples.cross, samples.found))
+    return SampleSet(samples.joint, cross, found)
 
 
 def _tables(tables: Sequence[Table]) -> Part:
@@ -155,12 +164,14 @@ def _curves(models: Sequence[Sequence[StoredRun]]) -> Part:
     return {"training.png": curves}, ["## Training", "", "![Training curves](training.png)", ""]
 
 
-def _charts(charts: Charts) -> Part:
+def _charts(charts: Charts, first: StoredRun) -> Part:
     """The charts that a reader of the Markdown sees too."""
     drawn = (*charts.trade_off, *charts.learning, *charts.recall)
     page = _gallery("Coherence against quality", charts.reading, charts.trade_off)
     page += _gallery("Learning curves", _BANDS, charts.learning)
-    page += _gallery("Precision over recall", _RECALL, charts.recall)
+    page += _gallery(
+        "Precision over recall", f"{_RECALL} {reading(len(first.modalities))}".rstrip(), charts.recall
+    )
     return {picture.file_name: picture.png for picture in drawn}, page
 
 
@@ -170,7 +181,9 @@ def _found(loaded: Shown) -> Part:
     for run, samples in loaded:
         if samples.found:
             name, title = found_name(run.folder.parent.name), escape_markdown(run.name)
-            files[name] = draw_found(run.name, samples.found, f"{_caption([run])} {_FOUND}")
+            files[name] = draw_found(
+                run.name, samples.found, f"{_caption([run])} {_FOUND} {reading(len(run.modalities))}".rstrip()
+            )
             page += [f"### {title}", "", f"![What queries find first with {title}]({_address(name)})", ""]
     return files, ["## What queries find first", "", *page] if page else []
 
@@ -228,7 +241,8 @@ def _lettered(panel: Panel, letters: Iterator[str]) -> Panel:
 def _reading(shown: Shown) -> str:
     """How the panels of these runs are read, and why some have no joint draws."""
     parts = [_JOINT] if any(samples.joint for _, samples in shown) else []
-    parts += [_CROSS] if any(samples.cross for _, samples in shown) else []
+    if any(samples.cross for _, samples in shown):
+        parts += filter(None, (_CROSS, reading(len(shown[0][0].modalities))))
     for run, samples in shown:
         if not samples.joint:
             parts.append(f"{run.name} has no joint draws. {run.reasons.get('joint_coherence', '')}".strip())

@@ -8,6 +8,7 @@ import seaborn as sns
 
 from mmbench.report.pictures.canvas import WIDTH, Picture, figure_png, framed, plain_style, shorten
 from mmbench.report.pictures.classes import CROWDED, class_names
+from mmbench.report.pictures.directions import shown_directions
 from mmbench.storage.diagnostics import StoredDiagnostics
 
 __all__ = ["draw_confusions"]
@@ -19,7 +20,7 @@ _LONGEST = 0.8  # inches: longer names are cut
 
 
 def draw_confusions(name: str, found: StoredDiagnostics, classes: Sequence[str] = ()) -> list[Picture]:
-    """A heat map per direction, in per cent of its rows.
+    """A heat map per direction that is shown, in per cent of its rows.
 
     Args:
         name: of the model.
@@ -28,7 +29,9 @@ def draw_confusions(name: str, found: StoredDiagnostics, classes: Sequence[str] 
     """
     return [
         _draw(name, direction, counts, class_names(len(counts), classes))
-        for direction, counts in found.confusion.items()
+        for direction, counts in shown_directions(
+            found.confusion.items(), lambda item: item[0].partition("->")[0]
+        )
     ]
 
 

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mmbench.report.pictures.canvas import Picture, figure_png, plain_style, shorten, style, to_png, wrap
+from mmbench.report.pictures.directions import shown_directions
 from mmbench.report.pictures.frames import Looks, draw_legend, label, points, small_axes
 from mmbench.storage.diagnostics import load_diagnostics
 from mmbench.storage.runs import StoredRun
@@ -23,14 +24,15 @@ _WRONG = "#c1121f"
 
 
 def draw_recall(models: Sequence[Sequence[StoredRun]], named: Looks) -> list[Picture]:
-    """For every direction the precision of all models that have it over recall, means over their seeds."""
+    """For every direction that is shown the precision over recall, a mean over seeds for each model."""
     curves: dict[str, dict[str, list[np.ndarray]]] = {}
     for runs in models:
         for run in (run for run in runs if run.state == "done"):
             found = load_diagnostics(run.folder)
             for direction, curve in (found.recall if found else {}).items():
                 curves.setdefault(direction, {}).setdefault(run.name, []).append(curve)
-    return [_recall(direction, of, named) for direction, of in curves.items()]
+    shown = shown_directions(curves.items(), lambda item: item[0].partition("->")[0])
+    return [_recall(direction, of, named) for direction, of in shown]
 
 
 def _recall(direction: str, curves: Mapping[str, Sequence[np.ndarray]], named: Looks) -> Picture:
