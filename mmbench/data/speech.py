@@ -1,0 +1,114 @@
+"""Spoken digits as pictures of their sound: log-mel spectrograms of the Free Spoken Digit Dataset.
+
+`fsdd.npz` holds N recordings one after the other: `samples` (all of them, mono int16), `offsets` (N + 1,),
+where each begins and the last one ends, `labels` (N,) whole numbers from 0 to 9, `take` (N,), the number of
+the recording among those of its speaker and digit, `speaker` (N,), and `rate`, 8,000 samples a second.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmbench.data.arrays import check_labels
+from mmbench.data.splits import Images
+from mmbench.storage.archives import read_npz
+from models.base import Modality
+from models.errors import InputError
+
+__all__ = ["NOTE", "SPEECH", "read_recordings", "read_speech", "spectrograms"]
+
+RATE = 8_000  # samples a second
+BANDS, FRAMES = 32, 32
+STEP = 200  # samples from frame to frame: 32 frames are 0.8 seconds
+WINDOW = 512  # samples of a frame, 64 milliseconds under a Hann window
+RANGE = 80.0  # decibels below the loudest point of a recording that are silence
+TEST_TAKES = 5  # takes 0 to 4 of every speaker and digit: the official test part
+
+SPEECH = Modality("speech", (1, BANDS, FRAMES), weight=3072 / (BANDS * FRAMES))
+NOTE = (
+    "Speech: the Free Spoken Digit Dataset (CC BY-SA 4.0), takes 0 to 4 for testing as is official; "
+    "the same speakers are in the train, validation and test splits."
+)
+"""A sentence for under the tables."""
+
+
+def read_speech(folder: Path) -> tuple[Images, Images]:
+    """The train and the test spectrograms, from `fsdd.npz` in a folder.
+
+    Raises:
+        InputError: for a file that is missing or not as the docstring of this module says.
+    """
+    found = read_recordings(folder / "fsdd.npz")
+    items = spectrograms(*(torch.from_numpy(found[name]) for name in ("samples", "offsets")))
+    images = Images(items, torch.from_numpy(found["labels"].astype(np.int64)))
+    test = torch.from_numpy(found["take"] < TEST_TAKES)
+    return images.at(torch.nonzero(~test).flatten()), images.at(torch.nonzero(test).flatten())
+
+
+def spectrograms(samples: Tensor, offsets: Tensor) -> Tensor:
+    """(N, 1, 32, 32) uint8: log-mel spectrograms, time from left to right, high frequencies on top.
+
+    The first 0.8 seconds of every recording, followed by silence where it is shorter. A frame's power
+    spectrum under a Hann window of 512 samples is summed in triangular bands that are equally wide in mel =
+    2595 log10(1 + Hz / 700) from 0 to 4,000 Hz; a value is that power in decibels, from 80 below the loudest
+    of the recording (0) to the loudest (255).
+
+    Args:
+        samples: of all recordings, one after the other, at 8,000 a second.
+        offsets: (N + 1,) where they begin, and where the last one ends.
+    """
+    time = torch.arange(STEP * (FRAMES - 1) + WINDOW) - WINDOW // 2
+    place = offsets[:-1, None] + time
+    inside = (time >= 0) & (time < STEP * FRAMES) & (place < offsets[1:, None])
+    waves = samples[place.clamp(0, len(samples) - 1)].double() * inside  # (N, time)
+    window = torch.hann_window(WINDOW, dtype=torch.float64)
+    spectra = torch.stft(waves, WINDOW, STEP, window=window, center=False, return_complex=True)
+    power = _bands() @ spectra.abs().square()  # (N, BANDS, FRAMES)
+    loudest = power.amax((1, 2), keepdim=True).clamp_min(torch.finfo(power.dtype).tiny)
+    level = 1 + 10 / RANGE * (power / loudest).clamp_min(10 ** (-RANGE / 10)).log10()
+    return (level * 255).round().to(torch.uint8).flip(1)[:, None]
+
+
+def _bands() -> Tensor:
+    """(BANDS, WINDOW // 2 + 1): triangles over frequencies, each up to its neighbours' peaks."""
+    frequencies = torch.linspace(0, RATE / 2, WINDOW // 2 + 1, dtype=torch.float64)
+    mel = 2595 * torch.log10(1 + frequencies / 700)
+    peaks = torch.linspace(0, float(mel[-1]), BANDS + 2, dtype=torch.float64)
+    distance = (mel - peaks[1:-1, None]).abs() / (peaks[1] - peaks[0])
+    return (1 - distance).clamp_min(0)
+
+
+def read_recordings(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of `fsdd.npz`, checked.
+
+    Raises:
+        InputError: for a file that is missing, cannot be read or lacks something.
+    """
+    remedy = "expected the Free Spoken Digit Dataset as docs/data-sets.md describes it"
+    try:
+        found = read_npz(path)
+    except FileNotFoundError:
+        raise InputError(
+            f"{path.parent} holds no {path.name}: put it there, as docs/data-sets.md says."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read as an .npz archive ({error}): copy or make it again."
+        ) from error
+    for name in ("samples", "offsets", "labels", "speaker", "take", "rate"):
+        if name not in found or found[name].dtype.kind not in "iu":
+            raise InputError(f"{path} has no whole numbers `{name}`: {remedy}.")
+    count = len(found["labels"])
+    offsets = found["offsets"]
+    if any(found[name].shape != (count,) for name in ("labels", "speaker", "take")) or offsets.shape != (
+        count + 1,
+    ):
+        raise InputError(f"The arrays in {path} are of different lengths: {remedy}.")
+    if offsets[0] != 0 or (np.diff(offsets) <= 0).any() or offsets[-1] != found["samples"].size:
+        raise InputError(f"`offsets` in {path} do not cut `samples` into recordings: {remedy}.")
+    if int(found["rate"]) != RATE:
+        raise InputError(f"{path} has {found['rate']} samples a second: expected {RATE:,}; resample them.")
+    check_labels(path, found["labels"])
+    return found
