@@ -1,5 +1,6 @@
 """The command line. Nothing heavy is imported before a command needs it, so that --help is quick."""
 
+from mmbench.cli.about import cite, doctor
 from mmbench.cli.group import main
 from mmbench.cli.jobs import evaluate, run, tune
 from mmbench.cli.listing import check, datasets, models
@@ -21,5 +22,7 @@ for command in (
     translate,
     embed,
     export,
+    cite,
+    doctor,
 ):
     main.add_command(command)
