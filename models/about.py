@@ -20,12 +20,14 @@ class About(NamedTuple):
         formula: the model or its objective in LaTeX, as implemented; the class's docstring has the details.
         departures: where what is implemented departs from the publication.
         bibtex: entries of the publications, as `cite` gives them.
+        private: whether modalities have latents of their own, beside or in the place of a shared one.
     """
 
     idea: str = ""
     formula: str = ""
     departures: str = ""
     bibtex: str = ""
+    private: bool = False
 
 
 def cite(*keys: str) -> str:

@@ -53,6 +53,7 @@ class AVAESettings:
             "associations with them."
         ),
         bibtex=cite("jo2020avae"),
+        private=True,
     ),
 )
 class AVAE(GaussianVAEs):

@@ -79,6 +79,7 @@ NAMED = {  # the paper of the comparison does not have this model
             "`--set dmvae=published` has the published sizes."
         ),
         bibtex=cite("lee2021dmvae"),
+        private=True,
     ),
 )
 class DMVAE(GaussianVAEs, SharedLatentModel):

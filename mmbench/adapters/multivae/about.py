@@ -9,8 +9,8 @@ _ALWAYS = (
 )
 
 
-def _about(key: str, idea: str, formula: str, departures: str = _ALWAYS) -> About:
-    return About(idea, formula, departures, cite(key, "senellart2023multivae"))
+def _about(key: str, idea: str, formula: str, departures: str = _ALWAYS, private: bool = False) -> About:
+    return About(idea, formula, departures, cite(key, "senellart2023multivae"), private)
 
 
 ABOUT = {
@@ -24,6 +24,7 @@ ABOUT = {
         r"p(c) \, p(z \mid c) \prod_m p(w_m) \, p(x_m \mid z, w_m)",
         f"{_ALWAYS} Of several inputs, each item is drawn from one expert, not the whole batch from one. "
         "The diffusion decoders of the paper are left out.",
+        private=True,
     ),
     "CRMVAE": _about(
         "suzuki2022crmvae",
@@ -45,6 +46,7 @@ ABOUT = {
             "modalities, the private latent of a generated one is drawn from its prior."
         ),
         r"p(z_s) \prod_m p(z_m) \, p(x_m \mid z_s, z_m)",
+        private=True,
     ),
     "JMVAE": _about(
         "suzuki2016jmvae",
@@ -92,6 +94,7 @@ ABOUT = {
             r"\mid z, w_m)"
         ),
         f"{_ALWAYS} Of several inputs, each item is drawn from one expert, not the whole batch from one.",
+        private=True,
     ),
     "MoPoE": _about(
         "sutter2021mopoe",
@@ -132,6 +135,7 @@ ABOUT = {
         ),
         r"p(z_\sigma) \prod_m p(z_m \mid z_\sigma) \, p(x_m \mid z_m)",
         f"{_ALWAYS} Messages are dropped for a whole batch at once, where MultiVae goes item by item.",
+        private=True,
     ),
     "TELBO": _about(
         "vedantam2018telbo",
