@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from extension.docstrings import rewrite_docstring
+from extension.docstrings import rewrite_docstring, skip_field
 from extension.links import rewrite_links
 from extension.mathml import visit_block, visit_inline
 from extension.pages import write_pages
@@ -15,4 +15,5 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("builder-inited", write_pages)
     app.connect("source-read", rewrite_links)
     app.connect("autodoc-process-docstring", rewrite_docstring, priority=100)  # before napoleon
+    app.connect("autodoc-skip-member", skip_field)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["rewrite_docstring", "to_markdown"]
+__all__ = ["rewrite_docstring", "skip_field", "to_markdown"]
 
 SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields):")
 RELATION = re.compile(r" [=~] |:=|proportional to")
@@ -58,6 +58,11 @@ def rewrite_docstring(app: Any, what: str, name: str, found: Any, options: Any, 
         else:
             written += [*(_escape(line) for line in block), ""]
     lines[:] = written
+
+
+def skip_field(app: Any, what: str, name: str, found: Any, skip: bool, options: Any) -> bool | None:
+    """The event `autodoc-skip-member`: fields of a named tuple are described under it, not one by one."""
+    return True if (getattr(found, "__doc__", None) or "").startswith("Alias for field number") else None
 
 
 def _escape(line: str) -> str:
