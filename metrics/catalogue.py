@@ -8,12 +8,13 @@ A metric is declared where it is computed, by a decorator on the function that c
         asked=True,
         needs=(Need.DRAWS, Need.JUDGE_FEATURES),
         reading="KID: ...",
+        bibtex=cite("binkowski2018kid"),
     )
     def kid_of_draws(run: Pass) -> Found: ...
 
 Tables, the help of `--metrics` and `mmbench status` read the declarations, and must not wait for torch: so
-the decorators are evaluated here from the text of those files, with nothing but `metric`, `Kind` and `Need`
-at hand. Everything in a declaration is therefore a literal or one of these.
+the decorators are evaluated here from the text of those files, with nothing but `metric`, `Kind`, `Need` and
+`cite` at hand. Everything in a declaration is therefore a literal or one of these.
 """
 
 import ast
@@ -28,6 +29,7 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 from metrics.names import MetricName
+from models.about import cite
 from models.errors import InputError, suggest
 
 __all__ = [
@@ -127,6 +129,9 @@ class Group:
         asked: whether it is computed only where it is asked for by name.
         needs: what it reads.
         reading: a sentence for readers of its numbers, under the leaderboard.
+        span: the least and the largest value, and what chance or real data would have.
+        hides: what a good number does not say.
+        bibtex: of the publications that it is from.
         module, function: where it is computed.
     """
 
@@ -135,6 +140,9 @@ class Group:
     asked: bool
     needs: frozenset[Need]
     reading: str
+    span: str
+    hides: str
+    bibtex: str
     module: str
     function: str
 
@@ -156,20 +164,28 @@ class Metric:
 
 
 def metric(
-    name: str, *kinds: Kind, asked: bool = False, needs: Collection[Need] = (), reading: str = ""
+    name: str,
+    *kinds: Kind,
+    asked: bool = False,
+    needs: Collection[Need] = (),
+    reading: str = "",
+    span: str = "",
+    hides: str = "",
+    bibtex: str = "",
 ) -> Callable[[Callable[[Any], Iterator[Any]]], Metric]:
     """Declare the group of metrics that the decorated function computes; the arguments are `Group`'s."""
 
     def declare(measure: Callable[[Any], Iterator[Any]]) -> Metric:
         where = measure.__module__, measure.__name__
-        return Metric(Group(name, kinds, asked, frozenset(needs), reading, *where), measure)
+        about = reading, span, hides, bibtex
+        return Metric(Group(name, kinds, asked, frozenset(needs), *about, *where), measure)
 
     return declare
 
 
 def _declared() -> Iterator[Group]:
     """The groups that the files of `metrics/evaluation/` declare, by the names of the files."""
-    scope = {"metric": metric, "Kind": Kind, "Need": Need}
+    scope = {"metric": metric, "Kind": Kind, "Need": Need, "cite": cite}
     for path in sorted((Path(__file__).parent / "evaluation").glob("*.py")):
         for function, decorator in _decorators(path):
             declare = eval(compile(ast.Expression(decorator), path, "eval"), scope)

@@ -7,6 +7,7 @@ from itertools import permutations
 import torch
 from torch import Tensor, nn
 
+from models.about import About, cite
 from models.base import Batch, Loss, Modality, Stage
 from models.parts.distributions import DiagonalGaussian
 from models.parts.gaussian import GaussianVAEs, product_of_experts
@@ -30,7 +31,31 @@ class AVAESettings:
     likelihood_scale: float = setting(0.75, "scale of a Gaussian or Laplace likelihood", low=1e-3)
 
 
-@register("avae", settings=AVAESettings, source="Jo et al. 2020, AAAI 34(7), 11197-11204", title="AVAE")
+@register(
+    "avae",
+    settings=AVAESettings,
+    source="Jo et al. 2020, AAAI 34(7), 11197-11204",
+    title="AVAE",
+    about=About(
+        idea=(
+            "Every modality has a VAE with a latent of its own, and there is no shared latent. After "
+            "these are trained, associators learn to map the latent of one modality to that of "
+            "another one. A joint draw takes one latent from the prior and associates the others "
+            "with it."
+        ),
+        formula=(
+            r"\mathcal{L}_1 = -\sum_m \mathrm{ELBO}_m, \qquad \mathcal{L}_2 = \sum_{n \neq m} "
+            r"\mathbb{E}_{z_n \sim q_n} \mathrm{KL}(a_{n \to m}(\cdot \mid z_n) \| q_m)"
+        ),
+        departures=(
+            "Likelihood, latent size and networks are those of the comparison, and both stages have "
+            "half of the budget. Given several modalities, a missing one gets the product of its "
+            "associations with them."
+        ),
+        bibtex=cite("jo2020avae"),
+        private=True,
+    ),
+)
 class AVAE(GaussianVAEs):
     """A VAE with a latent z_m of its own for every modality, and associators between the latents.
 

@@ -6,6 +6,7 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
+from models.about import About, cite
 from models.base import Batch, Loss, Modality, NotDefinedError
 from models.errors import InputError
 from models.named_settings import PAPER, PUBLISHED, Sourced
@@ -105,6 +106,25 @@ class NegativeL1(nn.Module):
     title="CADA-VAE",
     incomplete=True,
     named=NAMED,
+    about=About(
+        idea=(
+            "Every modality has a VAE, and all latents are of one space. Each decoder also learns to "
+            "decode the latents of the other modalities, and a distance pulls the posteriors of a "
+            "pair together. The weights of these terms are warmed up during training."
+        ),
+        formula=(
+            r"\mathcal{L} = \sum_m \left( |x_m - D_m(z_m)|_1 + \beta \, \mathrm{KL}(q_m \| p) \right) "
+            r"+ \gamma \sum_{n \neq m} |x_m - D_m(z_n)|_1 + \delta \sum_{n < m} W_2(q_n, q_m)"
+        ),
+        departures=(
+            "It was published for features of images and attributes of classes, here it has the "
+            "networks of the comparison. The published code reads a variance in two ways and shares "
+            "one noise among the dimensions of a latent; here it is a log-variance throughout, and "
+            "noise is independent. The posterior given several modalities, which the paper does not "
+            "need, is the mixture of those given each."
+        ),
+        bibtex=cite("schonfeld2019cada"),
+    ),
 )
 class CADAVAE(GaussianMVAE):
     """A VAE per modality; each decoder also sees the others' latents, and posteriors are pulled together.

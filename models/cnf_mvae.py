@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.about import About, cite
 from models.base import Batch, Loss, Modality
 from models.parts.distributions import DiagonalGaussian, one_expert_per_item
 from models.parts.flows import CouplingFlow
@@ -85,6 +86,25 @@ def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     source="Ai et al. 2026, doi 10.20169/j.issn.2095-2163.26011602",
     title="CNF-MVAE",
     incomplete=True,
+    about=About(
+        idea=(
+            "Every modality has a VAE of its own, whose prior is a normalizing flow. The flows take "
+            "the latents of all modalities into one meta space, where a contrastive term pulls "
+            "together what belongs together. A draw from N(0, I) there, taken back by every flow and "
+            "decoded, is a joint draw."
+        ),
+        formula=(
+            r"z_m = e_m(x_m) + s_1 \epsilon, \quad u_m = f_m(z_m), \qquad \mathcal{L} = -\sum_m "
+            r"\mathrm{ELBO}_m + \lambda \sum_{m < n} \mathrm{InfoNCE}(u_m, u_n)"
+        ),
+        departures=(
+            "The paper's formulas carry misprints (equations 6 and 11); implemented is their evident "
+            "meaning. It does not give the scale of the likelihood, the temperature, the first noise "
+            "and what the contrast sees: these were chosen on validation images. Nor does it say "
+            "what the posterior given several modalities is: here the mixture of those given each."
+        ),
+        bibtex=cite("ai2026cnf", "su2018fvae"),
+    ),
 )
 class CNFMVAE(SharedPriorModel):
     """A VAE with a flow prior per modality; contrast aligns the modalities in the meta space behind the

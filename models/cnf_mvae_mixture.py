@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from models.about import About, cite
 from models.cnf_mvae import CNFMVAE, CNFMVAESettings
 from models.parts.priors import PRIORS
 from models.registry import register
@@ -27,6 +28,21 @@ class CNFMVAEMixtureSettings(CNFMVAESettings):
     source="this suite, after Ai et al. 2026, doi 10.20169/j.issn.2095-2163.26011602",
     title="CNF-MVAE, mixture prior",
     incomplete=True,
+    about=About(
+        idea=(
+            "This is CNF-MVAE with a mixture of Gaussians as its prior in the meta space, in the "
+            "place of N(0, I). Contrast gathers the latents of a class in a cluster and leaves most "
+            "of N(0, I) without data; a mixture has its mass where the clusters are. Its components "
+            "are fitted to latents of train items a few times during training, and trained in "
+            "between."
+        ),
+        formula=(
+            r"p(u) = \sum_k \pi_k \, \mathcal{N}(u; \mu_k, \mathrm{diag}\, \sigma_k^2), \qquad "
+            r"\mathcal{L} = -\sum_m \mathrm{ELBO}_m + \lambda \sum_{m < n} \mathrm{InfoNCE}(u_m, u_n)"
+        ),
+        departures="It is a model of this suite and not of the paper.",
+        bibtex=cite("ai2026cnf"),
+    ),
 )
 class CNFMVAEMixture(CNFMVAE):
     """CNF-MVAE whose u has the prior p(u) = sum_k pi_k N(u; mu_k, diag sigma_k^2) in the place of N(0, I).

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.about import About, cite
 from models.base import Batch, Loss, SharedLatentModel
 from models.named_settings import PUBLISHED, Sourced
 from models.parts.distributions import DiagonalGaussian
@@ -61,6 +62,25 @@ NAMED = {  # the paper of the comparison does not have this model
     title="DMVAE",
     incomplete=True,
     named=NAMED,
+    about=About(
+        idea=(
+            "Every modality has a private latent beside the one that all share. What the modalities "
+            "have in common goes through the shared one, style stays private. Given other "
+            "modalities, the private latent of a generated one is drawn from its prior."
+        ),
+        formula=(
+            r"p(z_s) \prod_m p(z_m) \, p(x_m \mid z_s, z_m), \qquad \mathcal{L} = L(q_{\mathrm{all}}) "
+            r"+ \sum_n L(q_n), \qquad q_{\mathrm{all}}(z_s) \propto p(z_s) \prod_m q_m(z_s \mid x_m)"
+        ),
+        departures=(
+            "The published code counts the shared divergence once per decoder and drops the "
+            "reconstruction from the product; here both are as the bound has them. A decoder reads "
+            "36 shared and 4 private dimensions, as many as the models of the comparison have; "
+            "`--set dmvae=published` has the published sizes."
+        ),
+        bibtex=cite("lee2021dmvae"),
+        private=True,
+    ),
 )
 class DMVAE(GaussianVAEs, SharedLatentModel):
     """Every modality m has a private latent z_m beside the shared one z_s; all priors are N(0, I).

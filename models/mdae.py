@@ -7,6 +7,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
+from models.about import About, cite
 from models.base import Batch, Loss, Modality, NotDefinedError, SharedLatentModel
 from models.parts.likelihoods import make_likelihood
 from models.parts.networks import make_decoder, make_encoder
@@ -23,7 +24,26 @@ class MDAESettings:
     latent_size: int = setting(40, "units of the shared layer", low=1)
 
 
-@register("mdae", settings=MDAESettings, source="Ngiam et al. 2011, ICML, 689-696", title="MDAE")
+@register(
+    "mdae",
+    settings=MDAESettings,
+    source="Ngiam et al. 2011, ICML, 689-696",
+    title="MDAE",
+    about=About(
+        idea=(
+            "This is an autoencoder with one layer that all modalities share. It is trained to "
+            "reconstruct all of them from any subset, with zeros in the place of those that are "
+            "missing. There is no distribution over its code, so that it translates but has no joint "
+            "draws."
+        ),
+        formula=r"z = \sum_{m \in S} E_m(x_m), \qquad \mathcal{L} = \frac{1}{2} \sum_m |x_m - D_m(z)|^2",
+        departures=(
+            "Published training begins with restricted Boltzmann machines, layer by layer; here it "
+            "is end to end. Of more than two modalities, all subsets are seen."
+        ),
+        bibtex=cite("ngiam2011mdae"),
+    ),
+)
 class MDAE(SharedLatentModel):
     """A deterministic autoencoder with one shared layer, which reconstructs all modalities from any of them.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.about import About, cite
 from models.base import Batch, Loss, Modality
 from models.named_settings import PAPER, PUBLISHED, Sourced
 from models.parts.distributions import DiagonalGaussian, DiagonalLaplace, one_expert_per_item
@@ -83,6 +84,26 @@ NAMED = {
     title="MMVAE",
     incomplete=True,
     named=NAMED,
+    about=About(
+        idea=(
+            "The joint posterior is a mixture of experts: one modality at random says what the "
+            "latent is. So every decoder is trained on latents of every single modality, which is "
+            "cross generation. The objective is an importance-weighted bound with a gradient of low "
+            "variance."
+        ),
+        formula=(
+            r"q(z \mid x) = \frac{1}{M} \sum_m q_m(z \mid x_m), \qquad \mathcal{L} = -\frac{1}{M} "
+            r"\sum_m \mathbb{E}_{z_{1..K} \sim q_m} \log \frac{1}{K} \sum_k \frac{p(z_k) \prod_n "
+            r"p(x_n \mid z_k)^{s_n}}{q(z_k \mid x)}"
+        ),
+        departures=(
+            "In the published code the hook for the doubly reparameterised gradient sits outside of "
+            "the graph, so that it has no effect; here it has. By default there is one sample and "
+            "the posterior is Gaussian, as in the comparison; `--set mmvae=published` is the "
+            "published model."
+        ),
+        bibtex=cite("shi2019mmvae", "tucker2019dreg"),
+    ),
 )
 class MMVAE(GaussianMVAE):
     """The posterior is the uniform mixture of the M unimodal posteriors q_m.

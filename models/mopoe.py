@@ -8,6 +8,7 @@ from itertools import chain, combinations
 import torch
 from torch import Tensor
 
+from models.about import About, cite
 from models.base import Batch, Loss, Modality
 from models.named_settings import PAPER, PUBLISHED, Sourced
 from models.parts.distributions import DiagonalGaussian
@@ -60,6 +61,24 @@ NAMED = {
     title="MoPoE",
     incomplete=True,
     named=NAMED,
+    about=About(
+        idea=(
+            "The joint posterior is a mixture of products of experts, one product for every subset "
+            "of modalities. It contains MVAE's product and MMVAE's mixture as special cases. "
+            "Training sees every subset, so that any modalities can be given later."
+        ),
+        formula=(
+            r"q(z \mid x) = \frac{1}{2^M - 1} \sum_{S \neq \emptyset} q_S(z), \qquad \mathcal{L} = "
+            r"-\mathbb{E}_{q} \sum_m w_m \log p(x_m \mid z) + \frac{\beta}{2^M - 1} \sum_S "
+            r"\mathrm{KL}(q_S \| p)"
+        ),
+        departures=(
+            "As in the published code and not in the paper, the prior is an expert of the full set "
+            "only, and the mixture is sampled by slices of the batch. The latent size is that of the "
+            "comparison."
+        ),
+        bibtex=cite("sutter2021mopoe"),
+    ),
 )
 class MoPoE(GaussianMVAE):
     """The posterior is the uniform mixture of the products q_S of all non-empty subsets S of modalities.

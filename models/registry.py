@@ -19,6 +19,7 @@ from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, v
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
+from models.about import About
 from models.errors import InputError, error_words, suggest
 from models.named_settings import NamedSettings, check_named
 from models.settings import check_class
@@ -243,6 +244,7 @@ class ModelEntry:
         uses_labels: whether it is trained with labels, as its class says.
         packages: what it imports only when it is made: distribution -> the version that it needs, "" for any.
         unsupported: why it is known but can never be run, in a clause; "" for the others.
+        about: what its page and `mmbench cite` say of it.
     """
 
     name: str
@@ -258,6 +260,12 @@ class ModelEntry:
     uses_labels: bool = False
     packages: Mapping[str, str] = field(default_factory=dict)
     unsupported: str = ""
+    about: About = field(default_factory=About)
+
+    @property
+    def bibtex(self) -> str:
+        """Of its publications; "" where nobody has given any."""
+        return self.about.bibtex
 
     @property
     def module(self) -> str:
@@ -315,14 +323,17 @@ def register(
     title: str | None = None,
     incomplete: bool = False,
     named: NamedSettings | None = None,
+    about: About | None = None,
 ) -> Callable[[ModelT], ModelT]:
     """Class decorator that registers a model under `name`; see ModelEntry for the arguments.
 
     Raises:
         InputError: for settings that are no settings class (see models.settings), for named ones that it does
-            not admit, and for a name that is taken.
+            not admit, for an `about` that is none, and for a name that is taken.
     """
     check_class(settings, name)
+    if not isinstance(about or About(), About):
+        raise InputError(f"The about of the model {name!r} is {about!r}: expected models.about.About(...).")
     named = named or {}
     check_named(named, settings, name)
 
@@ -332,7 +343,8 @@ def register(
         labels = bool(getattr(model, "uses_labels", False))
         shown = f"{title or name} (uses labels)" if labels else title or name
         entry = ModelEntry(name, model, settings, source, shown, collection)
-        MODELS.add(replace(entry, incomplete=incomplete, uses_labels=labels, named=named))
+        entry = replace(entry, incomplete=incomplete, uses_labels=labels, named=named)
+        MODELS.add(replace(entry, about=about or About()))
         return model
 
     return decorate

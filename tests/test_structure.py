@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("models", "metrics", "mmbench")
-TOOLS = {"models.base", "models.errors", "models.settings"}  # what metrics may know of models
+TOOLS = {"models.about", "models.base", "models.errors", "models.settings"}  # what metrics may know of models
 HEAVY = {"torch", "torchvision"}  # what no report waits for
 
 BELOW_EXECUTION = {"models", "metrics", "mmbench.console", "mmbench.storage", "mmbench.data", "mmbench.plan"}

@@ -11,6 +11,7 @@ from metrics.evaluation.one_pass import BATCH, Finite, Found, Pass
 from metrics.images import as_stored
 from metrics.names import MetricName
 from metrics.probe import probe_indices
+from models.about import cite
 
 __all__ = ["CONDITIONS", "SAMPLES", "diversities"]
 
@@ -26,9 +27,23 @@ SPACE = Need.JUDGE_FEATURES.value
     needs=(Need.JUDGE_FEATURES,),
     reading="Diversity: mean distance of cross generations from one condition in the judge's features, to be "
     "read beside their coherence, for what shows no class is diverse too.",
+    span="0 or more, in the units of the judges' features, without a best value.",
+    hides=(
+        "Whether what varies is right: samples of no class at all differ most. It has to be read "
+        "beside cross coherence."
+    ),
+    bibtex=cite("zhu2017bicyclegan"),
 )
 def diversities(run: Pass) -> Found:
-    """The diversity of every direction between two modalities."""
+    """The diversity of every direction between two modalities.
+
+    Two samples from one condition, 5 apart:
+
+    >>> import torch
+    >>> from metrics.diversity import mean_pairwise_distance
+    >>> mean_pairwise_distance(torch.tensor([[[0.0, 0.0], [3.0, 4.0]]]))
+    tensor([5.])
+    """
     space = run.references.space(SPACE)
     for source in run.model.modalities:
         targets = [name for name in run.model.modalities if name != source]

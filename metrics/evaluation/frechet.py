@@ -8,6 +8,7 @@ from metrics.evaluation.one_pass import Found, Pass
 from metrics.evaluation.prior_draws import prior_draws
 from metrics.frechet import frechet_distance, statistics
 from metrics.names import MetricName
+from models.about import cite
 
 __all__ = ["fd_clf", "fd_in", "fid"]
 
@@ -16,9 +17,28 @@ __all__ = ["fd_clf", "fd_in", "fid"]
     "fid",
     Kind("fid", "FID", "distance", "lower", floor=True),
     needs=(Need.DRAWS, Need.INCEPTION_FEATURES),
+    span=(
+        "0 or more, lower is better, without a largest value. Real train items in the place of "
+        "generated ones have the floor that stands beside it."
+    ),
+    hides=(
+        "Whether modalities of one draw belong together, and what goes wrong: one number mixes "
+        "how items look with how much they vary. It takes features as Gaussian, depends on the "
+        "number of items, and Inception was trained on photographs, not on digits."
+    ),
+    bibtex=cite("heusel2017fid"),
 )
 def fid(run: Pass) -> Found:
-    """FID of every modality of images, by pytorch-fid's Inception network."""
+    """FID of every modality of images, by pytorch-fid's Inception network.
+
+    Two sets of features whose means are 2 apart in one of two dimensions:
+
+    >>> import torch
+    >>> from metrics.frechet import frechet_distance, statistics
+    >>> real = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    >>> round(frechet_distance(statistics(real + torch.tensor([2.0, 0.0])), statistics(real)), 4)
+    4.0
+    """
     return _distances(run, "fid")
 
 
@@ -26,9 +46,28 @@ def fid(run: Pass) -> Found:
     "fd_clf",
     Kind("fd_clf", "FD-clf", "distance", "lower", floor=True),
     needs=(Need.DRAWS, Need.JUDGE_FEATURES),
+    span=(
+        "0 or more, lower is better, without a largest value. Real train items in the place of "
+        "generated ones have the floor that stands beside it."
+    ),
+    hides=(
+        "Whether modalities of one draw belong together, and whatever the judge does not look "
+        "at: its features were learned to tell classes apart. It is not comparable with FID, nor "
+        "between data sets."
+    ),
+    bibtex=cite("heusel2017fid"),
 )
 def fd_clf(run: Pass) -> Found:
-    """The same distance in the judge's features."""
+    """The same distance in the judge's features.
+
+    The same items give a distance of 0:
+
+    >>> import torch
+    >>> from metrics.frechet import frechet_distance, statistics
+    >>> features = torch.rand(50, 3, generator=torch.Generator().manual_seed(0))
+    >>> round(frechet_distance(statistics(features), statistics(features)), 4)
+    0.0
+    """
     return _distances(run, "fd_clf")
 
 

@@ -20,6 +20,7 @@ from metrics.evaluation.one_pass import Found, Pass
 from metrics.evaluation.prior_draws import prior_draws
 from metrics.missing import Lack, Missing
 from metrics.names import MetricName
+from models.about import cite
 
 __all__ = ["kid", "kid_of_draws", "squared_mmd"]
 
@@ -68,9 +69,25 @@ def kid(
     needs=(Need.DRAWS, Need.JUDGE_FEATURES),
     reading="KID: squared maximum mean discrepancy of draws from the prior and real test data, in the "
     "judge's features and not in Inception's; real data would have an expected 0.",
+    span=("About 0 for real items, and just below 0 by chance; lower is better, without a largest value."),
+    hides=(
+        "Whether modalities of one draw belong together, and whatever the judge does not look "
+        "at. It is in the judges' features and not comparable with a KID in Inception's."
+    ),
+    bibtex=cite("binkowski2018kid"),
 )
 def kid_of_draws(run: Pass) -> Found:
-    """The features of each modality's draws against those of random test items, COUNT of them at most."""
+    """The features of each modality's draws against those of random test items, COUNT of them at most.
+
+    Features of one distribution, and features that are shifted:
+
+    >>> import torch
+    >>> from metrics.evaluation.kid import squared_mmd
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> real, same = (torch.randn(500, 2, generator=generator) for _ in range(2))
+    >>> abs(squared_mmd(real, same)) < 0.1, squared_mmd(real, same + 1) > 1
+    (True, True)
+    """
     draws, space = prior_draws(run), run.references.space(SPACE)
     for name in run.model.modalities:
         count = min(COUNT, len(run.test[name][0]))

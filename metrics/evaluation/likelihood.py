@@ -12,6 +12,7 @@ from metrics.likelihood import importance_weighted
 from metrics.missing import Lack, Missing
 from metrics.names import MetricName
 from metrics.probe import probe_indices
+from models.about import cite
 from models.base import MultimodalModel
 
 __all__ = ["SAMPLES", "TUPLES", "log_likelihood", "log_likelihoods"]
@@ -35,9 +36,27 @@ def log_likelihoods(
     asked=True,
     reading="Log-likelihood: importance-weighted, of tuples of test data, in nats; comparable between models "
     "of the same likelihood and scale only, so that no best is marked.",
+    span=(
+        "Any number of nats, higher is better; a lower bound in expectation, which rises with "
+        "the number of samples."
+    ),
+    hides=(
+        "What draws look like, and whether modalities belong together: pixels have many nats, "
+        "the class has few. Models of different likelihoods, or scales of one, are not "
+        "comparable."
+    ),
+    bibtex=cite("burda2016iwae"),
 )
 def log_likelihood(run: Pass) -> Found:
-    """The mean over TUPLES random tuples, each the tuple of a test item of the first modality."""
+    """The mean over TUPLES random tuples, each the tuple of a test item of the first modality.
+
+    Two weights of one item, 1 and 3, whose mean is 2:
+
+    >>> import torch
+    >>> from metrics.likelihood import importance_weighted
+    >>> round(float(importance_weighted(torch.tensor([[1.0], [3.0]]).log()).exp()), 4)
+    2.0
+    """
     columns = list(run.model.modalities)
     tuples = complete(run.tuples_from(columns[0]), list(range(len(columns))))
     if not len(tuples):

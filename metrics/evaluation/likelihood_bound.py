@@ -15,6 +15,7 @@ from metrics.partition import (
     schedule,
 )
 from metrics.probe import probe_indices
+from models.about import cite
 from models.base import NotDefinedError
 
 __all__ = ["BETAS", "CHAINS", "TUPLES", "likelihood_bound"]
@@ -32,9 +33,23 @@ TUPLES = 1_000  # random tuples of test items, at most
     reading="Log-likelihood of tuples of test data in nats, as a bracket: log Z by reverse annealed "
     "importance sampling from test data (from below) and by annealed importance sampling (from above). Of "
     "deep machines both are of a variational bound. Comparable between models of the same visible units.",
+    span="Any number of nats, higher is better; the truth lies between both numbers up to chance.",
+    hides=(
+        "What draws look like. A wide bracket says that annealing was too short, not that the "
+        "model is bad; of deep machines both ends are of a variational bound."
+    ),
+    bibtex=cite("neal2001ais", "burda2015raise"),
 )
 def likelihood_bound(run: Pass) -> Found:
-    """Of TUPLES random tuples; reverse chains begin at the first CHAINS of them."""
+    """Of TUPLES random tuples; reverse chains begin at the first CHAINS of them.
+
+    A machine of three free binary units has eight states of equal density, so Z = 8 exactly:
+
+    >>> import math, torch
+    >>> from metrics.partition import exact_log_partition
+    >>> round(math.exp(exact_log_partition(lambda states: torch.zeros(len(states)).double(), units=3)), 6)
+    8.0
+    """
     if not isinstance(run.model, AnnealedModel):
         raise NotDefinedError(f"{type(run.model).__name__} is no model with a partition function.")
     columns = list(run.model.modalities)

@@ -5,13 +5,32 @@ from metrics.evaluation.one_pass import Found, Pass
 from metrics.missing import Lack, Missing
 from metrics.names import MetricName
 from metrics.probe import ProbeError, linear_probe, probe_indices
+from models.about import cite
 
 __all__ = ["probes"]
 
 
-@metric("probe", Kind("probe", "Probe", "fraction", "higher"))
+@metric(
+    "probe",
+    Kind("probe", "Probe", "fraction", "higher"),
+    span="0 to 1, shown in per cent; the share of the largest class without any information.",
+    hides=(
+        "Whether the class is where another modality could find it: each modality has a probe of "
+        "its own. What is in the latent but not linearly so, and what is not about the class."
+    ),
+    bibtex=cite("alain2017probes"),
+)
 def probes(run: Pass) -> Found:
-    """Trained on random train images, the same for all models, and tested on all test images."""
+    """Trained on random train images, the same for all models, and tested on all test images.
+
+    Classes that a line separates:
+
+    >>> import torch
+    >>> from metrics.probe import linear_probe
+    >>> features, labels = torch.tensor([[-2.0], [-1.0], [1.0], [2.0]]), torch.tensor([0, 0, 1, 1])
+    >>> linear_probe(features, labels, features, labels)
+    1.0
+    """
     if unlabelled := run.references.unlabelled:
         yield from ((MetricName("probe", target=name), unlabelled) for name in run.model.modalities)
         return

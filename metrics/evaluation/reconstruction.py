@@ -8,6 +8,7 @@ from metrics.images import as_float
 from metrics.missing import Lack, Missing
 from metrics.names import MetricName
 from metrics.reconstruction import REACH, ssim
+from models.about import cite
 from models.base import Modality
 
 __all__ = ["reconstructions"]
@@ -19,9 +20,24 @@ __all__ = ["reconstructions"]
     Kind("ssim", "SSIM", "fraction", "higher"),
     asked=True,
     reading="MSE and SSIM: test images reconstructed from themselves.",
+    span="MSE 0 to 1 per value, lower is better; SSIM at most 1, higher is better.",
+    hides=(
+        "Everything about other modalities: a latent that passes pixels through need not know "
+        "what they show. MSE likes blurred items, and both see pixels and no classes."
+    ),
+    bibtex=cite("wang2004ssim"),
 )
 def reconstructions(run: Pass) -> Found:
-    """Mean squared error per value in [0, 1], and SSIM, of every test image from itself."""
+    """Mean squared error per value in [0, 1], and SSIM, of every test image from itself.
+
+    An image and itself, and an image and its negative:
+
+    >>> import torch
+    >>> from metrics.reconstruction import ssim
+    >>> image = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    >>> round(float(ssim(image, image)), 4), float(ssim(image, 1 - image)) < 0
+    (1.0, True)
+    """
     for name, modality in run.model.modalities.items():
         error, likeness = (MetricName(kind, target=name) for kind in ("mse", "ssim"))
         if modality.symbolic:

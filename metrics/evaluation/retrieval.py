@@ -17,6 +17,7 @@ from metrics.missing import Lack, Missing
 from metrics.names import MetricName
 from metrics.references.judges import predict
 from metrics.retrieval import HITS, Retrieval, chance_precision, first_found, retrieve
+from models.about import cite
 from models.base import NotDefinedError
 
 __all__ = ["SHOWN_HITS", "SHOWN_QUERIES", "FoundItems", "found_items", "retrievals"]
@@ -52,12 +53,31 @@ class FoundItems(NamedTuple):
     Kind("hit_at_5", "Hit@5", "fraction", "higher", per="pair"),
     Kind("hit_at_10", "Hit@10", "fraction", "higher", per="pair"),
     needs=(Need.JUDGES,),
+    span=(
+        "0 to 1, shown in per cent. A random order has about one in the number of classes; "
+        "beside it stand its exact value and that of the judges' classes."
+    ),
+    hides=(
+        "Which item is found: everything of the class counts as right, because pairs are made by "
+        "class. Nothing is generated, so a model may retrieve well and generate badly."
+    ),
+    bibtex=cite("manning2008retrieval"),
 )
 def retrievals(run: Pass) -> Found:
     """Of every ordered pair of modalities; beside it a random order, and the judges' classes for codes.
 
     Queries are the items with a relevant one among the others: of their class, or, in data without labels, of
     their row.
+
+    The query finds one of its two relevant items first and the other one last of three, so that its average
+    precision is (1/1 + 2/3) / 2:
+
+    >>> import torch
+    >>> from metrics.retrieval import retrieve
+    >>> gallery, classes = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 1, 0])
+    >>> found = retrieve(torch.tensor([[1.0, 0.0]]), torch.tensor([0]), gallery, classes, seed=0)
+    >>> round(found.precision, 4), found.hits[1]
+    (0.8333, 1.0)
     """
     pairs = list(permutations(run.model.modalities, 2))
     labels = {name: run.test[name][1].cpu() for name in run.model.modalities}

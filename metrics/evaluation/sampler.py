@@ -12,6 +12,7 @@ from metrics.missing import Lack, Missing
 from metrics.names import MetricName
 from metrics.probe import probe_indices
 from metrics.sampler import Mixture, SamplerError, draw, fit_mixture
+from models.about import cite
 from models.base import NotDefinedError, SharedLatentModel
 
 __all__ = ["fitted_coherence"]
@@ -23,9 +24,24 @@ __all__ = ["fitted_coherence"]
     Kind("fitted_coherence", "Joint fitted", "fraction", "", per="model", part="chance"),
     Kind("fitted_coherence", "Joint fitted", "nats", "", per="model", part="entropy"),
     needs=(Need.JUDGES,),
+    span="0 to 1, shown in per cent; by chance as joint coherence.",
+    hides=(
+        "That the model's own prior may be missed altogether: the mixture is fitted after training, "
+        "so that a model without any prior can do well."
+    ),
+    bibtex=cite("ghosh2020rae"),
 )
 def fitted_coherence(run: Pass) -> Found:
-    """The mixture is fitted to latent means of train images of all modalities, each encoded alone."""
+    """The mixture is fitted to latent means of train images of all modalities, each encoded alone.
+
+    A mixture of one component, fitted to latents around (1, 1):
+
+    >>> import torch
+    >>> from metrics.sampler import draw, fit_mixture
+    >>> latents = 1 + 0.1 * torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    >>> draw(fit_mixture(latents, 1, seed=0), 1000, torch.Generator().manual_seed(0)).mean(0).round()
+    tensor([1., 1.])
+    """
     if not isinstance(run.model, SharedLatentModel):
         raise NotDefinedError(
             "the model has no single latent that all modalities are decoded from, to which a sampler could "

@@ -1,5 +1,6 @@
 """The command line. Nothing heavy is imported before a command needs it, so that --help is quick."""
 
+from mmbench.cli.about import cite, doctor
 from mmbench.cli.data import data
 from mmbench.cli.group import main
 from mmbench.cli.jobs import evaluate, run, tune
@@ -23,5 +24,7 @@ for command in (
     translate,
     embed,
     export,
+    cite,
+    doctor,
 ):
     main.add_command(command)

@@ -152,6 +152,9 @@ class DatasetEntry:
         default_preset: the preset of a run that names none.
         needs_data_dir: whether it is read from a folder; `load` then gets a directory that exists.
         description: one line.
+        licence: of the items, in a sentence or two.
+        shareable: whether the licence lets anybody pass items on, in a bundle of results for one.
+        bibtex: of the publications that the items are from, as `models.about.cite` gives them.
         file: the file or folder of the user's own that it is, None for all others.
     """
 
@@ -161,6 +164,9 @@ class DatasetEntry:
     default_preset: str
     needs_data_dir: bool
     description: str
+    licence: str = ""
+    shareable: bool = False
+    bibtex: str = ""
     file: Path | None = None
 
     @property
@@ -173,12 +179,21 @@ DATASETS: Registry[DatasetEntry] = Registry("data set", package="mmbench.data", 
 
 
 def register_dataset(
-    name: str, *, source: str, default_preset: str, description: str, needs_data_dir: bool = False
+    name: str,
+    *,
+    source: str,
+    default_preset: str,
+    description: str,
+    needs_data_dir: bool = False,
+    licence: str = "",
+    shareable: bool = False,
+    bibtex: str = "",
 ) -> Callable[[Loader], Loader]:
     """Decorator that registers a loader under `name`; see DatasetEntry for the arguments."""
 
     def decorate(load: Loader) -> Loader:
-        DATASETS.add(DatasetEntry(name, load, source, default_preset, needs_data_dir, description))
+        about = description, licence, shareable, bibtex
+        DATASETS.add(DatasetEntry(name, load, source, default_preset, needs_data_dir, *about))
         return load
 
     return decorate

@@ -13,6 +13,7 @@ from mmbench.data.base import DataSettings, MultimodalData, register_dataset
 from mmbench.data.pairing import take_per_class
 from mmbench.data.splits import Images, assemble
 from mmbench.data.street import render_digits
+from models.about import cite
 from models.base import Modality
 
 __all__ = ["MODALITIES", "load_digits", "make_digits"]
@@ -29,6 +30,9 @@ BOX = 20  # pixels that a handwritten digit fills, in the middle of 28, as in MN
     source="UCI optical recognition of handwritten digits (Alpaydin and Kaynak 1998), rendered street digits",
     default_preset="quick",
     description="handwritten digits with rendered street digits of the same class; embedded, needs no files",
+    licence="The handwritten digits are CC BY 4.0. The street digits are rendered here from free fonts.",
+    shareable=True,
+    bibtex=cite("alpaydin1998digits"),
 )
 def load_digits(data_dir: Path | None, settings: DataSettings) -> MultimodalData:
     """Handwritten digits 1x28x28 and rendered street digits 3x32x32; `data_dir` is not used."""

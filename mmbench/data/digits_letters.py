@@ -6,6 +6,7 @@ from mmbench.data.base import DataSettings, MultimodalData, register_dataset
 from mmbench.data.digits import MODALITIES, make_digits
 from mmbench.data.letters import LETTERS, NOTE, make_letters
 from mmbench.data.splits import assemble
+from models.about import cite
 
 __all__ = ["load_digits_letters"]
 
@@ -17,6 +18,10 @@ __all__ = ["load_digits_letters"]
     default_preset="quick",
     description="handwritten digits, rendered street digits and counts of letters of the same class; "
     "embedded, needs no files",
+    licence="The handwritten digits are CC BY 4.0. The street digits are rendered here from "
+    "free fonts, the counts are drawn here.",
+    shareable=True,
+    bibtex=cite("alpaydin1998digits"),
 )
 def load_digits_letters(data_dir: Path | None, settings: DataSettings) -> MultimodalData:
     """The images of `digits` with counts (26,); `data_dir` is not used."""

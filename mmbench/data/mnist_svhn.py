@@ -13,6 +13,7 @@ from mmbench.data.arrays import LabelledArrays, read_arrays, to_images
 from mmbench.data.base import DataSettings, MultimodalData, register_dataset
 from mmbench.data.official import OFFICIAL, read_official
 from mmbench.data.splits import Images, assemble
+from models.about import cite
 from models.base import Modality
 from models.errors import InputError
 
@@ -28,6 +29,8 @@ MODALITIES = (Modality("mnist", (1, 28, 28), weight=3072 / 784), Modality("svhn"
     needs_data_dir=True,
     description="MNIST digits with street view house numbers of the same class, "
     "from --data-dir or a download",
+    licence="MNIST is CC BY-SA 3.0, SVHN is for non-commercial use only.",
+    bibtex=cite("lecun1998mnist", "netzer2011svhn", "shi2019mmvae"),
 )
 def load_mnist_svhn(data_dir: Path | None, settings: DataSettings) -> MultimodalData:
     """MNIST 1x28x28 and SVHN 3x32x32 from `data_dir`.

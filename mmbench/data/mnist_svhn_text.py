@@ -6,6 +6,7 @@ from mmbench.data.base import DataSettings, MultimodalData, register_dataset
 from mmbench.data.mnist_svhn import MODALITIES, read_digits
 from mmbench.data.splits import assemble
 from mmbench.data.text import NOTE, TEXT, make_texts
+from models.about import cite
 
 __all__ = ["load_mnist_svhn_text"]
 
@@ -17,6 +18,8 @@ __all__ = ["load_mnist_svhn_text"]
     needs_data_dir=True,
     description="MNIST digits, street view house numbers and English words of the same class, "
     "from --data-dir or a download",
+    licence="MNIST is CC BY-SA 3.0, SVHN is for non-commercial use only; the texts are common words.",
+    bibtex=cite("lecun1998mnist", "netzer2011svhn", "sutter2021mopoe"),
 )
 def load_mnist_svhn_text(data_dir: Path | None, settings: DataSettings) -> MultimodalData:
     """The images of `mnist-svhn`, from `data_dir`, with texts (8, 27).

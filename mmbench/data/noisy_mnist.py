@@ -13,6 +13,7 @@ from torch.nn import functional
 from mmbench.data.base import DataSettings, MultimodalData, register_dataset
 from mmbench.data.mnist_svhn import read_mnist
 from mmbench.data.splits import Images, assemble
+from models.about import cite
 from models.base import Modality
 
 __all__ = ["MODALITIES", "add_noise", "load_noisy_mnist", "rotate"]
@@ -30,6 +31,8 @@ CHUNK = 10_000  # images that are turned at a time
     needs_data_dir=True,
     description="rotated MNIST digits with other digits of the same class under noise, from --data-dir or a "
     "download",
+    licence="MNIST is CC BY-SA 3.0.",
+    bibtex=cite("lecun1998mnist", "wang2015dccae"),
 )
 def load_noisy_mnist(data_dir: Path | None, settings: DataSettings) -> MultimodalData:
     """Two views 1x28x28 of MNIST in `data_dir`.

@@ -1,15 +1,15 @@
 """A run on disk: one folder per model and seed, every file written whole.
 
-results/<dataset>/<preset>/<model>[+label]/seed-<k>/
-    config.json    everything that decides the result, its hash, and where it was run
-    status.json    pending, running (with a step that it has passed), done, or failed with its traceback
-    history.csv    mean loss terms over the steps (history.py)
-    metrics.json   metrics, why some are missing, references, and the SHA-256 of history and samples
-    samples/       generated images as lossless sheets (samples.py), diagnostics.json (diagnostics.py)
-    tensorboard/   with --tensorboard alone (never committed)
-    checkpoint.pt  weights, and what a training needs to go on (never committed);
-                   checkpoint.previous.pt beside it while the run is made
-    .lock          held by the process that works on the run (never committed)
+    results/<dataset>/<preset>/<model>[+label]/seed-<k>/
+        config.json    everything that decides the result, its hash, and where it was run
+        status.json    pending, running (with a step that it has passed), done, or failed with its traceback
+        history.csv    mean loss terms over the steps (history.py)
+        metrics.json   metrics, why some are missing, references, and the SHA-256 of history and samples
+        samples/       generated images as lossless sheets (samples.py), diagnostics.json (diagnostics.py)
+        tensorboard/   with --tensorboard alone (never committed)
+        checkpoint.pt  weights, and what a training needs to go on (never committed);
+                       checkpoint.previous.pt beside it while the run is made
+        .lock          held by the process that works on the run (never committed)
 
 JSON files hold a checksum of themselves; metrics.json is written after all that it names.
 """

@@ -1,14 +1,16 @@
 """Samples on disk: images as sheets of tiles without gaps in lossless WebP, and an index with the texts.
 
-samples/
-    samples.json       what there is: file, count, columns and shape of each sheet; texts as they are
-    joint-mnist.webp   a sheet per modality; tile i of every sheet comes from the same prior draw
-    cross-mnist-svhn-conditions.webp
-                       what a direction starts from; directions with the same conditions share a sheet
-    cross-mnist-svhn-outputs.webp
-                       tile i was generated from tile i of the conditions
-    found-mnist-svhn-queries.webp, found-mnist-svhn-hits.webp
-                       queries, and what each finds first: as many hits of the first query, then of the next
+    samples/
+        samples.json       what there is: file, count, columns and shape of each sheet; texts as they are
+        joint-mnist.webp   a sheet per modality; tile i of every sheet comes from the same prior draw
+        cross-mnist-svhn-conditions.webp
+                           what a direction starts from; directions with the same conditions share a sheet
+        cross-mnist-svhn-outputs.webp
+                           tile i was generated from tile i of the conditions
+        found-mnist-svhn-queries.webp, found-mnist-svhn-hits.webp
+                           queries, and what each finds first: as many hits of the first query, then of the next
+
+A sheet that is read back gives the images that were written.
 """
 
 import io

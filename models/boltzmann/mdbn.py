@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.about import About, cite
 from models.base import Batch, Loss, Modality, Stage
 from models.boltzmann.annealing import AnnealingPath
 from models.boltzmann.dbm import DBM, layer_name
@@ -36,6 +37,19 @@ class MDBNSettings(PathwaySettings):
     settings=MDBNSettings,
     source="Srivastava and Salakhutdinov 2012, ICML workshop on representation learning; Ngiam et al. 2011",
     title="MDBN",
+    about=About(
+        idea=(
+            "Every modality has a directed pathway of two hidden layers below an undirected joint "
+            "layer. Layers are trained one after the other by contrastive divergence. A draw is a "
+            "state of the chain at the top, taken down by means."
+        ),
+        formula=r"p(v, h) = p(h^2_1, .., h^2_M, h^3) \prod_m p(h^1_m \mid h^2_m) \, p(v_m \mid h^1_m)",
+        departures=(
+            "Visible units are those of images and texts of this suite. Fine-tuning of all layers by "
+            "the up-down algorithm is open to `up_down_share`."
+        ),
+        bibtex=cite("srivastava2012mdbn", "ngiam2011mdae"),
+    ),
 )
 class MDBN(BoltzmannModel):
     """A directed pathway of two hidden layers for each modality, below an undirected joint layer.

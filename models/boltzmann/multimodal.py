@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.about import About, cite
 from models.base import Batch, Loss, Modality, Stage
 from models.boltzmann.annealing import AnnealingPath
 from models.boltzmann.dbm import DBM, layer_name
@@ -74,6 +75,23 @@ class RBMSettings(BoltzmannSettings):
     settings=RBMSettings,
     source="Smolensky 1986; Hinton 2002, Neural Computation 14, 1771-1800; Tieleman 2008, ICML",
     title="RBM",
+    about=About(
+        idea=(
+            "One restricted Boltzmann machine has the units of all modalities as its visible layer. "
+            "Data lower the free energy where they are, and persistent chains raise it where the "
+            "model thinks that data are. Any modalities can be clamped while the chain finds the "
+            "others."
+        ),
+        formula=(
+            r"E(v, h) = -\sum_m \left( a_m^T v_m + v_m^T W_m h \right) - b^T h \quad \mathrm{(binary\ "
+            r"units)}, \qquad \mathcal{L} = F(v_{\mathrm{data}}) - F(v_{\mathrm{chain}})"
+        ),
+        departures=(
+            "Images of one channel are binary units, colour images Gaussian ones of standardised "
+            "pixels. Joint draws come from a few chains that start from noise."
+        ),
+        bibtex=cite("smolensky1986harmony", "hinton2002cd", "tieleman2008pcd"),
+    ),
 )
 class MultimodalRBM(UndirectedModel):
     """One restricted Boltzmann machine over the visible units of all modalities, trained by PCD."""
@@ -107,6 +125,23 @@ class MDBMSettings(PathwaySettings):
     settings=MDBMSettings,
     source="Srivastava and Salakhutdinov 2014, JMLR 15, 2949-2980",
     title="MDBM",
+    about=About(
+        idea=(
+            "Every modality has a pathway of two hidden layers, and one joint layer stands above all "
+            "of them; all connections are undirected. Layers are pre-trained one after the other "
+            "from the bottom. The joint layer also learns to predict the modalities from each other."
+        ),
+        formula=(
+            r"p(v_1, .., v_M) \propto \sum_{h} \exp\left( \sum_m \left( v_m^T W_m^1 h_m^1 + h_m^{1T} "
+            r"W_m^2 h_m^2 + h_m^{2T} W_m^3 h^3 \right) \right) \quad \mathrm{(biases\ left\ out)}"
+        ),
+        departures=(
+            "Training of all layers together, which is published, is open to `joint_share` and off "
+            "by default: with the budgets here it undid what pre-training had learned. The "
+            "prediction of modalities from each other is an addition."
+        ),
+        bibtex=cite("srivastava2014mdbm", "salakhutdinov2009dbm"),
+    ),
 )
 class MDBM(UndirectedModel):
     """A deep Boltzmann machine with a pathway of two hidden layers for each modality and one joint layer.

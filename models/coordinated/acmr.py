@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.about import About, cite
 from models.base import LABELS, Batch, Loss, Modality
 from models.coordinated.model import CoordinatedSettings, CosineModel, margin_setting
 from models.coordinated.objectives import products
@@ -46,7 +47,27 @@ def class_triplets(a: Tensor, b: Tensor, labels: Tensor, margin: float) -> Tenso
     return (margin - farthest + nearest).clamp_min(0).mean()
 
 
-@register("acmr", settings=ACMRSettings, source="Wang et al. 2017, ACM Multimedia, 154-162", title="ACMR")
+@register(
+    "acmr",
+    settings=ACMRSettings,
+    source="Wang et al. 2017, ACM Multimedia, 154-162",
+    title="ACMR",
+    about=About(
+        idea=(
+            "Codes of all modalities have to tell the class, and triplets by class pull together "
+            "what is of one class. An adversary tries to tell from a code which modality it is of, "
+            "and the encoders try to hide it. It is trained with labels, and every table says so."
+        ),
+        formula=(
+            r"\mathcal{L} = \alpha \sum_{m \neq n} \mathrm{triplets}(c_m, c_n) + \beta \sum_m "
+            r"\mathrm{CE}(y \mid c_m) - w \min_A \mathrm{adversary}(c)"
+        ),
+        departures=(
+            "Networks are those of the comparison. The classifier is one linear layer for all modalities."
+        ),
+        bibtex=cite("wang2017acmr"),
+    ),
+)
 class ACMR(CosineModel):
     """loss = alpha sum_(m != n) triplets(c_m, c_n) + beta sum_m CE(label given c_m) - w min_A adversary(c)
 

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from models.about import About, cite
 from models.base import Batch, Loss, Modality
 from models.coordinated.model import CoordinatedSettings, CosineModel
 from models.coordinated.objectives import contrastive, over_pairs
@@ -26,7 +27,28 @@ class CLIPSettings(CoordinatedSettings):
     temperature: float = setting(0.07, "of the softmax over cosines, at first", low=0.01, search=(0.03, 1.0))
 
 
-@register("clip", settings=CLIPSettings, source="Radford et al. 2021, arXiv 2103.00020", title="CLIP-style")
+@register(
+    "clip",
+    settings=CLIPSettings,
+    source="Radford et al. 2021, arXiv 2103.00020",
+    title="CLIP-style",
+    about=About(
+        idea=(
+            "Every modality is taken to the unit sphere. Of all pairs that a batch could make, the "
+            "model has to find those that belong together, in both directions. The temperature of "
+            "this choice is learned."
+        ),
+        formula=(
+            r"\mathcal{L} = -\frac{1}{2N} \sum_i \left( \log \frac{e^{s_{ii} / \tau}}{\sum_j "
+            r"e^{s_{ij} / \tau}} + \log \frac{e^{s_{ii} / \tau}}{\sum_j e^{s_{ji} / \tau}} \right)"
+        ),
+        departures=(
+            "It is CLIP's objective over the encoders of the comparison, without its networks, its "
+            "size and its data."
+        ),
+        bibtex=cite("radford2021clip"),
+    ),
+)
 class CLIP(CosineModel):
     """Symmetric InfoNCE of cosines with a learned temperature, over the encoders of the comparison.
 

@@ -6,6 +6,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from models.about import About, cite
 from models.base import Batch, Loss
 from models.coordinated.model import CoordinatedAutoencoder, CoordinatedSettings
 from models.coordinated.objectives import over_pairs, squared_distance
@@ -29,7 +30,22 @@ class CorrAESettings(CoordinatedSettings):
 
 
 @register(
-    "corr-ae", settings=CorrAESettings, source="Feng et al. 2014, ACM Multimedia, 7-16", title="Corr-AE"
+    "corr-ae",
+    settings=CorrAESettings,
+    source="Feng et al. 2014, ACM Multimedia, 7-16",
+    title="Corr-AE",
+    about=About(
+        idea=(
+            "Every modality has an autoencoder. Beside reconstruction the codes of a pair are pulled "
+            "together. Codes can be decoded to their own modality, to the other one, or to both."
+        ),
+        formula=r"\mathcal{L} = (1 - \alpha) \sum_m L_m + \alpha \sum_{m < n} |f_m(x_m) - f_n(x_n)|^2",
+        departures=(
+            "The published autoencoders stand on restricted Boltzmann machines; here they are the "
+            "encoders and decoders of the comparison."
+        ),
+        bibtex=cite("feng2014corrae"),
+    ),
 )
 class CorrAE(CoordinatedAutoencoder):
     """loss = (1 - alpha) sum_m L_m + alpha sum_(m < n) |f_m(x_m) - f_n(x_n)|^2

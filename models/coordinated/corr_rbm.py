@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from models.about import About, cite
 from models.base import Batch, EmbeddingModel, Loss, Modality
 from models.boltzmann.rbm import RBM
 from models.boltzmann.visible import Visible
@@ -33,6 +34,21 @@ class CorrRBMSettings:
     settings=CorrRBMSettings,
     source="Feng, Li and Wang 2015, Neurocomputing 154, 50-60",
     title="Corr-RBM",
+    about=About(
+        idea=(
+            "Every modality has a restricted Boltzmann machine. Beside its likelihood, the hidden "
+            "means of a pair are pulled together. These means are the common space."
+        ),
+        formula=(
+            r"\mathcal{L} = \sum_m \mathrm{CD}_k(v_m) + \beta \sum_{m < n} |p(h_m = 1 \mid v_m) - "
+            r"p(h_n = 1 \mid v_n)|^2"
+        ),
+        departures=(
+            "It is the shallow machine of the paper; its two deep structures, which stack such "
+            "machines, are left out."
+        ),
+        bibtex=cite("feng2015corrrbm"),
+    ),
 )
 class CorrRBM(EmbeddingModel):
     """loss = sum_m CD_k(v_m) + b sum_(m < n) |p(h_m = 1 given v_m) - p(h_n = 1 given v_n)|^2

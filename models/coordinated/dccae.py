@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from models.about import About, cite
 from models.base import Batch, Loss, Modality
 from models.coordinated.model import CoordinatedAutoencoder, CoordinatedSettings
 from models.coordinated.objectives import correlation, over_pairs
@@ -27,7 +28,25 @@ class DCCAESettings(CoordinatedSettings):
     ridge: float = setting(1e-3, "added to the variances of codes", low=1e-6, search=(1e-4, 1e-1))
 
 
-@register("dccae", settings=DCCAESettings, source="Wang, Arora, Livescu and Bilmes 2015, ICML", title="DCCAE")
+@register(
+    "dccae",
+    settings=DCCAESettings,
+    source="Wang, Arora, Livescu and Bilmes 2015, ICML",
+    title="DCCAE",
+    about=About(
+        idea=(
+            "Encoders learn outputs that correlate as much as possible between modalities. Decoders "
+            "keep them from forgetting what does not correlate. With a weight of 0 for the "
+            "reconstruction it is deep canonical correlation analysis (DCCA)."
+        ),
+        formula=r"\mathcal{L} = -\sum_{m < n} \mathrm{corr}(f_m(X_m), f_n(X_n)) + \lambda \sum_m L_m",
+        departures=(
+            "Networks and optimiser are those of the comparison. Covariances for the canonical "
+            "variables are those of the last batches of training."
+        ),
+        bibtex=cite("wang2015dccae", "andrew2013dcca"),
+    ),
+)
 class DCCAE(CoordinatedAutoencoder):
     """loss = -sum_(m < n) corr(f_m(X_m), f_n(X_n)) + lambda sum_m L_m
 

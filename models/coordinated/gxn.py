@@ -7,6 +7,7 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
+from models.about import About, cite
 from models.base import Batch, Loss
 from models.coordinated.model import CoordinatedAutoencoder, CoordinatedSettings, margin_setting
 from models.coordinated.objectives import over_pairs, ranking, unit
@@ -27,7 +28,28 @@ class GXNSettings(CoordinatedSettings):
     )
 
 
-@register("gxn", settings=GXNSettings, source="Gu et al. 2018, CVPR, 7181-7189", title="GXN (in part)")
+@register(
+    "gxn",
+    settings=GXNSettings,
+    source="Gu et al. 2018, CVPR, 7181-7189",
+    title="GXN (in part)",
+    about=About(
+        idea=(
+            "An item and its partner are ranked before other pairs. The code of an item is also "
+            "decoded to its partner, so that it has to hold what the other modality looks like. "
+            "Codes are on the unit sphere."
+        ),
+        formula=(
+            r"\mathcal{L} = w \sum_{m < n} \mathrm{ranking}(c_m, c_n) + \frac{1}{2} \sum_{m \neq n} "
+            r"|x_n - D_n(c_m)|^2"
+        ),
+        departures=(
+            "Its discriminators of images and the reinforcement of captions are left out: it is the "
+            "published model in part."
+        ),
+        bibtex=cite("gu2018gxn"),
+    ),
+)
 class GXN(CoordinatedAutoencoder):
     """loss = w sum_(m < n) ranking(c_m, c_n) + sum_(m != n) |x_n - D_n(c_m)|^2 / 2
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.about import About, cite
 from models.base import Batch, Loss, Stage
 from models.coordinated.model import CoordinatedAutoencoder, CoordinatedSettings
 from models.coordinated.objectives import over_pairs, squared_distance
@@ -22,7 +23,28 @@ class MSAESettings(CoordinatedSettings):
     distance: float = setting(1.0, "weight of the distance of codes", low=0, search=(0.1, 100.0))
 
 
-@register("msae", settings=MSAESettings, source="Wang et al. 2014, PVLDB 7, 649-660", title="MSAE")
+@register(
+    "msae",
+    settings=MSAESettings,
+    source="Wang et al. 2014, PVLDB 7, 649-660",
+    title="MSAE",
+    about=About(
+        idea=(
+            "Every modality has an autoencoder, which is first trained by itself. Then all are "
+            "trained together, with their codes pulled together. So modalities first learn what they "
+            "are, and then what they share."
+        ),
+        formula=(
+            r"\mathcal{L}_1 = \sum_m L_m, \qquad \mathcal{L}_2 = \sum_m L_m + \beta \sum_{m < n} "
+            r"|f_m(x_m) - f_n(x_n)|^2"
+        ),
+        departures=(
+            "The published autoencoders are stacks that are trained layer by layer; here each is "
+            "trained as a whole."
+        ),
+        bibtex=cite("wang2014msae"),
+    ),
+)
 class MSAE(CoordinatedAutoencoder):
     """Stage 1: sum_m L_m. Stage 2: sum_m L_m + b sum_(m < n) |f_m(x_m) - f_n(x_n)|^2
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from models.about import About, cite
 from models.base import Batch, Loss
 from models.coordinated.model import CoordinatedSettings, CosineModel, margin_setting
 from models.coordinated.objectives import over_pairs, ranking
@@ -26,6 +27,15 @@ class RankingSettings(CoordinatedSettings):
     settings=RankingSettings,
     source="Kiros, Salakhutdinov and Zemel 2014, arXiv 1411.2539",
     title="MNLM",
+    about=About(
+        idea=(
+            "Every modality is taken to the unit sphere. An item has to be closer to its partner "
+            "than to any other item of the batch, by a margin. All negatives count."
+        ),
+        formula=r"\mathcal{L} = \sum_i \sum_{j \neq i} [m - s_{ii} + s_{ij}]_+ + [m - s_{ii} + s_{ji}]_+",
+        departures="The published model has a language model as decoder besides, which is left out.",
+        bibtex=cite("kiros2014mnlm"),
+    ),
 )
 class MNLM(CosineModel):
     """sum_i sum_(j != i) [m - s_ii + s_ij]_+ + [m - s_ii + s_ji]_+, s the cosines: see `ranking`.
@@ -40,7 +50,27 @@ class MNLM(CosineModel):
         return Loss(over_pairs(self.codes(batch), objective), {})
 
 
-@register("vsepp", settings=RankingSettings, source="Faghri et al. 2018, BMVC", title="VSE++")
+@register(
+    "vsepp",
+    settings=RankingSettings,
+    source="Faghri et al. 2018, BMVC",
+    title="VSE++",
+    about=About(
+        idea=(
+            "Every modality is taken to the unit sphere. An item has to be closer to its partner "
+            "than to the hardest other item of the batch, by a margin. Only this one negative counts."
+        ),
+        formula=(
+            r"\mathcal{L} = \sum_i \max_{j \neq i} [m - s_{ii} + s_{ij}]_+ + \max_{j \neq i} [m - "
+            r"s_{ii} + s_{ji}]_+"
+        ),
+        departures=(
+            "It was made for pairs of which each belongs together as no other does. Where pairs are "
+            "made by class, the hardest negative is nearly always of the item's own class."
+        ),
+        bibtex=cite("faghri2018vsepp"),
+    ),
+)
 class VSEPlusPlus(MNLM):
     """The same with the hardest negative alone.
 

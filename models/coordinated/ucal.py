@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.about import About, cite
 from models.base import Batch, Loss, Modality
 from models.coordinated.model import CoordinatedModel, CoordinatedSettings
 from models.coordinated.objectives import correlation, over_pairs, reverse_gradient
@@ -46,7 +47,27 @@ class Adversary(nn.Module):
         return functional.cross_entropy(logits, which)
 
 
-@register("ucal", settings=UCALSettings, source="He et al. 2017, ICME, 1153-1158", title="UCAL")
+@register(
+    "ucal",
+    settings=UCALSettings,
+    source="He et al. 2017, ICME, 1153-1158",
+    title="UCAL",
+    about=About(
+        idea=(
+            "Encoders learn outputs that correlate between modalities. An adversary tries to tell "
+            "from a code which modality it is of, and the encoders try to hide it. Both are trained "
+            "in one step, by gradient reversal."
+        ),
+        formula=(
+            r"\mathcal{L} = -\sum_{m < n} \mathrm{corr}(f_m(X_m), f_n(X_n)) - w \min_A "
+            r"\mathrm{adversary}(f_1, .., f_M)"
+        ),
+        departures=(
+            "Networks are those of the comparison, and codes are taken to canonical variables as in DCCAE."
+        ),
+        bibtex=cite("he2017ucal"),
+    ),
+)
 class UCAL(CoordinatedModel):
     """loss = -sum_(m < n) corr(f_m(X_m), f_n(X_n)) - w min_A adversary(f_1, .., f_M)
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from mmbench.adapters.multivae import settings as s
+from mmbench.adapters.multivae.about import ABOUT
 from models.base import Modality, MultimodalModel
 from models.registry import MODELS, Limit, ModelEntry
 
@@ -35,6 +36,7 @@ def _register(kind: str, settings: type, source: str, title: str | None = None, 
         title=f"{title or kind} (MultiVae)",
         collection=COLLECTION,
         packages={"multivae": VERSION},
+        about=ABOUT[kind],
         **remarks,
     )
     MODELS.add(entry)

@@ -1,14 +1,16 @@
 """What the tables 1-4 hold: which metrics, how each is shown, and captions that say what they mean.
 
-table 1    coherence: joint, and every ordered pair of modalities; of more than two modalities the mean
-           per number of sources
-table 1b   of more than two modalities: coherence from each subset to each other modality; of more than three
-           shown as a matrix of single modalities
-table 2    Frechet distances: FID (Inception) and FD-clf (the judge's features), with their floors; FD-IN
-           (EfficientNet) where runs have it
-table 3    linear probe of the latents
-table 4    retrieval of each modality by each other one, beside the probe; where runs have it
-table 4b   of more than three modalities: the directions of table 4, as a matrix
+    table 1    coherence: joint, and every ordered pair of modalities; of more than two modalities the mean
+               per number of sources
+    table 1b   of more than two modalities: coherence from each subset to each other modality; of more than three
+               shown as a matrix of single modalities
+    table 2    Frechet distances: FID (Inception) and FD-clf (the judge's features), with their floors; FD-IN
+               (EfficientNet) where runs have it
+    table 3    linear probe of the latents
+    table 4    retrieval of each modality by each other one, beside the probe; where runs have it
+    table 4b   of more than three modalities: the directions of table 4, as a matrix
+
+A column knows the metric that it shows, and in which unit.
 """
 
 import math
