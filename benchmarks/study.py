@@ -46,6 +46,7 @@ class Line:
         settings: others that differ from the defaults.
         label: of the variant.
         pairing: seed of the pairs of items.
+        preset: whose protocol and tuned settings they have.
     """
 
     budget: str
@@ -57,6 +58,7 @@ class Line:
     settings: tuple[str, ...] = ()
     label: str = ""
     pairing: int = 0
+    preset: str = "cpu"
 
     def words(self, root: Path, dataset: str) -> list[str]:
         """The arguments of `mmbench run`."""
@@ -64,7 +66,7 @@ class Line:
         pairs += [f"{self.model}={self.named}"] if self.named else []
         pairs += [f"{self.model}.{pair}" for pair in self.settings]
         return [
-            *("--models", self.model, "--dataset", dataset, "--preset", "cpu", "--looks", "10"),
+            *("--models", self.model, "--dataset", dataset, "--preset", self.preset, "--looks", "10"),
             *("--seeds", ",".join(map(str, self.seeds)), "--results", str(root / self.budget)),
             *(word for pair in pairs for word in ("--set", pair)),
             *(("--label", self.label) if self.label else ()),

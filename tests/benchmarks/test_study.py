@@ -12,7 +12,7 @@ from benchmarks import study
 from benchmarks.study import STUDY, Line, missing, pack, unpack
 from models.errors import InputError
 
-TINY = Line("tiny", "mdae", 3, 1e-3, settings=("latent_size=4",), label="small")
+TINY = Line("tiny", "mdae", 3, 1e-3, settings=("latent_size=4",), label="small", preset="smoke")
 
 
 def test_every_line_is_a_job_that_can_be_made(tmp_path):
@@ -27,11 +27,11 @@ def test_a_line_is_made_once_and_travels(tmp_path, monkeypatch):
     root, parts, other = tmp_path / "study", tmp_path / "parts", tmp_path / "other"
     words = ["--dataset", "digits", "--device", "cpu"]
     asked = CliRunner().invoke(study.main, [str(root), *words, "--missing"])
-    assert asked.output == "missing: tiny/digits/cpu/mdae+small/seed-0\n"
+    assert asked.output == "missing: tiny/digits/smoke/mdae+small/seed-0\n"
     made = CliRunner().invoke(study.main, [str(root), *words, "--minutes", "8"])
     assert made.exit_code == 0, made.output
     assert "missing" not in made.output
-    run = root / "tiny" / "digits" / "cpu" / "mdae+small" / "seed-0"
+    run = root / "tiny" / "digits" / "smoke" / "mdae+small" / "seed-0"
     before = (run / "status.json").stat().st_mtime_ns
     CliRunner().invoke(study.main, [str(root), *words])
     assert (run / "status.json").stat().st_mtime_ns == before
