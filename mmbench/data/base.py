@@ -17,8 +17,8 @@ symbol occurs in an item of up to `words` of them, as uint8 `(counts * 255 / wor
 `mmbench.data.letters`).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,7 @@ class DatasetEntry:
         default_preset: the preset of a run that names none.
         needs_data_dir: whether it is read from a folder; `load` then gets a directory that exists.
         description: one line.
+        budgets: name of a preset -> settings of its training budget that are others for these data.
     """
 
     name: str
@@ -143,6 +144,7 @@ class DatasetEntry:
     default_preset: str
     needs_data_dir: bool
     description: str
+    budgets: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     @property
     def module(self) -> str:
@@ -154,12 +156,20 @@ DATASETS: Registry[DatasetEntry] = Registry("data set", package="mmbench.data", 
 
 
 def register_dataset(
-    name: str, *, source: str, default_preset: str, description: str, needs_data_dir: bool = False
+    name: str,
+    *,
+    source: str,
+    default_preset: str,
+    description: str,
+    needs_data_dir: bool = False,
+    budgets: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Callable[[Loader], Loader]:
     """Decorator that registers a loader under `name`; see DatasetEntry for the arguments."""
 
     def decorate(load: Loader) -> Loader:
-        DATASETS.add(DatasetEntry(name, load, source, default_preset, needs_data_dir, description))
+        DATASETS.add(
+            DatasetEntry(name, load, source, default_preset, needs_data_dir, description, budgets or {})
+        )
         return load
 
     return decorate
