@@ -23,8 +23,8 @@ Items are paired by class, or, where a row of the data is one item of every moda
 lack modalities, and there need not be classes.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,7 @@ class DatasetEntry:
         licence: of the items, in a sentence or two.
         shareable: whether the licence lets anybody pass items on, in a bundle of results for one.
         bibtex: of the publications that the items are from, as `models.about.cite` gives them.
+        budgets: name of a preset -> settings of its training budget that are others for these data.
         file: the file or folder of the user's own that it is, None for all others.
     """
 
@@ -167,6 +168,7 @@ class DatasetEntry:
     licence: str = ""
     shareable: bool = False
     bibtex: str = ""
+    budgets: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     file: Path | None = None
 
     @property
@@ -188,11 +190,12 @@ def register_dataset(
     licence: str = "",
     shareable: bool = False,
     bibtex: str = "",
+    budgets: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Callable[[Loader], Loader]:
     """Decorator that registers a loader under `name`; see DatasetEntry for the arguments."""
 
     def decorate(load: Loader) -> Loader:
-        about = description, licence, shareable, bibtex
+        about = description, licence, shareable, bibtex, budgets or {}
         DATASETS.add(DatasetEntry(name, load, source, default_preset, needs_data_dir, *about))
         return load
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmbench.console import Console, duration
-from mmbench.data.base import MultimodalData
+from mmbench.data.base import DATASETS, MultimodalData
 from mmbench.execution.executor import Executor
 from mmbench.execution.isolation import same_state
 from mmbench.execution.local import in_processes
@@ -22,7 +22,7 @@ from mmbench.execution.train import make_batches
 from mmbench.plan.config import RunConfig
 from mmbench.plan.job import Execution, Job
 from mmbench.plan.planned import PlannedRun
-from mmbench.plan.presets import PRESETS
+from mmbench.plan.presets import get_preset
 from mmbench.plan.tuned_settings import tuned_settings
 from mmbench.training.recorded import WARM_UPS, wait_for
 from mmbench.training.trainer import Trainer, Watch
@@ -128,7 +128,8 @@ def _measure(measure: _Measure, alone: bool, stop: Stop) -> dict[str, float]:
 
 def _elsewhere(job: Job, name: str, costs: dict[str, float], jobs: int) -> str:
     """How long the preset called `name` would take, as far as its settings cost as much as those at hand."""
-    preset, current = PRESETS[name], job.configs[0].preset
+    current, dataset = job.configs[0].preset, DATASETS.get(job.configs[0].dataset)
+    preset = get_preset(name, dataset.budgets)
     same = [c for c in job.configs if _costs(c, name) == _costs(c, current)]
     others = ", ".join(c.entry.name for c in job.configs if c not in same)
     steps = int(str(preset.training["steps"])) * len(preset.seeds)

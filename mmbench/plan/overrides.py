@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from metrics.protocol import Protocol
-from mmbench.data.base import DataSettings
+from mmbench.data.base import DATASETS, DataSettings
 from mmbench.plan.config import RunConfig
 from mmbench.plan.presets import Training, get_preset
 from mmbench.plan.tuned_settings import tuned_settings
@@ -107,7 +107,7 @@ def make_configs(
     Raises:
         InputError: for an unknown preset, an unknown setting or a value that a setting does not admit.
     """
-    preset = get_preset(preset_name)
+    preset = get_preset(preset_name, DATASETS.get(dataset).budgets)
     overrides = Overrides(pairs)
     training = overrides.apply(Training, preset.training, "the training budget")
     protocol = overrides.apply(Protocol, preset.protocol, "the evaluation protocol")

@@ -1,7 +1,7 @@
 """Budgets with names: what `--preset` means."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from metrics.catalogue import DEFAULT
 from models.errors import InputError, suggest
@@ -61,8 +61,13 @@ PRESETS = {
 }
 
 
-def get_preset(name: str) -> Preset:
-    """The preset called `name`, or an InputError that suggests the nearest."""
+def get_preset(name: str, budgets: Mapping[str, Mapping[str, object]] | None = None) -> Preset:
+    """The preset called `name`, or an InputError that suggests the nearest.
+
+    Args:
+        budgets: of a data set, name of a preset -> settings of its training that are others there.
+    """
     if name not in PRESETS:
         raise InputError(f"Unknown preset {name!r}: {suggest(name, PRESETS)}")
-    return PRESETS[name]
+    preset = PRESETS[name]
+    return replace(preset, training={**preset.training, **(budgets or {}).get(name, {})})
