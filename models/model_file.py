@@ -75,21 +75,25 @@ def load_model_file(path: Path) -> list[ModelEntry]:
         raise InputError(
             f"The model file {path} cannot be read ({reason}): expected a Python file that registers a model."
         ) from None
-    if not (found := _registered_by(file)):
+    if not _is_known(file):
         try:
             file.execute()
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # the author's code may raise anything
             raise InputError(f"The model file {path} fails{_where(error, path)}") from error
-        found = _registered_by(file)
-    if not found and not any(each.file and each.file.code == file.code for each in NETWORKS):
+    if not _is_known(file):
         decorator = '@register("my-model", settings=MySettings, source="where it was published")'
         raise InputError(
             f"The model file {path} registers no model: put {decorator} above its class, "
             "with `from models.registry import register`."
         )
-    return found
+    return _registered_by(file)
+
+
+def _is_known(file: ModelFile) -> bool:
+    """Whether `file` has registered something already."""
+    return bool(_registered_by(file)) or any(each.file and each.file.code == file.code for each in NETWORKS)
 
 
 def _registered_by(file: ModelFile) -> list[ModelEntry]:

@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 SIDE = 8  # pixels of the smallest image that is judged without a border
+TINY = 1e-10  # variance of a dimension of vectors in [0, 1], beside which far outliers may leave little
 FEATURES = 128  # of the penultimate layer, the space of FD-clf
 BATCH = 500  # items judged at a time
 RECIPE: Mapping[str, float] = MappingProxyType(
@@ -157,7 +158,7 @@ class VectorJudge(TextJudge):
     def _make_body(self, shape: tuple[int, ...]) -> nn.Sequential:
         (dimensions,) = shape
         return nn.Sequential(
-            *(nn.BatchNorm1d(dimensions), nn.Linear(dimensions, FEATURES), nn.ReLU()),
+            *(nn.BatchNorm1d(dimensions, eps=TINY), nn.Linear(dimensions, FEATURES), nn.ReLU()),
             *(nn.Linear(FEATURES, FEATURES), nn.ReLU()),
         )
 

@@ -125,10 +125,24 @@ WRONG_PARTS = {
     "one modality": ({"modalities": IMAGES[:1]}, "it has one modality, a: expected at least two"),
     "a vector": (
         {"modalities": (IMAGES[0], Modality("v", (16,)))},
-        r"the modality 'v' has the shape \(16,\): expected images \(C, H, W\) of 1 or 3 channels, or categor",
+        r"the modality 'v' has the shape \(16,\): expected images \(C, H, W\), or categorical text, multinomial "
+        "or poisson counts, or gaussian vectors",
     ),
-    "four channels": ({"modalities": (IMAGES[0], Modality("v", (4, 8, 8)))}, r"has the shape \(4, 8, 8\)"),
-    "two channels": ({"modalities": (IMAGES[0], Modality("v", (2, 8, 8)))}, r"has the shape \(2, 8, 8\)"),
+    "a vector in bytes": (
+        {"modalities": (IMAGES[0], Modality("v", (16,), "gaussian"))},
+        r"the items of v, train part, are uint8 \(40, 16\): expected \(N, 16\) float32 from 0 to 1",
+    ),
+    "broken counts": (
+        {
+            "modalities": (IMAGES[0], Modality("v", (4,), "poisson", words=3)),
+            "change": with_items(lambda x: torch.full(x.shape, 0.4)),
+        },
+        r"the items of v, train part, are no counts up to 3: expected counts / 3",
+    ),
+    "eleven modalities": (
+        {"modalities": tuple(Modality(f"m{i}", (1, 8, 8)) for i in range(11))},
+        "it has 11 modalities: expected 10 at most",
+    ),
     "an empty side": (
         {"modalities": (IMAGES[0], Modality("v", (1, 0, 8)))},
         "expected a tuple of positive whole",
@@ -155,8 +169,8 @@ WRONG_PARTS = {
     ),
     "no weight": ({"modalities": (IMAGES[0], Modality("v", (1, 8, 8), weight=0))}, "has the weight 0"),
     "an unknown likelihood": (
-        {"modalities": (IMAGES[0], Modality("v", (1, 8, 8), likelihood="poisson"))},
-        "has the likelihood 'poisson': expected gaussian, laplace, bernoulli, categorical, multinomial or",
+        {"modalities": (IMAGES[0], Modality("v", (1, 8, 8), likelihood="student"))},
+        "has the likelihood 'student': expected gaussian, laplace, bernoulli, categorical, multinomial, ",
     ),
 }
 

@@ -154,7 +154,8 @@ def _notes(rows: Mapping[str, Rows], forms: Mapping[str, Form], rare: int) -> li
     ]
     if rare:
         notes.append(
-            f"{rare:,} train rows lack modalities as fewer than {LEAST} others do, and are not trained on"
+            f"Train rows with combinations of modalities that fewer than {LEAST} rows have are not trained on: "
+            f"{rare:,}"
         )
     if leaked := int(equal_rows(rows["test"].part, rows["train"].part).sum()):
         notes.append(
