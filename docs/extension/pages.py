@@ -28,7 +28,11 @@ __all__ = ["rooms", "write_pages"]
 GENERATED = ROOT / "docs" / "generated"
 PACKAGES = ("models", "metrics", "mmbench")
 PICTURED = 64  # pairs in the picture of a data set
-COLLECTIONS = {"": "Generative", COORDINATED: "Coordinated: one space, nothing generated", "multivae": "Of MultiVae"}
+COLLECTIONS = {
+    "": "Generative",
+    COORDINATED: "Coordinated: one space, nothing generated",
+    "multivae": "Of MultiVae",
+}
 
 
 def write_pages(app: Any) -> None:
@@ -141,10 +145,11 @@ def _has_images() -> bool:
 
 def _picture(data: MultimodalData, name: str) -> None:
     """Draw pairs of the validation part."""
-    split = data.validation
-    chosen = split.pairs[torch.randperm(len(split.pairs), generator=torch.Generator().manual_seed(0))[:PICTURED]]
+    pairs = data.validation.pairs
+    chosen = pairs[torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))[:PICTURED]]
     drawn = {
-        m.name: split.items[m.name][chosen[:, column]].float() / 255 for column, m in enumerate(data.modalities)
+        m.name: data.validation.items[m.name][chosen[:, column]].float() / 255
+        for column, m in enumerate(data.modalities)
     }
     modalities = {m.name: m for m in data.modalities}
     path = GENERATED / name
