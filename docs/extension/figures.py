@@ -1,4 +1,4 @@
-"""What the published results say of a model: figures out of their tables, and pictures out of their samples."""
+"""What the published results say of a model: figures of their tables, pictures of their samples."""
 
 import csv
 from collections import defaultdict

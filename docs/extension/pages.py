@@ -145,12 +145,10 @@ def _has_images() -> bool:
 
 def _picture(data: MultimodalData, name: str) -> None:
     """Draw pairs of the validation part."""
-    split = data.validation
-    chosen = split.pairs[
-        torch.randperm(len(split.pairs), generator=torch.Generator().manual_seed(0))[:PICTURED]
-    ]
+    pairs = data.validation.pairs
+    chosen = pairs[torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))[:PICTURED]]
     drawn = {
-        m.name: split.items[m.name][chosen[:, column]].float() / 255
+        m.name: data.validation.items[m.name][chosen[:, column]].float() / 255
         for column, m in enumerate(data.modalities)
     }
     modalities = {m.name: m for m in data.modalities}

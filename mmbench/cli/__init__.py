@@ -6,6 +6,7 @@ from mmbench.cli.group import main
 from mmbench.cli.jobs import evaluate, run, tune
 from mmbench.cli.listing import check, datasets, models
 from mmbench.cli.reports import report, status
+from mmbench.cli.submissions import bundle, collect
 from mmbench.cli.trained import embed, export, sample, translate
 
 __all__ = ["main"]
@@ -24,6 +25,8 @@ for command in (
     translate,
     embed,
     export,
+    bundle,
+    collect,
     cite,
     doctor,
 ):

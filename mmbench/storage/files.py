@@ -4,10 +4,11 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryFile
+from shutil import rmtree
+from tempfile import TemporaryFile, mkdtemp
 from typing import IO, Any, TypeVar
 
 from mmbench.storage.bounds import MOST, check_json, read_file
@@ -21,11 +22,14 @@ __all__ = [
     "cache_dir",
     "check_cache",
     "check_name",
+    "check_new",
     "check_writable",
     "content_hash",
     "exists",
     "file_hash",
     "in_folder",
+    "json_bytes",
+    "new_folder",
     "read_json",
     "write_atomically",
     "write_json",
@@ -121,9 +125,15 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
         ValueError: for NaN and infinities, which are no results.
         WriteError: where the disk does not take it.
     """
+    content = json_bytes(value)
+    write_atomically(path, lambda file: file.write(content))
+
+
+def json_bytes(value: dict[str, Any]) -> bytes:
+    """What `write_json` writes."""
     content = _whole_letters({"format": FORMAT, **value})
-    text = json.dumps({**content, "checksum": content_hash(content)}, indent=1, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    text = json.dumps({**content, "checksum": content_hash(content)}, indent=1, allow_nan=False)
+    return f"{text}\n".encode()
 
 
 def _whole_letters(value: Any) -> Any:
@@ -273,3 +283,37 @@ def cache_dir() -> Path:
 def check_cache() -> None:
     """InputError unless the cache can be written to."""
     check_writable(cache_dir(), "cache folder", "name another with the environment variable MMBENCH_CACHE")
+
+
+def check_new(folder: Path, name: str) -> None:
+    """InputError unless `folder` is missing or empty, and can be written; `name` says what it is."""
+    if exists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(f"{folder} holds something already: name a new {name}.")
+    check_writable(folder.parent, name, "name another one")
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder`, which becomes it once the block has ended well."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise WriteError(folder, error) from error
+    try:
+        yield part
+        part.chmod(0o777 & ~_umask())  # mkdtemp keeps everybody else out
+        try:
+            if folder.exists():
+                folder.rmdir()
+            part.rename(folder)
+        except OSError as error:
+            raise WriteError(folder, error) from error
+    finally:
+        rmtree(part, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)  # there is no asking for it without setting it
+    os.umask(mask)
+    return mask

@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from metrics.missing import Missing
-from mmbench.storage.files import AGAIN, REMAKE, DamagedError, exists, file_hash, read_json
+from mmbench.storage.files import AGAIN, REMAKE, DamagedError, content_hash, exists, file_hash, read_json
 from mmbench.storage.shapes import CONFIG, METRICS, STATUS, misfit
 from models.errors import InputError
 
-__all__ = ["AUTO", "LOOK", "check_results", "find_folders", "read_config", "read_metrics", "read_status"]
+__all__ = ["AUTO", "DECISIVE", "LOOK", "check_results", "config_hash", "find_folders", "read_config"]
+__all__ += ["read_metrics", "read_status"]
 
 LOOK = "validation/"  # before the names of metrics of validation images in a history
 AUTO = "auto"  # under "precision" of a run's environment: its machine decided
+DECISIVE = ("model", "settings", "dataset", "data", "training", "protocol", "judge", "precision", "code")
+"""What of a config.json decides the result of a run and is in its hash; "code" only of a model in a file."""
+
 _DEPTH = 4  # of a run below a results folder: dataset, preset, model, seed
 _FILES = ("config.json", "status.json", "metrics.json", "history.csv", "checkpoint.pt", "samples")  # of a run
 
@@ -50,6 +54,11 @@ def read_config(path: Path, remedy: str = AGAIN) -> dict[str, Any]:
     if problem := misfit(config, CONFIG):
         raise DamagedError(path, f"is not the configuration of a run ({problem})", remedy)
     return config
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """The hash that a run of this configuration has, whatever it says of itself."""
+    return content_hash({key: config[key] for key in DECISIVE if key in config})
 
 
 def read_status(folder: Path, config: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@
         cross-mnist-svhn-outputs.webp
                            tile i was generated from tile i of the conditions
         found-mnist-svhn-queries.webp, found-mnist-svhn-hits.webp
-                           queries, and what each finds first: as many hits of the first query, then of the next
+                           queries, and what each finds first: as many hits of the first query, then more
 
 A sheet that is read back gives the images that were written.
 """

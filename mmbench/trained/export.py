@@ -10,13 +10,9 @@ It is a repository as huggingface_hub uploads one (`hf upload NAME FOLDER`), and
 """
 
 import json
-import os
 import statistics
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from shutil import rmtree
 
 import safetensors.torch
 from torch import Tensor
@@ -26,7 +22,7 @@ from metrics.names import MetricName
 from mmbench.escape import escape_markdown
 from mmbench.report.numbers.columns import column_of
 from mmbench.report.numbers.provenance import protocol_of, spell
-from mmbench.storage.files import WriteError, check_writable, exists, write_atomically, write_json
+from mmbench.storage.files import check_new, new_folder, write_atomically, write_json
 from mmbench.storage.runs import StoredRun, read_run, stored_runs
 from mmbench.trained.loading import CONFIG, WEIGHTS, Trained, load_trained
 from models.errors import InputError
@@ -50,15 +46,13 @@ def export_model(run: Path, folder: Path, model_file: Path | None = None) -> Pat
         InputError: for a run that is not done or damaged, and for a folder that holds something.
         WriteError: where the disk does not take it.
     """
-    if exists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(f"{folder} holds something already: name a new folder to export to.")
-    check_writable(folder.parent, "folder to export to", "name another one")
+    check_new(folder, "folder to export to")
     trained = load_trained(run, model_file)
     stored = read_run(run)
     if stored.state != "done":
         raise InputError(f"The run in {run} is not done: finish it with `{trained.config['command']}`.")
     seeds = [each for each in stored_runs(run.resolve().parent) if each.state == "done"]
-    with _new_folder(folder) as part:
+    with new_folder(folder) as part:
         write_atomically(part / CONFIG, lambda file: file.write((run / CONFIG).read_bytes()))
         weights = safetensors.torch.save(_separate(trained.model.state_dict()), {"format": "pt"})
         write_atomically(part / WEIGHTS, lambda file: file.write(weights))
@@ -73,33 +67,6 @@ def export_model(run: Path, folder: Path, model_file: Path | None = None) -> Pat
 def _separate(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights that share no memory, as the format demands."""
     return {name: weight.detach().clone().contiguous() for name, weight in weights.items()}
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder`, which becomes it once the block has ended well."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise WriteError(folder, error) from error
-    try:
-        yield part
-        part.chmod(0o777 & ~_umask())  # mkdtemp keeps everybody else out
-        try:
-            if folder.exists():
-                folder.rmdir()
-            part.rename(folder)
-        except OSError as error:
-            raise WriteError(folder, error) from error
-    finally:
-        rmtree(part, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)  # there is no asking for it without setting it
-    os.umask(mask)
-    return mask
 
 
 def _card(trained: Trained, run: StoredRun, seeds: Sequence[StoredRun]) -> Iterator[str]:
