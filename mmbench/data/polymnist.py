@@ -92,11 +92,11 @@ def _recipe_note(photos: Sequence[Photo]) -> str:
 def _published_note(*parts: dict[str, Images]) -> str:
     """A sentence for under the tables."""
     counts = [len(part[MODALITIES[0].name].labels) for part in parts]
-    shown = "PolyMNIST: " + " and ".join(
-        f"{count:,} of {of:,} published {part} images of each modality"
+    shown = " and ".join(
+        f"{count:,} of {of:,} {part}"
         for part, count, of in zip(("train", "test"), counts, PUBLISHED, strict=True)
     )
-    return f"{shown}; {PAIRS}."
+    return f"PolyMNIST: {shown} images of each modality in the published folders; {PAIRS}."
 
 
 def read_photos(folder: Path) -> list[Photo]:
