@@ -154,8 +154,8 @@ class Modality:
             )
         if self.polyline and (self.kind != "vector" or self.shape[0] % 2):
             raise ValueError(
-                f"modality {self.name!r} of shape {self.shape} is drawn as a line: expected a vector of x and y "
-                "in turn"
+                f"modality {self.name!r} of shape {self.shape} is drawn as a line: "
+                "expected a vector of x and y in turn"
             )
 
 

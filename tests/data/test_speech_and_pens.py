@@ -41,8 +41,8 @@ def test_a_tone_is_a_line_at_its_mel(hertz: float) -> None:
     assert int(item.max()) == 255
 
 
-def test_spectrograms_are_scipys() -> None:
-    """The power spectrum is SciPy's, the bands are triangles over mel, the levels decibels below the loudest."""
+def test_spectrograms_are_decibels_in_bands_of_mel() -> None:
+    """Spectra under SciPy's window, in bands that are triangles over mel, as decibels below the loudest."""
     wave = np.random.default_rng(0).normal(0, 3000, RATE).astype(np.int16)
     (item,) = spectrograms(torch.from_numpy(wave), torch.tensor([0, RATE]))[:, 0]
     held = wave[: STEP * 32].astype(float)
