@@ -109,8 +109,8 @@ def _complete(data: MultimodalData) -> MultimodalData:
     provenance = {**data.provenance, "notes": [*data.provenance["notes"], *notes]}
     if networks:
         provenance["networks"] = {name: each.code for name, each in networks.items()}
-    changed = {"classes": classes, "provenance": provenance, "networks": tuple(networks.values())}
-    return replace(data, train=train, validation=validation, test=test, **changed)
+    splits = replace(data, train=train, validation=validation, test=test)
+    return replace(splits, classes=classes, provenance=provenance, networks=tuple(networks.values()))
 
 
 def _with_long_labels(split: Split) -> Split:

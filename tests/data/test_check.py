@@ -125,8 +125,8 @@ WRONG_PARTS = {
     "one modality": ({"modalities": IMAGES[:1]}, "it has one modality, a: expected at least two"),
     "a vector": (
         {"modalities": (IMAGES[0], Modality("v", (16,)))},
-        r"the modality 'v' has the shape \(16,\): expected images \(C, H, W\), or categorical text, multinomial "
-        "or poisson counts, or gaussian vectors",
+        r"the modality 'v' has the shape \(16,\): expected images \(C, H, W\), or categorical text, multino"
+        "mial or poisson counts, or gaussian vectors",
     ),
     "a vector in bytes": (
         {"modalities": (IMAGES[0], Modality("v", (16,), "gaussian"))},
