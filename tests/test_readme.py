@@ -104,7 +104,17 @@ def test_a_newcomer_gets_from_a_file_to_a_table(tmp_path, monkeypatch, invoke):
         words = ("--models", "mvae", "--preset", "smoke", *small, "--jobs", "1", "--model-file", "nets.py")
         ran = invoke("run", "--data-file", "mine.npz", *words)
         run = "results/mine/smoke/mvae/seed-0"
-        asked = ("--from", "photo", "mine.npz", "--to", "blood", "--out", "blood.npz", "--model-file", "nets.py")
+        asked = (
+            "--from",
+            "photo",
+            "mine.npz",
+            "--to",
+            "blood",
+            "--out",
+            "blood.npz",
+            "--model-file",
+            "nets.py",
+        )
         translated = invoke("translate", run, *asked)
     finally:
         DATASETS.discard("mine")

@@ -130,7 +130,7 @@ WRONG_PARTS = {
     ),
     "a vector in bytes": (
         {"modalities": (IMAGES[0], Modality("v", (16,), "gaussian"))},
-        r"the items of v, train part, are uint8 \(40, 16\): expected \(N, 16\) float32 from 0 to 1",
+        r"the items of v, train part, are uint8 \(80, 16\): expected \(N, 16\) float32 from 0 to 1",
     ),
     "broken counts": (
         {
