@@ -74,7 +74,8 @@ def assemble(
         "notes": list(notes),
         **({"classes": list(classes)} if classes else {}),
     }
-    return MultimodalData(name, tuple(modalities), **splits, provenance=provenance, classes=tuple(classes))
+    train, validation, test = splits.values()
+    return MultimodalData(name, tuple(modalities), train, validation, test, provenance, tuple(classes))
 
 
 def _checked(

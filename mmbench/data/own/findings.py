@@ -57,6 +57,7 @@ def _rows(split: Split) -> torch.Tensor:
 
 
 def _classes(data: MultimodalData) -> str:
+    """How many classes there are, the names of some, and which parts lack some."""
     if not data.has_labels:
         return "none, as there are no labels"
     names = ", ".join(data.classes[:SHOWN]) + ", ..." * (len(data.classes) > SHOWN)
