@@ -74,8 +74,7 @@ def assemble(
         "notes": list(notes),
         **({"classes": list(classes)} if classes else {}),
     }
-    train, validation, test = splits.values()
-    return MultimodalData(name, tuple(modalities), train, validation, test, provenance, tuple(classes))
+    return MultimodalData(name, tuple(modalities), *splits.values(), provenance, tuple(classes))
 
 
 def _checked(
