@@ -153,11 +153,14 @@ class CountJudge(TextJudge):
 
 
 class VectorJudge(TextJudge):
-    """A judge of vectors (B, D), and of Poisson counts as such. Dimensions are standardised by
-    the mean of all batches, as they may spread far less than the 1 that running averages begin with.
+    """A judge of vectors (B, D), and of Poisson counts as such.
+
+    Every dimension is standardised by the mean over all batches: it may spread far less than the 1 that
+    running averages begin with.
     """
 
     def _make_body(self, shape: tuple[int, ...]) -> nn.Sequential:
+        """An MLP on standardised values."""
         (dimensions,) = shape
         return nn.Sequential(
             *(

@@ -42,6 +42,7 @@ def describe(data: MultimodalData) -> Iterator[str]:
 
 
 def _form(modality: Modality) -> str:
+    """What its items are, in words."""
     sides = " x ".join(map(str, modality.shape))
     return {
         "image": f"images of {sides} (channels, height, width)",
