@@ -17,6 +17,7 @@ __all__ = ["SIDE", "modalities_of", "on_photo", "on_photos"]
 
 SIDE = 28
 INK = 128  # a digit is where its image is brighter
+CHUNK = 5_000  # items made at a time: bounds the memory
 
 
 def modalities_of(count: int) -> tuple[Modality, ...]:
@@ -50,5 +51,9 @@ def on_photo(digits: Tensor, photo: Tensor, seed: int) -> Tensor:
     rows, columns = (
         torch.randint(corners.shape[axis], (len(digits),), generator=generator) for axis in (1, 2)
     )
-    crops = corners[:, rows, columns].transpose(0, 1)
-    return torch.where(digits > INK, 255 - crops, crops).contiguous()
+    made = torch.empty(len(digits), 3, SIDE, SIDE, dtype=torch.uint8)
+    chunks = (each.split(CHUNK) for each in (digits, rows, columns, made))
+    for shown, row, column, out in zip(*chunks, strict=True):
+        crops = corners[:, row, column].transpose(0, 1)
+        out.copy_(crops ^ (shown > INK).byte().mul_(255))  # 255 - crops where the digit is
+    return made

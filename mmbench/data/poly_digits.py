@@ -15,6 +15,7 @@ from mmbench.data.base import DataSettings, MultimodalData, register_dataset
 from mmbench.data.digits import make_digits
 from mmbench.data.poly import modalities_of, on_photos
 from mmbench.data.splits import assemble
+from models.about import cite
 
 __all__ = ["REGIONS", "Region", "load_poly_digits", "read_region"]
 
@@ -51,6 +52,10 @@ NOTE = (
     default_preset="quick",
     description="handwritten digits on crops of photos, five modalities as in PolyMNIST; embedded, needs no "
     "files",
+    licence="The handwritten digits are CC BY 4.0. The photos china.jpg (danielbuechele) and flower.jpg "
+    "(vultilion) are CC BY 2.0.",
+    shareable=True,
+    bibtex=cite("alpaydin1998digits", "sutter2021mopoe"),
     budgets={"quick": {"steps": 800, "batch_size": 128}},  # all models in half an hour on two cores
 )
 def load_poly_digits(data_dir: Path | None, settings: DataSettings) -> MultimodalData:
