@@ -157,10 +157,10 @@ def _rank(measure: _Measure, runs: Sequence[StoredRun]) -> Ranking | None:
     models = [name for name in known if all(name in row for row in table.values())]
     if len(table) < 2 or len(models) < 2:
         return None
-    values = np.array([[row[name] for name in models] for row in table.values()])
-    ranks = stats.rankdata(-measure.sign * values, axis=1)
+    figures = np.array([[row[name] for name in models] for row in table.values()])
+    ranks = stats.rankdata(-measure.sign * figures, axis=1)
     left_out = tuple(name for name in known if name not in models)
-    return Ranking(measure.title, tuple(table), tuple(models), values, ranks, left_out)
+    return Ranking(measure.title, tuple(table), tuple(models), figures, ranks, left_out)
 
 
 def _groups(runs: Sequence[StoredRun]) -> Iterable[tuple[str, str, list[StoredRun]]]:
