@@ -91,13 +91,15 @@ class Modality:
         spread: the standard deviation of a vector's values in [0, 1], in whose units Gaussian and Laplace
             scales are.
         low, high: of vectors, the D values that 0 and 1 stand for; empty where they are 0 and 1 themselves.
+        polyline: whether pictures draw a vector as the line through D / 2 points (x, y), x to the right and y
+            upwards; as bars otherwise.
         networks: the registered encoder and decoder that models take for it (`models.parts.networks`); empty
             for those of its kind and shape.
 
     Raises:
         ValueError: for another name, for texts and counts whose symbols are not those of the last axis, for
-            counts of no words or of more than eight bits can tell apart, and for a spread that is not
-            positive.
+            counts of no words or of more than eight bits can tell apart, for a spread that is not positive,
+            and for a polyline of an odd number of values.
     """
 
     name: str
@@ -110,6 +112,7 @@ class Modality:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     networks: str = ""
+    polyline: bool = False
 
     @property
     def kind(self) -> str:
@@ -148,6 +151,11 @@ class Modality:
         if not self.spread > 0:
             raise ValueError(
                 f"modality {self.name!r} has the spread {self.spread}: expected a positive number"
+            )
+        if self.polyline and (self.kind != "vector" or self.shape[0] % 2):
+            raise ValueError(
+                f"modality {self.name!r} of shape {self.shape} is drawn as a line: expected a vector of x and y "
+                "in turn"
             )
 
 

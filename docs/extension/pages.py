@@ -15,7 +15,9 @@ from extension.docstrings import to_markdown
 from extension.facts import find_abilities, has_priors, which_model
 from extension.figures import PUBLISHED, ROOT, figures_of, ranks, sample_picture, studies
 from metrics.catalogue import GROUPS
+from metrics.images import as_float
 from mmbench.data import DATASETS, MultimodalData, load_data
+from mmbench.data.base import DatasetEntry
 from mmbench.plan.tuned_settings import tuned_presets
 from mmbench.trained.pictures import draw_figure
 from models.errors import InputError
@@ -126,15 +128,22 @@ def _imported(docstring: str) -> Iterator[str]:
 
 def _write_datasets(write: Any) -> None:
     for entry in DATASETS:
-        try:
-            data = load_data(entry.name) if not entry.needs_data_dir or _has_images() else None
-        except InputError as error:
-            raise RuntimeError(f"the page of {entry.name} cannot be made: {error}") from error
+        data = _load(entry)
         if data:
             _picture(data, f"datasets/{entry.name}.png")
         loader = to_markdown(entry.load.__doc__)
         write(f"datasets/{entry.name}.md", "dataset.md", entry=entry, data=data, loader=loader)
     write("datasets/index.md", "datasets.md", entries=list(DATASETS))
+
+
+def _load(entry: DatasetEntry) -> MultimodalData | None:
+    """A data set; None where the files that it is read from are not at hand."""
+    try:
+        return load_data(entry.name) if not entry.needs_data_dir or _has_images() else None
+    except InputError as error:
+        if entry.needs_data_dir:
+            return None
+        raise RuntimeError(f"the page of {entry.name} cannot be made: {error}") from error
 
 
 def _has_images() -> bool:
@@ -148,7 +157,7 @@ def _picture(data: MultimodalData, name: str) -> None:
     pairs = data.validation.pairs
     chosen = pairs[torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))[:PICTURED]]
     drawn = {
-        m.name: data.validation.items[m.name][chosen[:, column]].float() / 255
+        m.name: as_float(data.validation.items[m.name][chosen[:, column]])
         for column, m in enumerate(data.modalities)
     }
     modalities = {m.name: m for m in data.modalities}

@@ -15,7 +15,7 @@ from mmbench.data.splits import Images
 from mmbench.storage.archives import read_npz
 from models.errors import InputError
 
-__all__ = ["LabelledArrays", "check_labels", "read_arrays", "to_images"]
+__all__ = ["LabelledArrays", "check_labels", "open_archive", "read_arrays", "to_images"]
 
 DIGITS = 10
 
@@ -34,14 +34,7 @@ def read_arrays(path: Path, shape: tuple[int, ...]) -> LabelledArrays:
     Raises:
         InputError: for anything that is not as the docstring of this module says, naming the file.
     """
-    try:
-        found = read_npz(path)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InputError(
-            f"{path} cannot be read as an .npz archive ({reason}): "
-            "copy or make it again, as numpy.savez_compressed does."
-        ) from error
+    found = open_archive(path)
     _check_arrays(path, found, shape)
     arrays = LabelledArrays(found["images"], found["labels"], found.get("official_part"))
     check_labels(path, arrays.labels)
@@ -51,6 +44,22 @@ def read_arrays(path: Path, shape: tuple[int, ...]) -> LabelledArrays:
             "expected 0 for the official train part, 1 for its test part."
         )
     return arrays
+
+
+def open_archive(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz by name; an InputError names a file that is missing or cannot be read."""
+    try:
+        return read_npz(path)
+    except FileNotFoundError:
+        raise InputError(
+            f"{path.parent} holds no {path.name}: put it there, as docs/data-sets.md describes it."
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputError(
+            f"{path} cannot be read as an .npz archive ({reason}): "
+            "copy or make it again, as numpy.savez_compressed does."
+        ) from error
 
 
 def check_labels(path: Path, labels: np.ndarray) -> None:

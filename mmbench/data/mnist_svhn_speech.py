@@ -6,6 +6,7 @@ from mmbench.data.base import DataSettings, MultimodalData, register_dataset
 from mmbench.data.mnist_svhn import MODALITIES, read_digits
 from mmbench.data.speech import NOTE, SPEECH, read_speech
 from mmbench.data.splits import assemble
+from models.about import cite
 
 __all__ = ["load_mnist_svhn_speech"]
 
@@ -17,6 +18,10 @@ __all__ = ["load_mnist_svhn_speech"]
     needs_data_dir=True,
     description="MNIST digits, street view house numbers and spoken digits of the same class, "
     "from --data-dir",
+    licence="MNIST is CC BY-SA 3.0, SVHN is for non-commercial use only, the Free Spoken Digit Dataset is "
+    "CC BY-SA 4.0.",
+    bibtex=cite("lecun1998mnist", "netzer2011svhn", "jackson2018fsdd"),
+    budgets={"quick": {"steps": 800, "batch_size": 128}},  # all models in half an hour on two cores
 )
 def load_mnist_svhn_speech(data_dir: Path | None, settings: DataSettings) -> MultimodalData:
     """The images of `mnist-svhn`, from `data_dir`, with log-mel spectrograms 1x32x32 from its `fsdd.npz`.

@@ -50,15 +50,16 @@ class Photo(NamedTuple):
     needs_data_dir=True,
     description="MNIST digits on crops of five photos, five modalities, by the recipe of PolyMNIST or as "
     "published, from --data-dir",
-    licence="MNIST is CC BY-SA 3.0. Photos keep the licences of their authors; the published images state none.",
+    licence="MNIST is CC BY-SA 3.0. Photos keep the licences of their authors; for the published images none "
+    "is stated.",
     bibtex=cite("lecun1998mnist", "sutter2021mopoe"),
 )
 def load_polymnist(data_dir: Path | None, settings: DataSettings) -> MultimodalData:
     """Five modalities 3x28x28 from `data_dir`, whose `polymnist/` has photos or the published images.
 
     A digit of MNIST is where its pixels are above 128: there the colours of a random crop of the photo are
-    inverted. Tuples are drawn within the class, so that modalities show different writings; the published data
-    have one tuple of images per digit.
+    inverted. Tuples are drawn within the class, so that modalities show different writings; the published
+    data have one tuple of images per digit.
 
     Raises:
         InputError: for files that are missing, or that are not as they should be.
@@ -83,19 +84,19 @@ def _recipe_note(photos: Sequence[Photo]) -> str:
     """A sentence for under the tables."""
     backgrounds = ", ".join(f"{photo.file} ({photo.sha256[:8]})" for photo in photos)
     return (
-        f"PolyMNIST by recipe, not the published images: backgrounds {backgrounds}, with the SHA-256 of each; "
-        f"train and test items show crops of the same ones; {PAIRS}."
+        f"PolyMNIST by recipe, not the published images: backgrounds {backgrounds}, with their SHA-256, "
+        f"the same ones for train and test items; {PAIRS}."
     )
 
 
 def _published_note(*parts: dict[str, Images]) -> str:
     """A sentence for under the tables."""
     counts = [len(part[MODALITIES[0].name].labels) for part in parts]
-    shown = "PolyMNIST: " + " and ".join(
-        f"{count:,} of {of:,} published {part} images of each modality"
+    shown = " and ".join(
+        f"{count:,} of {of:,} {part}"
         for part, count, of in zip(("train", "test"), counts, PUBLISHED, strict=True)
     )
-    return f"{shown}; {PAIRS}."
+    return f"PolyMNIST: {shown} images of each modality in the published folders; {PAIRS}."
 
 
 def read_photos(folder: Path) -> list[Photo]:
@@ -107,8 +108,8 @@ def read_photos(folder: Path) -> list[Photo]:
     found = sorted(_pictures(folder), key=lambda path: path.name) if exists(folder) else []
     if len(found) < len(MODALITIES):
         raise InputError(
-            f"{folder} holds {len(found)} photos (.jpg or .png) and no folders of published images (train/m0): "
-            f"put {len(MODALITIES)} photos or these there, as docs/data-sets.md says."
+            f"{folder} holds {len(found)} photos (.jpg or .png) and no folders of published images "
+            f"(train/m0): put {len(MODALITIES)} photos or these there, as docs/data-sets.md says."
         )
     photos = []
     for path in found[: len(MODALITIES)]:

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmbench.data.arrays import check_labels
+from mmbench.data.arrays import check_labels, open_archive
 from mmbench.data.splits import Images
-from mmbench.storage.archives import read_npz
 from models.base import Modality
 from models.errors import InputError
 
@@ -24,6 +23,7 @@ BANDS, FRAMES = 32, 32
 STEP = 200  # samples from frame to frame: 32 frames are 0.8 seconds
 WINDOW = 512  # samples of a frame, 64 milliseconds under a Hann window
 RANGE = 80.0  # decibels below the loudest point of a recording that are silence
+CHUNK = 500  # recordings computed at once: bounds the memory
 TEST_TAKES = 5  # takes 0 to 4 of every speaker and digit: the official test part
 
 SPEECH = Modality("speech", (1, BANDS, FRAMES), weight=3072 / (BANDS * FRAMES))
@@ -59,13 +59,19 @@ def spectrograms(samples: Tensor, offsets: Tensor) -> Tensor:
         samples: of all recordings, one after the other, at 8,000 a second.
         offsets: (N + 1,) where they begin, and where the last one ends.
     """
+    ends = zip(offsets[:-1].split(CHUNK), offsets[1:].split(CHUNK), strict=True)
+    return torch.cat([_spectrograms(samples, begin, end) for begin, end in ends])
+
+
+def _spectrograms(samples: Tensor, begin: Tensor, end: Tensor) -> Tensor:
+    """(B, 1, 32, 32) of the recordings from `begin` (B,) to `end` (B,)."""
     time = torch.arange(STEP * (FRAMES - 1) + WINDOW) - WINDOW // 2
-    place = offsets[:-1, None] + time
-    inside = (time >= 0) & (time < STEP * FRAMES) & (place < offsets[1:, None])
-    waves = samples[place.clamp(0, len(samples) - 1)].double() * inside  # (N, time)
+    place = begin[:, None] + time
+    inside = (time >= 0) & (time < STEP * FRAMES) & (place < end[:, None])
+    waves = samples[place.clamp(0, len(samples) - 1)].double() * inside  # (B, time)
     window = torch.hann_window(WINDOW, dtype=torch.float64)
     spectra = torch.stft(waves, WINDOW, STEP, window=window, center=False, return_complex=True)
-    power = _bands() @ spectra.abs().square()  # (N, BANDS, FRAMES)
+    power = _bands() @ spectra.abs().square()  # (B, BANDS, FRAMES)
     loudest = power.amax((1, 2), keepdim=True).clamp_min(torch.finfo(power.dtype).tiny)
     level = 1 + 10 / RANGE * (power / loudest).clamp_min(10 ** (-RANGE / 10)).log10()
     return (level * 255).round().to(torch.uint8).flip(1)[:, None]
@@ -87,16 +93,7 @@ def read_recordings(path: Path) -> dict[str, np.ndarray]:
         InputError: for a file that is missing, cannot be read or lacks something.
     """
     remedy = "expected the Free Spoken Digit Dataset as docs/data-sets.md describes it"
-    try:
-        found = read_npz(path)
-    except FileNotFoundError:
-        raise InputError(
-            f"{path.parent} holds no {path.name}: put it there, as docs/data-sets.md says."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read as an .npz archive ({error}): copy or make it again."
-        ) from error
+    found = open_archive(path)
     for name in ("samples", "offsets", "labels", "speaker", "take", "rate"):
         if name not in found or found[name].dtype.kind not in "iu":
             raise InputError(f"{path} has no whole numbers `{name}`: {remedy}.")

@@ -18,15 +18,8 @@ from mmbench.storage import diagnostics
 from mmbench.storage.diagnostics import StoredDiagnostics
 from mmbench.storage.files import DamagedError
 from mmbench.storage.run_folder import RunFolder
-from mmbench.storage.samples import (
-    CrossSamples,
-    FoundSamples,
-    SampleSet,
-    Tiles,
-    as_tiles,
-    load_run_samples,
-    save_samples,
-)
+from mmbench.storage.samples import CrossSamples, FoundSamples, SampleSet, load_run_samples, save_samples
+from mmbench.storage.tiles import Tiles, as_tiles
 from models.base import MultimodalModel
 from models.errors import InputError
 
@@ -103,7 +96,7 @@ def write_evaluation(folder: RunFolder, hash: str, seed: int, evaluation: Evalua
     if old is None or (old["hash"], old["seed"] or seed) != (hash, seed):
         old = {"metrics": {}, "reasons": {}, "references": {}, "files": {}, "code": {}}
     kept = {name: why for name, why in old["reasons"].items() if name not in evaluation.metrics}
-    samples = _sample_set(evaluation.samples, _alphabets(folder))
+    samples = _sample_set(evaluation.samples, _looks(folder))
     if not samples.found and any(name.startswith("label_map/") for name in old["metrics"]):
         with suppress(InputError):  # then there is nothing to keep
             before = load_run_samples(folder.path)
@@ -133,17 +126,17 @@ def _stored(found: Diagnostics) -> StoredDiagnostics:
     return StoredDiagnostics(confusion, points, found.latent.explained, recall)
 
 
-def _alphabets(folder: RunFolder) -> dict[str, str]:
-    """Modality name -> its symbols, of the text modalities of a run."""
+def _looks(folder: RunFolder) -> dict[str, tuple[str, bool]]:
+    """Modality name -> its symbols, and whether it is drawn as a line."""
     assert folder.config is not None
-    return {m["name"]: m["symbols"] for m in folder.config["modalities"] if m.get("symbols")}
+    return {m["name"]: (m.get("symbols") or "", bool(m.get("polyline"))) for m in folder.config["modalities"]}
 
 
-def _sample_set(samples: Samples, alphabets: Mapping[str, str]) -> SampleSet:
+def _sample_set(samples: Samples, looks: Mapping[str, tuple[str, bool]]) -> SampleSet:
     """What the report shows of `samples`: images as they are, texts as strings."""
 
     def shown(name: str, items: np.ndarray) -> Tiles:
-        return as_tiles(items, alphabets.get(name, ""))
+        return as_tiles(items, *looks[name])
 
     cross = []
     for (source, target), each in samples.cross.items():

@@ -16,15 +16,15 @@ A sheet that is read back gives the images that were written.
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from mmbench.storage.bounds import MOST, read_file
 from mmbench.storage.files import DamagedError, exists, read_json, write_atomically, write_json
 from mmbench.storage.shapes import SAMPLES, misfit
+from mmbench.storage.tiles import CHANNELS, Images, Tiles, tile
 from models.errors import InputError
 
 __all__ = [
@@ -32,30 +32,19 @@ __all__ = [
     "JOINT_COLUMNS",
     "CrossSamples",
     "FoundSamples",
-    "Images",
     "SampleSet",
-    "Tiles",
-    "as_tiles",
     "found_name",
     "load_run_samples",
     "load_samples",
     "picture_name",
     "save_samples",
     "sheet_name",
-    "tile",
 ]
 
 JOINT_COLUMNS = 8
 CROSS_COLUMNS = 10
-BAR_HEIGHT, MOST_BARS = 32, 128  # pixels of the picture of a vector, and dimensions that it shows
-LISTED = 5  # symbols of an item of counts that are shown
 PIXELS = 2**25  # of a sheet that is read: far more than any real one here
 EVALUATE = "evaluate the run again"
-_CHANNELS = (1, 3)
-
-Images: TypeAlias = npt.NDArray[np.uint8]
-Tiles: TypeAlias = Images | list[str]
-"""Samples of one modality: images (n, C, H, W) uint8 with C 1 or 3, or n texts of one length."""
 
 
 @dataclass(frozen=True)
@@ -116,58 +105,6 @@ class SampleSet:
     joint: dict[str, Tiles]
     cross: list[CrossSamples]
     found: list[FoundSamples] = field(default_factory=list)
-
-
-def as_tiles(items: npt.NDArray[np.uint8], symbols: str = "") -> Tiles:
-    """Images (n, C, H, W) as they are; scores (n, positions, `symbols`) as texts of the likeliest symbols.
-
-    Images of other channels than 1 and 3 become grey, the mean over the channels. Vectors (n, D) become bars
-    over the range from 0 to 255, the first MOST_BARS of them. Of counts (n, `symbols`) a text holds the
-    LISTED most frequent symbols, in falling order, and blanks for those that do not occur.
-    """
-    if not symbols:
-        return _bars(items) if items.ndim == 2 else _shown_channels(items)
-    letters = np.array(list(symbols))
-    if items.ndim == 2:
-        order = np.argsort(-items.astype(int), axis=-1, kind="stable")[:, :LISTED]
-        occurs = np.take_along_axis(items, order, -1) > 0
-        spelled = np.where(occurs, letters[order], " ")
-    else:
-        spelled = letters[items.argmax(-1)]  # (n, positions)
-    return ["".join(text) for text in spelled]
-
-
-def _shown_channels(images: Images) -> Images:
-    """Images (n, C, H, W) with 1 channel or 3."""
-    if images.shape[1] in _CHANNELS:
-        return images
-    return images.mean(1, keepdims=True).round().astype(np.uint8)
-
-
-def _bars(items: npt.NDArray[np.uint8]) -> Images:
-    """Vectors (n, D) as white bars, (n, 1, BAR_HEIGHT, pixels), with gaps where there is room."""
-    shown = items[:, :MOST_BARS]
-    width = max(1, BAR_HEIGHT // shown.shape[1])
-    heights = np.rint(shown / 255 * (BAR_HEIGHT - 1)).astype(int) + 1
-    lit = np.arange(BAR_HEIGHT)[:, None] >= BAR_HEIGHT - heights[:, None, :]  # n, BAR_HEIGHT, D
-    pixels = (lit * np.uint8(255)).repeat(width, axis=2)
-    if width > 2:
-        pixels[:, :, width - 1 :: width] = 0
-    return pixels[:, None]
-
-
-def tile(images: Images, columns: int, gap: int = 0, fill: int = 0) -> Images:
-    """One (rows*(H+gap), columns*(W+gap), C) sheet of (n, C, H, W) images, row by row.
-
-    `gap` pixels of `fill` lie between neighbours, half as many at the edges. A last row that is not full ends
-    in `fill`.
-    """
-    n, channels, height, width = images.shape
-    rows = -(-n // columns)
-    sheet = np.full((rows * columns, channels, height + gap, width + gap), fill, np.uint8)
-    sheet[:n, :, gap // 2 : gap // 2 + height, gap // 2 : gap // 2 + width] = images
-    sheet = sheet.reshape(rows, columns, *sheet.shape[1:]).transpose(0, 3, 1, 4, 2)
-    return sheet.reshape(rows * (height + gap), columns * (width + gap), channels)
 
 
 def sheet_name(*parts: str) -> str:
@@ -289,7 +226,7 @@ def _write(folder: Path, file: str, tiles: Tiles, columns: int) -> dict[str, Any
         if not _are_texts(tiles):
             raise ValueError(f"{file}: expected printable texts of one length, not {tiles}")
         return {"text": tiles}
-    if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[1] not in _CHANNELS or not len(tiles):
+    if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[1] not in CHANNELS or not len(tiles):
         raise ValueError(
             f"{file}: expected uint8 images of shape (n, 1 or 3, H, W), not {tiles.dtype} {tiles.shape}"
         )
@@ -342,7 +279,7 @@ def _read_sheet(folder: Path, entry: dict[str, Any]) -> Images:
             f"The sample sheet {path} cannot be read ({error}): evaluate the run again."
         ) from None
     # WebP has no grey: a grey sheet comes back in three equal channels
-    if channels not in _CHANNELS or mode != "RGB" or sheet.shape[:2] != (rows * height, columns * width):
+    if channels not in CHANNELS or mode != "RGB" or sheet.shape[:2] != (rows * height, columns * width):
         raise InputError(
             f"The sample sheet {path} ({mode}, {sheet.shape}) does not match its entry in samples.json: "
             "evaluate the run again."

@@ -130,6 +130,7 @@ WORD = Leaf(
     f"a text of 1 to {_LETTERS} letters in one line", lambda value: NAME.fits(value) and value.isprintable()
 )
 LABEL = Leaf(f"a text of at most {_LETTERS} letters", lambda value: value == "" or NAME.fits(value))
+TRUTH = Leaf("true or false", lambda value: isinstance(value, bool))
 WHOLE = Leaf("a whole number", _is_whole)
 SEED = Leaf("a whole number from 0 to 2^63 - 1", _is_whole)
 NUMBER = Leaf(f"a number up to {LARGEST:g}", _is_number)
@@ -165,6 +166,7 @@ CONFIG: Shape = {
             **dict.fromkeys(("symbols", "networks"), Maybe(TEXT)),
             "words": Maybe(WHOLE),
             "spread": Maybe(NUMBER),
+            "polyline": Maybe(TRUTH),
             **dict.fromkeys(("low", "high"), Maybe([NUMBER])),
         },
         most=MOST_MODALITIES,

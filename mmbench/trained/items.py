@@ -18,7 +18,7 @@ from torch import Tensor
 from metrics.images import eight_bits
 from mmbench.storage.archives import read_npz
 from mmbench.storage.files import exists, write_atomically
-from mmbench.storage.samples import Images, as_tiles, tile
+from mmbench.storage.tiles import Images, as_tiles, tile
 from models.base import Modality
 from models.errors import InputError, suggest
 
@@ -205,7 +205,8 @@ def write_items(path: Path, items: Mapping[str, Tensor], modalities: Mapping[str
         write_arrays(path, {name: _as_values(value, modalities[name]) for name, value in items.items()})
         return
     for name, value in items.items():
-        tiles = as_tiles(eight_bits(value).cpu().numpy(), modalities[name].symbols)
+        shown = modalities[name]
+        tiles = as_tiles(eight_bits(value).cpu().numpy(), shown.symbols, shown.polyline)
         if isinstance(tiles, list):
             lines = "".join(f"{text}\n" for text in tiles).encode()
             _write(path / f"{name}.txt" if suffix == "" else path, lines)

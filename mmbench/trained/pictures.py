@@ -8,7 +8,8 @@ from torch import Tensor
 from metrics.images import as_read, eight_bits
 from mmbench.report.pictures.figures import draw_panels, joint_panel
 from mmbench.storage.files import write_atomically
-from mmbench.storage.samples import SampleSet, as_tiles
+from mmbench.storage.samples import SampleSet
+from mmbench.storage.tiles import as_tiles
 from models.base import Modality
 
 __all__ = ["draw_figure"]
@@ -24,8 +25,8 @@ def draw_figure(
         title, caption: above and below the blocks.
     """
     tiles = {
-        name: as_tiles(eight_bits(as_read(modalities[name], items)).cpu().numpy(), modalities[name].symbols)
-        for name, items in drawn.items()
+        name: as_tiles(eight_bits(as_read(m, items)).cpu().numpy(), m.symbols, m.polyline)
+        for name, items, m in ((name, items, modalities[name]) for name, items in drawn.items())
     }
     picture = draw_panels([[joint_panel(title, SampleSet(tiles, []))]], caption)
     write_atomically(path, lambda file: file.write(picture))

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmbench.storage.samples import CROSS_COLUMNS, JOINT_COLUMNS, SampleSet, Tiles, tile
+from mmbench.storage.samples import CROSS_COLUMNS, JOINT_COLUMNS, SampleSet
+from mmbench.storage.tiles import Tiles, tile
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

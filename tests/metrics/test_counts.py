@@ -23,7 +23,7 @@ from metrics.references.judges import (
 )
 from mmbench.data.letters import LETTERS, draw_letters
 from mmbench.data.text import WORDS as NAMES
-from mmbench.storage.samples import as_tiles
+from mmbench.storage.tiles import as_tiles
 from models.base import Modality
 
 LABELS = torch.arange(600) % 10

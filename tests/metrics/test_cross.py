@@ -217,7 +217,7 @@ def test_texts_reach_the_report_as_strings_with_their_blanks():
     samples = Samples(
         {"a": images, "c": text}, {("a", "c"): CrossSamples(images, text, np.array([1, 2]))}, {}
     )
-    shown = _sample_set(samples, {"c": modality.symbols})
+    shown = _sample_set(samples, {"a": ("", False), "c": (modality.symbols, False)})
     assert shown.joint["c"] == [" x ", "zy "]
     assert shown.joint["a"] is images
     (cross,) = shown.cross

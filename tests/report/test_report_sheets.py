@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmbench.storage.files import read_json, write_json
-from mmbench.storage.samples import CrossSamples, SampleSet, load_samples, save_samples, tile
+from mmbench.storage.samples import CrossSamples, SampleSet, load_samples, save_samples
+from mmbench.storage.tiles import tile
 from models.errors import InputError
 
 SHAPES = {"mnist": (1, 8, 8), "svhn": (3, 10, 10)}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from options import SMALL
 
-from mmbench.storage.samples import load_samples, tile
+from mmbench.storage.samples import load_samples
+from mmbench.storage.tiles import tile
 from mmbench.training.tensorboard import Board
 
 event_accumulator = pytest.importorskip(

@@ -22,6 +22,7 @@ from models.parts.own_networks import NETWORKS
 
 __all__ = ["load_data_file", "register_data_file"]
 
+APART = ("name", "polyline")  # fields of a modality that decide no figure
 LEAST = 4  # train rows of a kind (with the same modalities) that are trained on: batches hold one kind
 
 
@@ -177,7 +178,7 @@ def _provenance(
     classes: Sequence[str],
 ) -> dict[str, Any]:
     """What hashes of runs cover: the content of the file, not its path."""
-    forms = [{key: value for key, value in asdict(m).items() if key != "name"} for m in modalities]
+    forms = [{key: value for key, value in asdict(m).items() if key not in APART} for m in modalities]
     return {
         "file": path.name,
         "modalities": {

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mmbench.report.pictures.canvas import shorten, style, to_png, wrap
-from mmbench.storage.samples import CROSS_COLUMNS, JOINT_COLUMNS, CrossSamples, Images, SampleSet, Tiles, tile
+from mmbench.storage.samples import CROSS_COLUMNS, JOINT_COLUMNS, CrossSamples, SampleSet
+from mmbench.storage.tiles import Images, Tiles, tile
 
 __all__ = ["Panel", "cross_panel", "draw_panels", "joint_panel"]
 

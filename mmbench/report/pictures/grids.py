@@ -10,7 +10,8 @@ from PIL import Image
 from mmbench.report.pictures.canvas import data_uri
 from mmbench.report.pictures.classes import class_names
 from mmbench.storage.runs import StoredRun
-from mmbench.storage.samples import CrossSamples, SampleSet, Tiles, tile
+from mmbench.storage.samples import CrossSamples, SampleSet
+from mmbench.storage.tiles import Tiles, tile
 
 __all__ = ["ClassGrids", "Direction", "Sheet", "cross_grids", "joint_sheets", "owner"]
 

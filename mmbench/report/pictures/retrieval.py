@@ -12,7 +12,8 @@ from mmbench.report.pictures.directions import shown_directions
 from mmbench.report.pictures.frames import Looks, draw_legend, label, points, small_axes
 from mmbench.storage.diagnostics import load_diagnostics
 from mmbench.storage.runs import StoredRun
-from mmbench.storage.samples import FoundSamples, Tiles
+from mmbench.storage.samples import FoundSamples
+from mmbench.storage.tiles import Tiles
 
 __all__ = ["draw_found", "draw_recall"]
 
