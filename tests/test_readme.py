@@ -1,6 +1,10 @@
 """The README and the pages of docs/ do what they say: their Python runs, their commands and options exist."""
 
+import os
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +67,25 @@ def test_the_example_in_python_runs(name, tmp_path, monkeypatch, capsys):
     if "street" in names:
         assert names["street"].shape == (4, 3, 32, 32)
         assert names["latent"].shape == (4, 20)
+
+
+@pytest.mark.slow
+def test_from_nothing_to_the_first_table_takes_minutes(tmp_path):
+    """The commands of the start page, but for the installation and the run that takes a quarter of an hour."""
+    blocks = re.findall(r"```sh\n(.*?)```", text_of("docs/start.md"), re.DOTALL)
+    commands = [block for block in blocks if "pip" not in block and "quick" not in block]
+    smoke = [block for block in commands if "mmbench run" not in block or "--preset smoke" in block]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    (tmp_path / "mmbench").write_text(f'#!/bin/sh\nexec {sys.executable} -m mmbench "$@"\n')
+    (tmp_path / "mmbench").chmod(0o755)
+    began = time.monotonic()
+    shown = subprocess.run(
+        ["sh", "-ec", "".join(smoke)], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "| CNF-MVAE | 1 |" in shown.stdout
+    assert (tmp_path / "draws.png").stat().st_size > 1_000
+    assert time.monotonic() - began < 300
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/own-models.md"])
