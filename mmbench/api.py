@@ -18,6 +18,7 @@ from mmbench.data import MultimodalData, load_data
 from mmbench.data.batches import Batches
 from mmbench.execution.cached_references import make_references
 from mmbench.execution.evaluating import anchor_tuples
+from mmbench.execution.train import trained_rows
 from mmbench.plan.presets import Training
 from mmbench.report.numbers.results import load_results
 from mmbench.trained.loading import load_model
@@ -28,6 +29,7 @@ from mmbench.training.trainer import Trainer, Watch
 from models.base import MultimodalModel
 from models.named_settings import named_values
 from models.names import find_model
+from models.registry import MODELS
 from models.settings import resolve
 
 __all__ = ["evaluate", "load_data", "load_model", "load_results", "make_model", "sample_grid", "train"]
@@ -82,7 +84,9 @@ def train(
     """
     training = resolve(Training, budget, "the training budget")
     device = next(model.parameters()).device
-    batches = Batches(data.train, data.modalities, training.batch_size, seed, device, model.uses_labels)
+    incomplete = any(entry.model is type(model) and entry.incomplete for entry in MODELS)
+    rows = trained_rows(data.train, training.batch_size, incomplete)
+    batches = Batches(rows, data.modalities, training.batch_size, seed, device, model.uses_labels)
     kept = Checkpoints(Path(checkpoint), "", seed) if checkpoint is not None else None
     torch.manual_seed(seed)
     trainer = Trainer(model, batches, training, kept, precision, watch)

@@ -64,7 +64,7 @@ def load_model_file(path: Path) -> list[ModelEntry]:
     It is executed once; the same text again gives the same models.
 
     Raises:
-        InputError: for a file that cannot be read, that fails, or that registers neither a model nor networks.
+        InputError: for a file that cannot be read, that fails, or that registers no model and no networks.
     """
     if path.suffix != ".py":
         raise InputError(f"The model file {path} is no Python file: expected a name that ends in .py.")

@@ -1,12 +1,18 @@
 """The README and the pages of docs/ do what they say: their Python runs, their commands and options exist."""
 
+import os
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmbench.cli import main
 from mmbench.data import DATASETS, load_data
+from models.parts.own_networks import NETWORKS
 from models.registry import MODELS
 
 ROOT = Path(__file__).parents[1]
@@ -31,10 +37,13 @@ def commands_of(text):
 
 
 def options_of(command):
-    """The long options of a command, without --help."""
+    """The long options of a command and of those that it groups, without --help."""
+    found = main.commands[command]
+    every = [found, *getattr(found, "commands", {}).values()]
     return {
         option
-        for parameter in main.commands[command].params
+        for each in every
+        for parameter in each.params
         for option in parameter.opts
         if option[:2] == "--"
     }
@@ -60,6 +69,25 @@ def test_the_example_in_python_runs(name, tmp_path, monkeypatch, capsys):
         assert names["latent"].shape == (4, 20)
 
 
+@pytest.mark.slow
+def test_from_nothing_to_the_first_table_takes_minutes(tmp_path):
+    """The commands of the start page, but for the installation and the run that takes a quarter of an hour."""
+    blocks = re.findall(r"```sh\n(.*?)```", text_of("docs/start.md"), re.DOTALL)
+    commands = [block for block in blocks if "pip" not in block and "quick" not in block]
+    smoke = [block for block in commands if "mmbench run" not in block or "--preset smoke" in block]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    (tmp_path / "mmbench").write_text(f'#!/bin/sh\nexec {sys.executable} -m mmbench "$@"\n')
+    (tmp_path / "mmbench").chmod(0o755)
+    began = time.monotonic()
+    shown = subprocess.run(
+        ["sh", "-ec", "".join(smoke)], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "| CNF-MVAE | 1 |" in shown.stdout
+    assert (tmp_path / "draws.png").stat().st_size > 1_000
+    assert time.monotonic() - began < 300
+
+
 @pytest.mark.parametrize("name", ["README.md", "docs/own-models.md"])
 def test_the_example_of_a_model_keeps_the_contract(name, invoke, tmp_path):
     path = tmp_path / "my_model.py"
@@ -73,7 +101,7 @@ def test_the_example_of_a_model_keeps_the_contract(name, invoke, tmp_path):
 
 
 def test_the_example_of_a_data_set_loads():
-    (block,) = python_of("docs/own-data.md")
+    block = next(block for block in python_of("docs/own-data.md") if "@register_dataset" in block)
     try:
         exec(block, {})
         data = load_data("turned-digits")
@@ -83,6 +111,41 @@ def test_the_example_of_a_data_set_loads():
     pairs = data.train.pairs
     assert len(pairs) == 10 * (len(upright) + len(turned))
     assert (data.train.labels["upright"][pairs[:, 0]] == data.train.labels["turned"][pairs[:, 1]]).all()
+
+
+def test_a_newcomer_gets_from_a_file_to_a_table(tmp_path, monkeypatch, invoke):
+    """The page's file, its networks, and its commands, the shortest of them."""
+    monkeypatch.chdir(tmp_path)
+    make, networks, _ = python_of("docs/own-data.md")
+    exec(make, {})
+    Path("nets.py").write_text(networks)
+    list(NETWORKS)  # those of packages are there first
+    before = dict(NETWORKS._entries)
+    try:
+        checked = invoke("data", "check", "mine.npz", "--no-time")
+        small = ("--set", "steps=3", "--set", "judge_steps=3", "--set", "draws=60", "--set", "joint_draws=40")
+        words = ("--models", "mvae", "--preset", "smoke", *small, "--jobs", "1", "--model-file", "nets.py")
+        ran = invoke("run", "--data-file", "mine.npz", *words)
+        run = "results/mine/smoke/mvae/seed-0"
+        asked = (
+            "--from",
+            "photo",
+            "mine.npz",
+            "--to",
+            "blood",
+            "--out",
+            "blood.npz",
+            "--model-file",
+            "nets.py",
+        )
+        translated = invoke("translate", run, *asked)
+    finally:
+        DATASETS.discard("mine")
+        NETWORKS._entries = before
+    assert [found.code for found in (checked, ran, translated)] == [0, 0, 0], ran.text + translated.text
+    assert "classes: 4 (0, 1, 2, 3)" in checked.text
+    assert "| MVAE | 1 |" in Path("results/mine/smoke/README.md").read_text(encoding="utf-8")
+    assert np.load("blood.npz")["blood"].shape == (400, 3)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -22,15 +22,8 @@ MAIN = 2  # parts of the folder of a study of models, <dataset>/<preset>; others
 
 
 class Figure(NamedTuple):
-    """A row of a published table, as it is shown.
+    """A row of a published table, as it is shown: its title, and the figures; "" where the paper has none."""
 
-    Attributes:
-        label: of a variant of the model, "" for the model itself.
-        metric: its title.
-        value, paper: as the table has them; "" where the paper has none.
-    """
-
-    label: str
     metric: str
     value: str
     paper: str
@@ -53,9 +46,9 @@ def _rows(study: Path) -> list[dict[str, str]]:
 
 
 def figures_of(model: str) -> Iterator[tuple[Path, list[Figure]]]:
-    """Every study that has the model, and its figures there."""
+    """Every study that has the model itself, not its variants, and its figures there."""
     for study in studies():
-        rows = [row for row in _rows(study) if row["model"] == model and row["mean"]]
+        rows = [row for row in _rows(study) if row["model"] == model and not row["label"] and row["mean"]]
         if shown := [figure for row in rows if (figure := _figure(row))]:
             yield study, shown
 
@@ -67,9 +60,10 @@ def _figure(row: dict[str, str]) -> Figure | None:
         return None
     column = column_of(name)
     spread = f" ± {column.shown(float(row['std'])):.1f}" if row["std"] else ""
-    title = f"{column.group} {column.part}".strip() + " (%)" * (column.unit == "fraction")
+    unit = "(%)" if column.unit == "fraction" else ""
+    title = " ".join(filter(None, (column.group, column.part, name.mode, unit)))
     paper = f"{column.shown(float(row['paper'])):.1f}" if row["paper"] else ""
-    return Figure(row["label"], title, f"{column.shown(float(row['mean'])):.1f}{spread}", paper)
+    return Figure(title, f"{column.shown(float(row['mean'])):.1f}{spread}", paper)
 
 
 def sample_picture(model: str) -> tuple[Path, bytes] | None:

@@ -56,7 +56,7 @@ def reconstructions(run: Pass) -> Found:
 def _too_small(modality: Modality) -> Missing | None:
     """Why there is no SSIM of a modality, None where there is."""
     if modality.kind != "image":
-        return Missing(Lack.NOT_DEFINED, f"SSIM is of images, and {modality.name} is a {modality.kind}.")
+        return Missing(Lack.NOT_DEFINED, f"SSIM is of images, and {modality.name} is none ({modality.kind}).")
     sides = modality.shape[1:]
     if len(sides) == 2 and min(sides) > REACH:
         return None

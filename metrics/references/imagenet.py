@@ -64,4 +64,4 @@ def load_imagenet(device: torch.device | str = "cpu") -> EfficientNetLite0:
         )
     extractor = EfficientNetLite0()
     extractor.network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True), strict=True)
-    return extractor.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    return extractor.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)

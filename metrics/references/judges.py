@@ -153,12 +153,21 @@ class CountJudge(TextJudge):
 
 
 class VectorJudge(TextJudge):
-    """A judge of vectors (B, D), and of Poisson counts as such; it standardises every dimension."""
+    """A judge of vectors (B, D), and of Poisson counts as such.
+
+    Every dimension is standardised by the mean over all batches: it may spread far less than the 1 that
+    running averages begin with.
+    """
 
     def _make_body(self, shape: tuple[int, ...]) -> nn.Sequential:
+        """An MLP on standardised values."""
         (dimensions,) = shape
         return nn.Sequential(
-            *(nn.BatchNorm1d(dimensions, eps=TINY), nn.Linear(dimensions, FEATURES), nn.ReLU()),
+            *(
+                nn.BatchNorm1d(dimensions, eps=TINY, momentum=None),
+                nn.Linear(dimensions, FEATURES),
+                nn.ReLU(),
+            ),
             *(nn.Linear(FEATURES, FEATURES), nn.ReLU()),
         )
 

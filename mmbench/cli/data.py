@@ -1,4 +1,4 @@
-"""`mmbench data check`: what a data file holds, and what can be measured on it, before anything is trained."""
+"""`mmbench data check`: what a data file holds and what can be measured on it, before a model is trained."""
 
 import sys
 from pathlib import Path
@@ -32,8 +32,8 @@ def check(
 ) -> None:
     """Say what FILE, an .npz or a folder, holds, and what can be measured on it.
 
-    Kinds, shapes and classes; rows that lack modalities; equal items in train and test part; which metrics can
-    be filled, and why others cannot; how long training takes.
+    Kinds, shapes and classes; rows that lack modalities; equal items in train and test part; which metrics
+    can be filled, and why others cannot; how long training takes.
     """
     from mmbench.data import load_data
     from mmbench.data.check import DatasetError

@@ -314,8 +314,9 @@ def _check_pairs(part: str, split: Split) -> list[str]:
     classes = torch.stack(
         [labels[column].long() for labels, column in zip(split.labels.values(), pairs.t(), strict=True)]
     )
-    there, first = pairs.t() >= 0, classes.gather(0, (pairs.t() >= 0).int().argmax(0, keepdim=True))
-    if (wrong := ((classes != first) & there).any(0)).any():
+    there = pairs.t() >= 0
+    own = classes.gather(0, there.int().argmax(0, keepdim=True))  # of the first modality that a row has
+    if (wrong := ((classes != own) & there).any(0)).any():
         first = int(wrong.nonzero()[0])
         return [
             f"{int(wrong.sum()):,} of {what} are of more than one class (row {first} of "

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmbench.data.base import DATASETS, DatasetEntry, DataSettings, MultimodalData, Split
 from mmbench.data.check import LONGEST, DatasetError, check_data, is_usable_name, splits_of
+from mmbench.data.own import register_data_file
 from mmbench.storage.files import exists
 from models.errors import InputError, error_words
 from models.parts.own_networks import NETWORKS
@@ -18,12 +19,12 @@ __all__ = ["check_dataset", "load_data"]
 
 
 def load_data(
-    name: str, data_dir: str | Path | None = None, settings: DataSettings | None = None
+    name: str | Path, data_dir: str | Path | None = None, settings: DataSettings | None = None
 ) -> MultimodalData:
     """The data set called `name`, split and paired.
 
     Args:
-        name: a registered data set.
+        name: a registered data set, or the path of a data file of one's own.
         data_dir: its folder, for those that need one; by default the environment variable MMBENCH_DATA.
         settings: by default DataSettings().
 
@@ -31,6 +32,8 @@ def load_data(
         InputError: for an unknown name, a folder that is missing or unreadable, files that are not as they
             should be, a loader that fails, and data that are not what `MultimodalData` says.
     """
+    if isinstance(name, Path):
+        name = register_data_file(name).name
     data = _load(name, data_dir, settings)
     if problems := [problem for _, problem in check_data(data) if problem]:
         raise DatasetError(name, problems)
@@ -109,8 +112,8 @@ def _complete(data: MultimodalData) -> MultimodalData:
     provenance = {**data.provenance, "notes": [*data.provenance["notes"], *notes]}
     if networks:
         provenance["networks"] = {name: each.code for name, each in networks.items()}
-    changed = {"classes": classes, "provenance": provenance, "networks": tuple(networks.values())}
-    return replace(data, train=train, validation=validation, test=test, **changed)
+    splits = replace(data, train=train, validation=validation, test=test)
+    return replace(splits, classes=classes, provenance=provenance, networks=tuple(networks.values()))
 
 
 def _with_long_labels(split: Split) -> Split:

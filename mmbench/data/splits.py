@@ -74,7 +74,8 @@ def assemble(
         "notes": list(notes),
         **({"classes": list(classes)} if classes else {}),
     }
-    return MultimodalData(name, tuple(modalities), **splits, provenance=provenance, classes=tuple(classes))
+    of = [splits[part] for part in ("train", "validation", "test")]
+    return MultimodalData(name, tuple(modalities), of[0], of[1], of[2], provenance, tuple(classes))
 
 
 def _checked(

@@ -74,13 +74,14 @@ def make_references(
     if networks and Need.JUDGE_FEATURES in needs:
         spaces.append(_judge_features(work, networks))
     if Need.INCEPTION_FEATURES in needs:
-        load, key = partial(inception.load_inception, inception_weights), inception.WEIGHTS_SHA256
-        networked[Need.INCEPTION_FEATURES] = _network_features(work, "FID", "fid", load, key)
+        load = partial(inception.load_inception, inception_weights)
+        space = _network_features(work, "FID", "fid", load, inception.WEIGHTS_SHA256)
+        networked[Need.INCEPTION_FEATURES] = space
     if Need.IMAGENET_FEATURES in needs:
-        load, key = imagenet.load_imagenet, imagenet.WEIGHTS_SHA256
-        networked[Need.IMAGENET_FEATURES] = _network_features(work, "FD-IN", "fd_in", load, key)
-    for need, (space, reason) in networked.items():
-        spaces += [space] if space else []
+        space = _network_features(work, "FD-IN", "fd_in", imagenet.load_imagenet, imagenet.WEIGHTS_SHA256)
+        networked[Need.IMAGENET_FEATURES] = space
+    for need, (made, reason) in networked.items():
+        spaces += [made] if made else []
         missing |= {need.value: Missing(Lack.UNAVAILABLE, reason)} if reason else {}
     return References(networks, scores, data.class_count, tuple(spaces), missing)
 

@@ -9,11 +9,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from metrics.references.statistics import References
 from mmbench.console import Console, duration, summarise
-from mmbench.data.base import MultimodalData
+from mmbench.data.base import MultimodalData, Split
 from mmbench.data.batches import Batches
 from mmbench.data.pairing import fill_batches, hide
 from mmbench.execution.evaluating import evaluate_run, write_evaluation
@@ -35,7 +34,7 @@ from mmbench.training.trainer import Trainer, Watch
 from models.base import MultimodalModel
 from models.errors import InputError, error_words
 
-__all__ = ["GivenUpError", "TrainRun", "is_done", "make_batches"]
+__all__ = ["GivenUpError", "TrainRun", "is_done", "make_batches", "trained_rows"]
 
 LOOKED = frozenset({"coherence", "probe"})
 LOOK_DRAWS = 2_000  # joint draws of a look: its standard error of 1 % is enough for a curve
@@ -271,19 +270,25 @@ def make_batches(config: RunConfig, data: MultimodalData, seed: int, device: tor
         counts = [len(items) for items in train.items.values()]
         train = replace(train, pairs=hide(train.pairs, counts, shares, config.data.pairing_seed))
     size = config.training.batch_size
-    if train.rows is not None:
-        if not config.entry.incomplete:
-            train = replace(train, pairs=_complete(train.pairs, config.entry.name))
-        train = replace(train, pairs=fill_batches(train.pairs, size))
+    train = trained_rows(train, size, config.entry.incomplete)
     return Batches(train, data.modalities, size, seed, device, config.entry.uses_labels)
 
 
-def _complete(pairs: Tensor, model: str) -> Tensor:
-    """The pairs (P, M) that have all modalities."""
-    found = pairs[(pairs >= 0).all(1)]
-    if not len(found):
+def trained_rows(train: Split, batch_size: int, incomplete: bool) -> Split:
+    """The train split that batches are made of; where items are paired by row, repeated to fill batches.
+
+    Args:
+        incomplete: whether the model takes batches that lack modalities; else complete rows alone are left.
+
+    Raises:
+        InputError: where no row is left.
+    """
+    if train.rows is None:
+        return train
+    pairs = train.pairs if incomplete else train.pairs[(train.pairs >= 0).all(1)]
+    if not len(pairs):
         raise InputError(
-            f"The model {model} is trained on complete rows alone, and every train row lacks a modality: "
-            "leave it out of --models."
+            "The model is trained on complete rows alone, and every train row lacks a modality: choose a "
+            "model that takes incomplete ones (`mmbench models`)."
         )
-    return found
+    return replace(train, pairs=fill_batches(pairs, batch_size))

@@ -16,7 +16,7 @@ from mmbench.storage.files import write_atomically
 from mmbench.storage.locks import locked
 from mmbench.storage.records import find_folders
 
-__all__ = ["write_comparison", "write_report"]
+__all__ = ["write_comparison", "write_ranks", "write_report"]
 
 
 def write_report(results: Path | str, say: Callable[[str], object] = print) -> list[Path]:
@@ -75,6 +75,34 @@ def write_comparison(
     written = _write(sorted(sides), lambda folder: compare(*sides[folder]), say)
     texts = [content.decode() for path, content in written.items() if path.suffix == ".md"]
     return "\n".join([*texts, *([lonely] if lonely else [])]), list(written)
+
+
+def write_ranks(results: Path | str, say: Callable[[str], object] = print) -> tuple[str, list[Path]]:
+    """Write ranks.md, ranks.csv and a picture for each measure: models ranked over data sets.
+
+    Args:
+        results: a folder that holds results of several data sets.
+        say: told when another command has to be waited for.
+
+    Returns:
+        The tables in Markdown, and the paths of the files written.
+
+    Raises:
+        InputError: as `write_report`, and where no two models are on two data sets.
+    """
+    from mmbench.report.numbers.across import rank_across, ranks_csv, ranks_markdown
+    from mmbench.report.numbers.results import find_runs
+    from mmbench.report.pictures.ranks import draw_ranks
+
+    def build(folder: Path) -> dict[str, bytes]:
+        rankings = rank_across(find_runs(folder))
+        names = [f"ranks-{number}.png" for number in range(1, len(rankings) + 1)]
+        pictures = {name: draw_ranks(each).png for name, each in zip(names, rankings, strict=True)}
+        text, rows = ranks_markdown(rankings, names), ranks_csv(rankings)
+        return {"ranks.md": text.encode(), "ranks.csv": rows.encode(), **pictures}
+
+    written = _write([Path(os.path.realpath(results))], build, say)
+    return next(content.decode() for path, content in written.items() if path.suffix == ".md"), list(written)
 
 
 def _write(

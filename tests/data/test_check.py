@@ -125,12 +125,12 @@ WRONG_PARTS = {
     "one modality": ({"modalities": IMAGES[:1]}, "it has one modality, a: expected at least two"),
     "a vector": (
         {"modalities": (IMAGES[0], Modality("v", (16,)))},
-        r"the modality 'v' has the shape \(16,\): expected images \(C, H, W\), or categorical text, multinomial "
-        "or poisson counts, or gaussian vectors",
+        r"the modality 'v' has the shape \(16,\): expected images \(C, H, W\), or categorical text, multino"
+        "mial or poisson counts, or gaussian vectors",
     ),
     "a vector in bytes": (
         {"modalities": (IMAGES[0], Modality("v", (16,), "gaussian"))},
-        r"the items of v, train part, are uint8 \(40, 16\): expected \(N, 16\) float32 from 0 to 1",
+        r"the items of v, train part, are uint8 \(80, 16\): expected \(N, 16\) float32 from 0 to 1",
     ),
     "broken counts": (
         {

@@ -244,7 +244,7 @@ BAD_FILES = {
     ),
     "objects": (
         set_array("images", lambda x: np.array([None] * 40)),
-        r"cannot be read as an \.npz archive \(Object arrays cannot be loaded",
+        r"cannot be read as an \.npz archive \(`images`: Object arrays cannot be loaded",
     ),
     "no items": (
         rewrite(lambda a: a.update(images=a["images"][:0], labels=a["labels"][:0])),

@@ -136,7 +136,9 @@ def test_three_ways_to_say_that_rows_lack_a_modality(load):
     for split in (data.train, data.validation, data.test):
         assert len(split.items["b"]) == int((split.pairs[:, 1] >= 0).sum())
         own = rows_of(split, "a")
-        assert all(torch.equal(own[row], split.items["a"][i]) for i, row in enumerate(split.rows["a"].tolist()))
+        assert all(
+            torch.equal(own[row], split.items["a"][i]) for i, row in enumerate(split.rows["a"].tolist())
+        )
 
 
 def test_the_hash_is_of_the_content(load, tmp_path):
@@ -184,7 +186,7 @@ def test_a_folder_of_files_is_the_same_as_its_arrays(load, tmp_path):
         Image.fromarray(pixels[i]).save(folder / "photo" / f"r{i:02}.png")
         np.save(folder / "sound" / f"r{i:02}.npy", sounds[i])
         classes.append(f"r{i:02},{'even' if i % 2 == 0 else 'odd'}")
-        lines.append(f"r{i:02}," + (",,," [:2] if i == 5 else ",".join(map(str, values[i]))))
+        lines.append(f"r{i:02}," + (",,,"[:2] if i == 5 else ",".join(map(str, values[i]))))
     (folder / "blood.csv").write_text("\n".join(lines) + "\n")
     (folder / "labels.csv").write_text("\n".join(classes) + "\n")
     found = load_data(register_data_file(folder).name)
@@ -217,7 +219,10 @@ BAD = {
     "texts": ({"b": np.array(["x"] * 40)}, r"`b` is <U1 \(40,\): expected numbers; texts as one-hot"),
     "no rows": ({"b": GOOD["b"][:0]}, "`b` has no rows"),
     "one modality": ({"b": None}, "it has one modality, a: expected at least two"),
-    "pixels in hundreds": ({"b": np.full((40, 8, 8), 9.5) + np.arange(40)[:, None, None]}, "holds 9.5 in row 0"),
+    "pixels in hundreds": (
+        {"b": np.full((40, 8, 8), 9.5) + np.arange(40)[:, None, None]},
+        "holds 9.5 in row 0",
+    ),
     "pixels of 0 and 1": (
         {"b": np.random.default_rng(0).integers(0, 2, (40, 8, 8))},
         "holds 0 and 1 alone, as whole numbers",

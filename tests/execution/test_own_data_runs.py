@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from options import SHORT_CHAINS, SMALL
 from own_files import ODD, make_file
-
 from torch import nn
 
 from mmbench.data import DATASETS
@@ -192,6 +191,8 @@ def test_data_check_lists_all_problems(invoke, tmp_path):
 
 
 def test_two_data_sets_at_once_are_refused(invoke, tmp_path):
-    found = invoke("run", "--data-file", make_file(tmp_path, "small"), "--dataset", "digits", "--models", "mvae")
+    found = invoke(
+        "run", "--data-file", make_file(tmp_path, "small"), "--dataset", "digits", "--models", "mvae"
+    )
     assert found.code == 2
     assert "leave one of them out" in found.text

@@ -180,9 +180,9 @@ def test_a_change_of_any_layer_changes_the_identity(shape):
     [
         ((1, 28, 28), True),
         ((2, 8, 10), True),
-        ((1, 27, 28), False),
-        ((3, 32, 9), False),
-        ((1, 6, 8), False),
+        ((1, 27, 28), True),
+        ((3, 32, 9), True),
+        ((1, 6, 8), True),
         ((5, 27), False),
         ((784,), False),
     ],

@@ -96,7 +96,13 @@ def test_without_labels_items_find_those_of_their_row():
     # 49 rows find theirs at once; eleven codes are the same, among which the order is random
     assert 49 / 60 <= found.metrics["hit_at_1/a->b"] < 1
     assert found.metrics["label_map_chance"] == pytest.approx(sum(1 / j for j in range(1, 61)) / 60)
-    for name in ("joint_coherence", "cross_coherence/a->b/mean", "probe/a", "cluster_accuracy/b", "label_map_judge"):
+    for name in (
+        "joint_coherence",
+        "cross_coherence/a->b/mean",
+        "probe/a",
+        "cluster_accuracy/b",
+        "label_map_judge",
+    ):
         assert found.metrics[name] is None
         assert "have no labels" in found.missing[name].sentence
     shown = found.samples.found["a", "b"]
@@ -122,7 +128,7 @@ def test_queries_without_an_answer_are_left_out():
 
 
 def test_conditions_of_several_modalities_are_complete_rows():
-    """Of three modalities; where a row lacks one, it is no condition from that, and without any it is said."""
+    """Of three modalities; where a row lacks one, it is no condition from that; without any that is said."""
     setup = make_setup(THREE)
     count = {name: len(labels) for name, (_, labels) in setup["test"].items()}
     tuples = {name: rows.clone() for name, rows in setup["tuples"].items()}

@@ -36,9 +36,7 @@ def test_the_scale_of_a_vector_is_in_its_standard_deviations():
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("modality", "first"), [(VECTOR, 0.5), (COUNTS, 0.0)], ids=["the mean", "no count"]
-)
+@pytest.mark.parametrize(("modality", "first"), [(VECTOR, 0.5), (COUNTS, 0.0)], ids=["the mean", "no count"])
 def test_what_networks_read_as_zero(modality, first):
     entrance = make_encoder(modality, 3)[0]
     assert torch.equal(entrance(torch.full((2, *modality.shape), first)), torch.zeros(2, *modality.shape))
@@ -53,7 +51,8 @@ def test_means_of_vectors_reach_what_was_seen():
     means = last(x)
     assert means[0].item() == 0.5
     assert torch.autograd.grad(means[0], x)[0][0].item() == pytest.approx(0.125)
-    assert 0 <= means.min() and means.max() <= 1
+    assert means.min() >= 0
+    assert means.max() <= 1
 
 
 @pytest.mark.parametrize("shape", [(1, 7, 5), (2, 9, 9), (3, 50, 75), (4, 33, 32), (1, 32, 32), (5, 8, 16)])
@@ -63,7 +62,9 @@ def test_images_of_any_size_have_networks(shape):
     means = decoder(encoder(torch.rand(3, *shape)))
     assert means.shape == (3, *shape)
     means.square().sum().backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for net in (encoder, decoder) for p in net.parameters())
+    assert all(
+        p.grad is not None and p.grad.isfinite().all() for net in (encoder, decoder) for p in net.parameters()
+    )
     assert is_convolutional(shape) == (min(shape[1:]) >= 32 or not (shape[1] % 8 or shape[2] % 8))
 
 
@@ -77,7 +78,7 @@ def test_padding_is_undone():
 
 def test_modalities_that_make_no_sense():
     for wrong in ({"likelihood": "poisson"}, {"likelihood": "gaussian", "spread": 0.0}):
-        with pytest.raises(ValueError, match="poisson modality|spread"):
+        with pytest.raises(ValueError, match=r"poisson modality|spread"):
             Modality("x", (3,), **wrong)
 
 

@@ -127,8 +127,8 @@ def test_modality_overrules_the_model() -> None:
         ).family
         == "categorical"
     )
-    with pytest.raises(ValueError, match="unknown likelihood 'poisson'"):
-        make_likelihood(IMAGE, "poisson")
+    with pytest.raises(ValueError, match="unknown likelihood 'student'"):
+        make_likelihood(IMAGE, "student")
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a.b", "a->b", "a+b", "a b"])

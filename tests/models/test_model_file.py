@@ -31,7 +31,9 @@ REGISTER = (
     'from models.registry import register\n@register("{}", settings={}, source="nobody")\nclass Model: ...\n'
 )
 
-DATA = SimpleNamespace(provenance={}, modalities=TWO, class_count=10)
+DATA = SimpleNamespace(
+    provenance={}, modalities=TWO, class_count=10, train=SimpleNamespace(pairs=torch.zeros(1, 2))
+)
 
 load_data_once = cache(load_data)
 

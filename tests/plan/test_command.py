@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,13 @@ from models.conformance import TWO
 from models.model_file import load_model_file
 from models.registry import MODELS
 
-DATA = SimpleNamespace(provenance={"counts": {}}, modalities=TWO, classes=(), class_count=10)
+DATA = SimpleNamespace(
+    provenance={"counts": {}},
+    modalities=TWO,
+    classes=(),
+    class_count=10,
+    train=SimpleNamespace(pairs=torch.zeros(1, 2)),
+)
 OWN = """
 from models.mopoe import MoPoE, MoPoESettings
 from models.registry import register

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from table_runs import JOINT, M_TO_S, S_TO_M, THREE, directions, make_run, three_modalities
 
+from metrics.catalogue import GROUPS
 from mmbench.escape import escape_latex, escape_markdown
 from mmbench.report.numbers import paper
 from mmbench.report.numbers.columns import abbreviations
+from mmbench.report.numbers.leaderboard import build_leaderboard
 from mmbench.report.numbers.provenance import machine_lines
 from mmbench.report.numbers.render import to_csv, to_latex, to_markdown
 from mmbench.report.numbers.tables import build_tables
@@ -449,3 +451,57 @@ def test_the_papers_figures_stand_beside_the_papers_kind_alone():
     text = to_markdown(table)
     assert "The paper does not report this variant." in text
     assert "| MMVAE (wide) | 1 | 10.00 | —" in text
+
+
+def many_modalities(count):
+    """Two models of many modalities: the value of a direction says where it is from and to."""
+    names = tuple(f"m{i}" for i in range(count))
+    runs = []
+    for model, shift in (("mopoe", 0.0), ("mvae", 0.001)):
+        metrics = {
+            str(name): 0.01 * name.size
+            or 0.1 * names.index(name.sources[0]) + 0.01 * names.index(name.target) + shift
+            for name in GROUPS["coherence"].names(names)
+            if name.kind == "cross_coherence"
+        }
+        metrics |= {
+            str(name): 0.5 + shift
+            for name in GROUPS["retrieval"].names(names)
+            if name.kind.startswith("label_map")
+        }
+        runs.append(make_run(model, dataset="own", names=names, metrics=metrics))
+    return names, runs
+
+
+@pytest.mark.parametrize("count", [4, 5, 10])
+def test_directions_of_many_modalities_are_a_matrix(count):
+    names, runs = many_modalities(count)
+    tables = {table.number: table for table in build_tables(runs)}
+    assert list(tables) == ["1", "1b", "2", "3", "4", "4b"]
+    head, _, *body = rows(to_markdown(tables["1b"]))
+    assert head == ["Model", "Given", *(f"→ {name}" for name in names)]
+    assert len(body) == 2 * count
+    assert [row[0] for row in body[:2]] == ["MOPOE", ""]
+    assert body[0][2] == ""
+    assert body[2][3] == "21.00"  # from m2 to m1
+    assert body[count][3].strip("*") == "1.10"  # of the second model, from m0 to m1
+    assert "**" in body[count][3]
+    # raw numbers of all directions, those of several sources and of means too
+    lines = list(csv.DictReader(io.StringIO(to_csv(tables["1b"]))))
+    assert len(lines) == 2 * len([n for n in GROUPS["coherence"].names(names) if n.sources])
+    assert max(len(table.columns) for number, table in tables.items() if not table.matrix) < 40
+    assert "tabular" in to_latex(tables["4b"])
+    capped = "20 were drawn at random"
+    assert (capped in tables["1"].caption) == (capped in tables["1b"].caption) == (count > 6)
+    board = build_leaderboard(list(tables.values()), [[run] for run in runs])
+    assert not any(column.metric.startswith("cross_coherence/m") for column in board.columns)
+
+
+def test_retrieval_without_labels_says_what_is_relevant():
+    _, runs = many_modalities(4)
+    caption = {table.number: table.caption for table in build_tables(runs)}["4"]
+    assert "the class of the query" in caption
+    for run in runs:
+        run.config["classes"] = []
+    caption = {table.number: table.caption for table in build_tables(runs)}["4"]
+    assert "the item of the query's row alone" in caption

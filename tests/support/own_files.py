@@ -30,7 +30,10 @@ def _two_classes(rng):
     arrays = {}
     for part, count in (("train", 60), ("test", 12)):
         y = np.arange(count) % 2
-        arrays |= {f"a_{part}": _images(y, 8, 8, rng=rng), f"b_{part}": rng.normal(size=(count, 4)) + y[:, None]}
+        arrays |= {
+            f"a_{part}": _images(y, 8, 8, rng=rng),
+            f"b_{part}": rng.normal(size=(count, 4)) + y[:, None],
+        }
         arrays[f"labels_{part}"] = y
     return arrays
 
@@ -40,7 +43,9 @@ def _unlabelled(rng):
     z = rng.normal(size=(200, 3))
     return {
         "wide": z @ rng.normal(size=(3, 10)) + 0.1 * rng.normal(size=(200, 10)),
-        "square": np.clip(127 + 40 * (z @ rng.normal(size=(3, 64))).reshape(-1, 8, 8), 0, 255).astype(np.uint8),
+        "square": np.clip(127 + 40 * (z @ rng.normal(size=(3, 64))).reshape(-1, 8, 8), 0, 255).astype(
+            np.uint8
+        ),
         "counts": rng.poisson(np.exp(0.5 * z @ rng.normal(size=(3, 5)))),
     }
 
@@ -56,7 +61,7 @@ def _many_classes(rng):
 
 
 def _small(rng):
-    """Images of 1 x 7 x 5 pixels and of four channels, and one-hot sequences, with classes that have names."""
+    """Images of 1 x 7 x 5 pixels and of four channels, one-hot sequences, and classes that have names."""
     y = np.arange(120) % 3
     places = (y[:, None] + np.arange(4)) % 5
     places[rng.random(120) < 0.3] = rng.integers(0, 5, 4)

@@ -94,9 +94,8 @@ def load_data_file(path: Path, settings: DataSettings) -> MultimodalData:
     rare, splits["train"] = _without_rare_rows(splits["train"])
     classes, notes = found_rows.classes, [*found_rows.notes, *_notes(rows, forms, rare)]
     provenance = _provenance(path, modalities, splits, settings, notes, classes)
-    return MultimodalData(
-        name, modalities, **splits, provenance=provenance, classes=classes, has_labels=bool(classes)
-    )
+    train, validation, test = splits.values()
+    return MultimodalData(name, modalities, train, validation, test, provenance, classes, bool(classes))
 
 
 def _modalities(forms: Mapping[str, Form]) -> tuple[tuple[Modality, ...], list[str]]:
@@ -155,8 +154,8 @@ def _notes(rows: Mapping[str, Rows], forms: Mapping[str, Form], rare: int) -> li
     ]
     if rare:
         notes.append(
-            f"Train rows with combinations of modalities that fewer than {LEAST} rows have are not trained on: "
-            f"{rare:,}"
+            f"Train rows with combinations of modalities that fewer than {LEAST} rows have are not trained on"
+            f": {rare:,}"
         )
     if leaked := int(equal_rows(rows["test"].part, rows["train"].part).sum()):
         notes.append(

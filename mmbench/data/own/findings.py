@@ -42,6 +42,7 @@ def describe(data: MultimodalData) -> Iterator[str]:
 
 
 def _form(modality: Modality) -> str:
+    """What its items are, in words."""
     sides = " x ".join(map(str, modality.shape))
     return {
         "image": f"images of {sides} (channels, height, width)",
@@ -57,6 +58,7 @@ def _rows(split: Split) -> torch.Tensor:
 
 
 def _classes(data: MultimodalData) -> str:
+    """How many classes there are, the names of some, and which parts lack some."""
     if not data.has_labels:
         return "none, as there are no labels"
     names = ", ".join(data.classes[:SHOWN]) + ", ..." * (len(data.classes) > SHOWN)

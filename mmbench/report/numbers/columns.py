@@ -2,8 +2,8 @@
 
     table 1    coherence: joint, and every ordered pair of modalities; of more than two modalities the mean
                per number of sources
-    table 1b   of more than two modalities: coherence from each subset to each other modality; of more than three
-               shown as a matrix of single modalities
+    table 1b   of more than two modalities: coherence from each subset to each other modality; of more than
+               three shown as a matrix of single modalities
     table 2    Frechet distances: FID (Inception) and FD-clf (the judge's features), with their floors; FD-IN
                (EfficientNet) where runs have it
     table 3    linear probe of the latents

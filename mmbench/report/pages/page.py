@@ -104,8 +104,10 @@ def _load_samples(models: Sequence[Sequence[StoredRun]]) -> Shown:
 
 def _some_directions(samples: SampleSet) -> SampleSet:
     """The samples with the directions that pictures have room for."""
-    cross, found = (shown_directions(of, attrgetter("source")) for of in (samples.cross, samples.found))
-    return SampleSet(samples.joint, cross, found)
+    source = attrgetter("source")
+    return SampleSet(
+        samples.joint, shown_directions(samples.cross, source), shown_directions(samples.found, source)
+    )
 
 
 def _tables(tables: Sequence[Table]) -> Part:
