@@ -26,7 +26,7 @@ lack modalities, and there need not be classes.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from torch import Tensor
 
@@ -34,6 +34,9 @@ from models.base import Modality
 from models.parts.own_networks import Networks
 from models.registry import Registry
 from models.settings import setting
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["DATASETS", "DataSettings", "DatasetEntry", "MultimodalData", "Split", "register_dataset"]
 
@@ -180,6 +183,15 @@ class DatasetEntry:
 DATASETS: Registry[DatasetEntry] = Registry("data set", package="mmbench.data", group="mmbench.datasets")
 
 
+class About(TypedDict, total=False):
+    """What else may be said of a data set: fields of DatasetEntry."""
+
+    licence: str
+    shareable: bool
+    bibtex: str
+    budgets: Mapping[str, Mapping[str, object]]
+
+
 def register_dataset(
     name: str,
     *,
@@ -187,16 +199,12 @@ def register_dataset(
     default_preset: str,
     description: str,
     needs_data_dir: bool = False,
-    licence: str = "",
-    shareable: bool = False,
-    bibtex: str = "",
-    budgets: Mapping[str, Mapping[str, object]] | None = None,
+    **about: "Unpack[About]",
 ) -> Callable[[Loader], Loader]:
     """Decorator that registers a loader under `name`; see DatasetEntry for the arguments."""
 
     def decorate(load: Loader) -> Loader:
-        about = description, licence, shareable, bibtex, budgets or {}
-        DATASETS.add(DatasetEntry(name, load, source, default_preset, needs_data_dir, *about))
+        DATASETS.add(DatasetEntry(name, load, source, default_preset, needs_data_dir, description, **about))
         return load
 
     return decorate

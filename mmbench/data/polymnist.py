@@ -158,6 +158,8 @@ def _number(name: str) -> tuple[int, ...]:
 
 
 def _read_images(folder: Path, names: Sequence[str]) -> Images:
+    """The images of one modality; InputError as `read_published`."""
+
     def read(name: str) -> Any:
         path = folder / name
         pixels = _decode(path, path.read_bytes())
