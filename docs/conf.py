@@ -57,6 +57,7 @@ html_math_renderer = "mathml"
 
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
 myst_heading_anchors = 4
+smartquotes = False  # two dashes begin an option
 nb_execution_mode = "auto"
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True

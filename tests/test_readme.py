@@ -71,7 +71,7 @@ def test_the_example_in_python_runs(name, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_from_nothing_to_the_first_table_takes_minutes(tmp_path):
-    """The commands of the start page, but for the installation and the run that takes a quarter of an hour."""
+    """The commands of the start page, but for the installation and the longer run."""
     blocks = re.findall(r"```sh\n(.*?)```", text_of("docs/start.md"), re.DOTALL)
     commands = [block for block in blocks if "pip" not in block and "quick" not in block]
     smoke = [block for block in commands if "mmbench run" not in block or "--preset smoke" in block]
