@@ -94,8 +94,10 @@ def _as_items(array: np.ndarray, modality: Modality, path: Path) -> Tensor:
         array = array[:, None]  # grey images, sequences of one position, and vectors of one value
     if array.shape[1:] != modality.shape or not len(array):
         raise InputError(f"{what} has the shape {array.shape}: expected (n, {_sides(modality)}).")
-    if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and not np.isfinite(array).all()):
-        raise InputError(f"{what} is of {array.dtype}, or not finite: expected numbers.")
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{what} is of {array.dtype}: expected numbers.")
+    if not np.isfinite(array).all():
+        raise InputError(f"{what} holds NaN or infinite values: leave their items out.")
     if modality.kind == "vector" and modality.low:
         low, high = (np.array(ends) for ends in (modality.low, modality.high))
         return torch.from_numpy(((array - low) / (high - low)).clip(0, 1)).float()
