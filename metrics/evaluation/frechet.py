@@ -78,9 +78,28 @@ def fd_clf(run: Pass) -> Found:
     needs=(Need.DRAWS, Need.IMAGENET_FEATURES),
     reading="FD-IN: Fréchet distance of draws from the prior to real test images in the features of "
     "EfficientNet-Lite0, trained on ImageNet. It is not comparable with FID, whose network is another.",
+    span=(
+        "0 or more, lower is better, without a largest value. Real train items in the place of "
+        "generated ones have the floor that stands beside it."
+    ),
+    hides=(
+        "What FID hides: whether modalities of one draw belong together, and what goes wrong. Its "
+        "network was trained on photographs too, is smaller than FID's, and weighs other things."
+    ),
+    bibtex=cite("heusel2017fid", "tan2019efficientnet"),
 )
 def fd_in(run: Pass) -> Found:
-    """The same distance in the features of EfficientNet-Lite0."""
+    """The same distance in the features of EfficientNet-Lite0.
+
+    Features that vary twice as much in each of two directions, where a variance of 1 becomes one of 4:
+
+    >>> import torch
+    >>> from metrics.frechet import Statistics, frechet_distance
+    >>> real = Statistics(torch.zeros(2).double(), torch.eye(2).double(), 100)
+    >>> wide = Statistics(torch.zeros(2).double(), 4 * torch.eye(2).double(), 100)
+    >>> round(frechet_distance(wide, real), 4)
+    2.0
+    """
     return _distances(run, "fd_in")
 
 
