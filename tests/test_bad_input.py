@@ -40,7 +40,10 @@ BAD_OPTIONS = {
         "Unknown data set 'digit': did you mean 'digits'?",
     ),
     "unknown preset": ((*RUN[:-1], "quik"), "Unknown preset 'quik': did you mean 'quick'?"),
-    "unknown metric": ((*RUN, "--metrics", "fdi"), "Unknown metric 'fdi' in --metrics: did you mean 'fid'?"),
+    "unknown metric": (
+        (*RUN, "--metrics", "fiid"),
+        "Unknown metric 'fiid' in --metrics: did you mean 'fid'?",
+    ),
     "unknown setting": ((*RUN, "--set", "bata=1"), "Unknown setting 'bata' in --set: did you mean 'beta'?"),
     "unknown setting of a model": (
         (*RUN, "--set", "mopoe.bata=1"),

@@ -338,6 +338,12 @@ def test_settings_of_one_model():
         make_configs(entries, "digits", "smoke", ["multivae:MVAF.beta=3"])
 
 
+def some_data(modalities):
+    """Of complete rows."""
+    train = SimpleNamespace(pairs=torch.zeros(1, len(modalities), dtype=torch.int64))
+    return SimpleNamespace(modalities=modalities, provenance={}, class_count=10, train=train)
+
+
 @pytest.mark.parametrize("name", ["multivae-telbo", "multivae-jnf"])
 def test_more_modalities_than_a_model_takes(name):
     (config,) = make_configs([MODELS.get(name)], "digits-text", "smoke", [])
@@ -346,8 +352,8 @@ def test_more_modalities_than_a_model_takes(name):
         match=rf"^The model {name} takes 2 modalities, digits-text has 3 "
         r"\(given some of more it has no .*\): leave it",
     ):
-        config.decisive(SimpleNamespace(modalities=THREE, provenance={}, class_count=10))
-    assert config.decisive(SimpleNamespace(modalities=TWO, provenance={}, class_count=10))["model"] == name
+        config.decisive(some_data(THREE))
+    assert config.decisive(some_data(TWO))["model"] == name
     assert {what.partition(", ")[2] for what, _ in check_model(MODELS.get(name))} == {"2 modalities"}
 
 

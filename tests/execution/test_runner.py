@@ -382,10 +382,16 @@ def test_workers_leave_with_a_parent_that_is_killed(finished, tmp_path):
     assert torch.load(seed_folder(tmp_path) / "checkpoint.pt", weights_only=True)["step"] > 0
 
 
+def some_data(modalities):
+    """Of complete rows."""
+    train = SimpleNamespace(pairs=torch.zeros(1, len(modalities), dtype=torch.int64))
+    return SimpleNamespace(modalities=modalities, class_count=10, train=train)
+
+
 def test_models_that_nobody_named_are_left_out_where_they_do_not_fit():
     pytest.importorskip("multivae")
     job, said = check_job(JobOptions("mvae,multivae:all", "digits-text", "smoke")), []
-    fitting = leave_out(job, SimpleNamespace(modalities="abc"), SimpleNamespace(say=said.append))
+    fitting = leave_out(job, some_data("abc"), SimpleNamespace(say=said.append))
     names = [config.entry.name for config in fitting.configs]
     assert sorted({config.entry.name for config in job.configs} - set(names)) == [
         "multivae-jnf",
@@ -396,9 +402,9 @@ def test_models_that_nobody_named_are_left_out_where_they_do_not_fit():
         for name in ("multivae-jnf", "multivae-telbo")
     ]
     assert f"--models {','.join(names)} --dataset" in str(fitting.command)
-    assert leave_out(job, SimpleNamespace(modalities="ab"), None) == job
+    assert leave_out(job, some_data("ab"), None) == job
     named = check_job(JobOptions("mvae,multivae:TELBO", "digits-text", "smoke"))
-    assert leave_out(named, SimpleNamespace(modalities="abc"), None) == named  # which is refused later
+    assert leave_out(named, some_data("abc"), None) == named  # which is refused later
 
 
 def test_the_command_of_a_job_makes_its_looks_too():

@@ -172,9 +172,7 @@ def test_references_have_a_judge_of_text_and_no_fid(monkeypatch, tmp_path):
     assert set(first.missing) == {"fid"}
     sentence = first.missing["fid"].sentence
     assert sentence.startswith("No FID: pytorch-fid's Inception weights are not in its cache")
-    assert sentence.endswith(
-        ". There is no FID of text: the Inception network takes images of one channel or three."
-    )
+    assert sentence.endswith(". There is no FID of text: its network takes images of one channel or three.")
 
     monkeypatch.setattr("metrics.references.judges.train_judge", lambda *a, **k: pytest.fail("trained again"))
     second = make_references(data, PROTOCOL)
