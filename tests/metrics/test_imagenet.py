@@ -93,7 +93,7 @@ def test_the_distance_orders_blur_noise_and_dropped_modes(network):
         next(iter(part.values()))
         for part in (load_data("digits").train.items, load_data("digits").train.labels)
     )
-    count = 96
+    count = 64
     real, other = items[:count], items[count : 2 * count]
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(other.shape, generator=generator)
