@@ -97,7 +97,7 @@ def _cost(model: MultimodalModel, batch: dict[str, torch.Tensor]) -> float:
 def _operations(loss: Callable[..., Loss], batch: dict[str, torch.Tensor]) -> int:
     """Floating-point operations of the loss and its gradient."""
     with FlopCounterMode(display=False) as counter:
-        loss(batch, 0.5).total.backward()
+        loss(batch, torch.tensor(0.5)).total.backward()
     return counter.get_total_flops()
 
 
