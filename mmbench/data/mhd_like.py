@@ -38,7 +38,7 @@ NOTE = "In the setting of MHD (Vasco et al. 2022), from other data: not comparab
     licence="MNIST is CC BY-SA 3.0, the trajectories are CC BY 4.0, the Free Spoken Digit Dataset is "
     "CC BY-SA 4.0.",
     bibtex=cite("lecun1998mnist", "alpaydin1998pen", "jackson2018fsdd", "vasco2022nexus"),
-    budgets={"quick": {"steps": 800, "batch_size": 128}},  # all models in half an hour on two cores
+    budgets={"quick": {"steps": 800, "batch_size": 128}},  # that of poly-digits; its time is not measured
 )
 def load_mhd_like(data_dir: Path | None, settings: DataSettings) -> MultimodalData:
     """MNIST 1x28x28, trajectories (16,) of `pendigits.npz` and log-mel spectrograms 1x32x32 of `fsdd.npz`.

@@ -131,7 +131,7 @@ class TrainRun:
             compile_seconds=round(trainer.compile_seconds, 1),
             evaluate_seconds=round(evaluating, 1),
             **({"remark": built.remark} if built.remark else {}),
-            steps_per_second=round(trainer.step / training, 2),
+            steps_per_second=round((trainer.step - trainer.compile_steps) / training, 2),
             **memory.found(),
         )
         console.say(

@@ -108,6 +108,7 @@ class Trainer:
         seconds, look_seconds, compile_seconds: what training took up to the last checkpoint, over all
             sittings; what looks took; and what preparing other steps than eager ones took, of which the
             first few steps are a part.
+        compile_steps: how many these are, which no rate of training should count.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class Trainer:
         self.kind = step
         self.step = 0
         self.seconds = self.look_seconds = self.compile_seconds = 0.0
+        self.compile_steps = 0
         self._others = 0.0  # seconds of this sitting that are not training's
         self.history: list[dict[str, Any]] = []
         self.recorder = _Recorder([], [])
@@ -197,6 +199,7 @@ class Trainer:
             terms = make(names)
             wait_for(self.batches.device)
             self.compile_seconds += self._other(began)
+            self.compile_steps += 1
             return terms
 
         return step
@@ -255,6 +258,7 @@ class Trainer:
             "seconds": self.seconds,
             "look_seconds": self.look_seconds,
             "compile_seconds": self.compile_seconds,
+            "compile_steps": self.compile_steps,
             "stage": stage,
             "step": self.step,
             "model": self.model.state_dict(),
@@ -275,6 +279,7 @@ class Trainer:
         # older checkpoints have all of it in `seconds`
         self.look_seconds = saved.get("look_seconds", 0.0)
         self.compile_seconds = saved.get("compile_seconds", 0.0)
+        self.compile_steps = saved.get("compile_steps", 0)
         device = next(self.model.parameters()).device
         self.recorder = _Recorder(
             saved["recorded"]["names"], [row.to(device) for row in saved["recorded"]["rows"]]

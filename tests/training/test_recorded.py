@@ -226,6 +226,7 @@ def test_a_compiled_training_is_the_eager_one_but_for_noise(tmp_path):
         assert trainer.run()
         histories.append([row["loss"] for row in trainer.history])
         assert (trainer.compile_seconds > 0) == (kind == "compiled")
+        assert trainer.compile_steps == (WARM_UPS + 1 if kind == "compiled" else 0)
     # compiled code draws noise of its own
     assert histories[1] == pytest.approx(histories[0], rel=1e-2)
 
