@@ -93,13 +93,14 @@ class Modality:
         low, high: of vectors, the D values that 0 and 1 stand for; empty where they are 0 and 1 themselves.
         polyline: whether pictures draw a vector as the line through D / 2 points (x, y), x to the right and y
             upwards; as bars otherwise.
+        sound: whether images are log-mel spectrograms that sounds are made of (`mmbench.data.speech`).
         networks: the registered encoder and decoder that models take for it (`models.parts.networks`); empty
             for those of its kind and shape.
 
     Raises:
         ValueError: for another name, for texts and counts whose symbols are not those of the last axis, for
             counts of no words or of more than eight bits can tell apart, for a spread that is not positive,
-            and for a polyline of an odd number of values.
+            for a polyline of an odd number of values, and for a sound that is no image.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Modality:
     high: tuple[float, ...] = ()
     networks: str = ""
     polyline: bool = False
+    sound: bool = False
 
     @property
     def kind(self) -> str:
@@ -157,6 +159,8 @@ class Modality:
                 f"modality {self.name!r} of shape {self.shape} is drawn as a line: "
                 "expected a vector of x and y in turn"
             )
+        if self.sound and self.kind != "image":
+            raise ValueError(f"modality {self.name!r} is a sound of {self.kind}: expected an image")
 
 
 class NotDefinedError(Exception):

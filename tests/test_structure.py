@@ -33,7 +33,15 @@ MAY_IMPORT = {  # room -> the rooms that its files may import, besides their own
     "mmbench.tuning": {*BELOW_EXECUTION, "mmbench.escape", "mmbench.training", "mmbench.execution"},
     "mmbench.report": {"models", "metrics", "mmbench.console", "mmbench.escape", "mmbench.storage"},
     "mmbench.trained": {
-        *("models", "metrics", "mmbench.escape", "mmbench.storage", "mmbench.plan", "mmbench.training"),
+        *(
+            "models",
+            "metrics",
+            "mmbench.escape",
+            "mmbench.storage",
+            "mmbench.data",
+            "mmbench.plan",
+            "mmbench.training",
+        ),
         "mmbench.report",
     },
     "mmbench.submissions": {

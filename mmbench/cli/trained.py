@@ -85,7 +85,7 @@ def sample(run: Path, n: int, model_file: Path | None, out: Path, seed: int, dev
     type=(str, PATH),
     multiple=True,
     required=True,
-    help="A modality, and a picture, a folder of them, a text file or an .npz; may be repeated.",
+    help="A modality, and a picture, a .wav, a folder of them, a text file or an .npz; may be repeated.",
 )
 @option("--to", "targets", group=WHAT, multiple=True, required=True, help="A modality; may be repeated.")
 @_own_file_option
@@ -94,7 +94,7 @@ def sample(run: Path, n: int, model_file: Path | None, out: Path, seed: int, dev
     group=WHERE,
     type=PATH,
     required=True,
-    help="A .png (all items in one sheet), a .txt, an .npz, or a folder of single files.",
+    help="A .png (all items in one sheet), a .wav, a .txt, an .npz, or a folder of single files.",
 )
 @option(
     "--sample", "sampled", group=HOW, is_flag=True, help="Draw the latents instead of taking their means."

@@ -16,7 +16,7 @@ from mmbench.data.splits import Images
 from models.base import Modality
 from models.errors import InputError
 
-__all__ = ["NOTE", "SPEECH", "read_recordings", "read_speech", "spectrograms"]
+__all__ = ["NOTE", "RATE", "SPEECH", "read_recordings", "read_speech", "sounds", "spectrograms"]
 
 RATE = 8_000  # samples a second
 BANDS, FRAMES = 32, 32
@@ -24,9 +24,12 @@ STEP = 200  # samples from frame to frame: 32 frames are 0.8 seconds
 WINDOW = 512  # samples of a frame, 64 milliseconds under a Hann window
 RANGE = 80.0  # decibels below the loudest point of a recording that are silence
 CHUNK = 500  # recordings computed at once: bounds the memory
+TINY = torch.finfo(torch.float64).tiny
+SPREADINGS, PHASINGS = 50, 32  # rounds in which `sounds` spreads bands over frequencies, and finds phases
+MOMENTUM = 0.99  # of the search for phases
 TEST_TAKES = 5  # takes 0 to 4 of every speaker and digit: the official test part
 
-SPEECH = Modality("speech", (1, BANDS, FRAMES), weight=3072 / (BANDS * FRAMES))
+SPEECH = Modality("speech", (1, BANDS, FRAMES), weight=3072 / (BANDS * FRAMES), sound=True)
 NOTE = (
     "Speech: the Free Spoken Digit Dataset (CC BY-SA 4.0), takes 0 to 4 for testing as is official; "
     "the same speakers are in the train, validation and test splits."
@@ -72,9 +75,45 @@ def _spectrograms(samples: Tensor, begin: Tensor, end: Tensor) -> Tensor:
     window = torch.hann_window(WINDOW, dtype=torch.float64)
     spectra = torch.stft(waves, WINDOW, STEP, window=window, center=False, return_complex=True)
     power = _bands() @ spectra.abs().square()  # (B, BANDS, FRAMES)
-    loudest = power.amax((1, 2), keepdim=True).clamp_min(torch.finfo(power.dtype).tiny)
+    loudest = power.amax((1, 2), keepdim=True).clamp_min(TINY)
     level = 1 + 10 / RANGE * (power / loudest).clamp_min(10 ** (-RANGE / 10)).log10()
     return (level * 255).round().to(torch.uint8).flip(1)[:, None]
+
+
+def sounds(items: Tensor) -> Tensor:
+    """(N, 6399) floats from -1 to 1: 0.8 seconds of sound, 8,000 samples a second, of each spectrogram.
+
+    A spectrogram has lost the phases, the frequencies within a band and the loudness. The power of the bands
+    is spread over frequencies so that they would give the same bands again (multiplicative updates of a
+    non-negative least squares fit, Lee and Seung 2001). The phases are those that agree best from frame to
+    frame (Griffin and Lim 1984, with the momentum of Perraudin et al. 2013), from random ones that are
+    always the same. The loudest sample is 0.9.
+
+    Args:
+        items: (N, 1, 32, 32) floats in [0, 1], as `spectrograms` gives them divided by 255.
+    """
+    level = items[:, 0].cpu().double().flip(1)
+    power = 10 ** (RANGE / 10 * (level - 1)) * (level > 0)  # (N, BANDS, FRAMES)
+    bands = _bands()
+    spread = bands.T @ power
+    for _ in range(SPREADINGS):
+        spread = spread * (bands.T @ power) / (bands.T @ (bands @ spread)).clamp_min(TINY)
+    waves = _with_phases(spread.sqrt())
+    return 0.9 * waves / waves.abs().amax(1, keepdim=True).clamp_min(TINY)
+
+
+def _with_phases(magnitudes: Tensor) -> Tensor:
+    """(N, samples): sounds whose short-time spectra have about these magnitudes (N, frequencies, FRAMES)."""
+    window, length = torch.hann_window(WINDOW, dtype=torch.float64), STEP * FRAMES - 1
+    noise = torch.rand(magnitudes.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    phases = torch.polar(torch.ones_like(magnitudes), (2 * torch.pi * noise).expand_as(magnitudes))
+    before = torch.zeros_like(phases)
+    for _ in range(PHASINGS):
+        waves = torch.istft(magnitudes * phases, WINDOW, STEP, window=window, length=length)
+        spectra = torch.stft(waves, WINDOW, STEP, window=window, pad_mode="constant", return_complex=True)
+        ahead = spectra + MOMENTUM * (spectra - before)
+        phases, before = ahead / ahead.abs().clamp_min(TINY), spectra
+    return torch.istft(magnitudes * phases, WINDOW, STEP, window=window, length=length)
 
 
 def _bands() -> Tensor:

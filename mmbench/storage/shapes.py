@@ -166,7 +166,7 @@ CONFIG: Shape = {
             **dict.fromkeys(("symbols", "networks"), Maybe(TEXT)),
             "words": Maybe(WHOLE),
             "spread": Maybe(NUMBER),
-            "polyline": Maybe(TRUTH),
+            **dict.fromkeys(("polyline", "sound"), Maybe(TRUTH)),
             **dict.fromkeys(("low", "high"), Maybe([NUMBER])),
         },
         most=MOST_MODALITIES,

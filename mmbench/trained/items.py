@@ -1,14 +1,14 @@
-"""Items of one modality as files that people have: pictures, lines of text, arrays.
+"""Items of one modality as files that people have: pictures, sounds, lines of text, arrays.
 
 What a model reads and gives are floats in [0, 1] of shape (n, *shape); vectors and Poisson counts are in the
-units of the data in a file. A picture has the size of the modality
-to the pixel: how to cut and scale is the user's choice, and changes what a model sees.
+units of the data in a file. A picture has the size of the modality to the pixel: how to cut and scale is the
+user's choice, and changes what a model sees.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,13 +18,16 @@ from torch import Tensor
 from metrics.images import eight_bits
 from mmbench.storage.archives import read_npz
 from mmbench.storage.files import exists, write_atomically
-from mmbench.storage.tiles import Images, as_tiles, tile
+from mmbench.storage.tiles import Images, Tiles, as_tiles, tile
+from mmbench.trained.recordings import is_spoken, read_recording, write_recordings
 from models.base import Modality
 from models.errors import InputError, suggest
 
 __all__ = ["check_output", "read_archive", "read_items", "write_arrays", "write_items"]
 
 PICTURES = (".png", ".webp", ".bmp", ".jpg", ".jpeg", ".gif", ".tif", ".tiff")
+SOUND = ".wav"
+Rows = TypeVar("Rows", Tensor, Images)
 _COLOURS = {1: "L", 3: "RGB"}  # Pillow's modes by the number of channels
 
 
@@ -32,8 +35,8 @@ def read_items(path: Path, modality: Modality) -> Tensor:
     """(n, *shape) floats in [0, 1] from a file, or from all files of a folder in the order of their names.
 
     Args:
-        path: a picture; a text file with an item per line; an .npz with an array that is called as the
-            modality is, or with one array; or a folder of pictures.
+        path: a picture; a .wav of a spoken modality; a text file with an item per line; an .npz with an array
+            that is called as the modality is, or with one array; or a folder of pictures or of .wav files.
 
     Raises:
         InputError: for anything else, and for items of another size.
@@ -52,10 +55,18 @@ def read_items(path: Path, modality: Modality) -> Tensor:
         raise InputError(f"{modality.name} is read from an .npz, not from {path}: its items are no pictures.")
     files = [path]
     if path.is_dir():
-        files = sorted(each for each in path.iterdir() if each.suffix.lower() in PICTURES)
+        endings = (*PICTURES, SOUND) if is_spoken(modality) else PICTURES
+        files = sorted(each for each in path.iterdir() if each.suffix.lower() in endings)
         if not files:
-            raise InputError(f"The folder {path} has no pictures ({', '.join(PICTURES)}).")
-    return torch.stack([_read_picture(each, modality) for each in files])
+            raise InputError(f"The folder {path} has no items of {modality.name} ({', '.join(endings)}).")
+    return torch.stack(
+        [
+            read_recording(each)
+            if is_spoken(modality) and each.suffix.lower() == SOUND
+            else _read_picture(each, modality)
+            for each in files
+        ]
+    )
 
 
 def read_archive(path: Path, modalities: Mapping[str, Modality]) -> dict[str, Tensor]:
@@ -176,8 +187,8 @@ def _read_texts(path: Path, modality: Modality) -> Tensor:
 def check_output(path: Path, modalities: Sequence[Modality]) -> None:
     """InputError unless `write_items` can write these modalities to a file of this name.
 
-    An .npz takes everything, a .png images of one modality, a .txt texts of one, and a name without an
-    ending is a folder of single files.
+    An .npz takes everything, a .png images of one modality, a .wav the sounds of one, a .txt texts of one,
+    and a name without an ending is a folder of single files.
     """
     suffix = path.suffix.lower()
     texts = [modality.likelihood == "categorical" for modality in modalities]
@@ -185,6 +196,7 @@ def check_output(path: Path, modalities: Sequence[Modality]) -> None:
     fits = {
         ".npz": True,
         ".png": len(modalities) == 1 and pictures,
+        SOUND: len(modalities) == 1 and all(map(is_spoken, modalities)),
         ".txt": len(modalities) == 1 and all(texts),
         "": all(text or _is_picture(m) for text, m in zip(texts, modalities, strict=True)),
     }
@@ -199,8 +211,8 @@ def check_output(path: Path, modalities: Sequence[Modality]) -> None:
 def write_items(path: Path, items: Mapping[str, Tensor], modalities: Mapping[str, Modality]) -> None:
     """Write (n, *shape) floats in [0, 1] by modality to a file that `check_output` has allowed.
 
-    A .png has all items as one sheet without gaps, as wide as it is high; a folder has a file per item, or
-    one of lines for texts, called as the modality is.
+    A .png has all items as one sheet without gaps, as wide as it is high, and a .wav one after the other. A
+    folder has a file per item (of what is spoken, a .wav), or one of lines for texts, called as the modality.
     """
     suffix = path.suffix.lower()
     if suffix == ".npz":
@@ -208,16 +220,32 @@ def write_items(path: Path, items: Mapping[str, Tensor], modalities: Mapping[str
         return
     for name, value in items.items():
         shown = modalities[name]
-        tiles = as_tiles(eight_bits(value).cpu().numpy(), shown.symbols, shown.polyline)
-        if isinstance(tiles, list):
-            lines = "".join(f"{text}\n" for text in tiles).encode()
-            _write(path / f"{name}.txt" if suffix == "" else path, lines)
-        elif suffix == "":
-            digits = len(str(len(tiles) - 1))
-            for number in range(len(tiles)):
-                _save_sheet(path / f"{name}-{number:0{digits}}.png", tile(tiles[number : number + 1], 1))
+        if suffix == SOUND:
+            write_recordings(path, value)
+        elif suffix == "" and is_spoken(shown):
+            for number, item in _numbered(name, value):
+                write_recordings(path / f"{number}{SOUND}", item)
         else:
-            _save_sheet(path, tile(tiles, math.isqrt(len(tiles) - 1) + 1))
+            _write_tiles(path, name, as_tiles(eight_bits(value).cpu().numpy(), shown.symbols, shown.polyline))
+
+
+def _write_tiles(path: Path, name: str, tiles: Tiles) -> None:
+    """Write pictures or texts of a modality to a file, or into a folder where `path` has no ending."""
+    if isinstance(tiles, list):
+        lines = "".join(f"{text}\n" for text in tiles).encode()
+        _write(path / f"{name}.txt" if path.suffix == "" else path, lines)
+    elif path.suffix == "":
+        for number, picture in _numbered(name, tiles):
+            _save_sheet(path / f"{number}.png", tile(picture, 1))
+    else:
+        _save_sheet(path, tile(tiles, math.isqrt(len(tiles) - 1) + 1))
+
+
+def _numbered(name: str, items: Rows) -> Iterator[tuple[str, Rows]]:
+    """(n, ..) as n pieces of one item, each with the name and its number, of as many digits as the last."""
+    digits = len(str(len(items) - 1))
+    for number in range(len(items)):
+        yield f"{name}-{number:0{digits}}", items[number : number + 1]
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Tensor]) -> None:

@@ -22,7 +22,7 @@ from models.parts.own_networks import NETWORKS
 
 __all__ = ["load_data_file", "register_data_file"]
 
-APART = ("name", "polyline")  # fields of a modality that decide no figure
+APART = ("name", "polyline", "sound")  # fields of a modality that decide no figure
 LEAST = 4  # train rows of a kind (with the same modalities) that are trained on: batches hold one kind
 
 
