@@ -62,6 +62,7 @@ class Need(Enum):
     JUDGE_FEATURES = "fd_clf"
     INCEPTION_FEATURES = "fid"
     IMAGENET_FEATURES = "fd_in"
+    LINEAR_CCA = "linear_cca"
     DRAWS = "draws"
     """From the prior, decoded once for all metrics that read them: by the judges, or in features."""
 

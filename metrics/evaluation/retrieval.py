@@ -49,22 +49,23 @@ class FoundItems(NamedTuple):
     Kind("label_map_mean", "mAP mean", "fraction", "higher", per="model"),
     Kind("label_map_chance", "mAP chance", "fraction", "", per="model"),
     Kind("label_map_judge", "mAP judge", "fraction", "", per="model"),
+    Kind("label_map_cca", "mAP linear CCA", "fraction", "", per="model"),
     Kind("hit_at_1", "Hit@1", "fraction", "higher", per="pair"),
     Kind("hit_at_5", "Hit@5", "fraction", "higher", per="pair"),
     Kind("hit_at_10", "Hit@10", "fraction", "higher", per="pair"),
-    needs=(Need.JUDGES,),
+    needs=(Need.JUDGES, Need.LINEAR_CCA),
     span=(
         "0 to 1, shown in per cent. A random order has about one in the number of classes; "
-        "beside it stand its exact value and that of the judges' classes."
+        "beside it stand its exact value, and those of the judges' classes and of linear CCA."
     ),
     hides=(
         "Which item is found: everything of the class counts as right, because pairs are made by "
         "class. Nothing is generated, so a model may retrieve well and generate badly."
     ),
-    bibtex=cite("manning2008retrieval"),
+    bibtex=cite("manning2008retrieval", "hotelling1936cca"),
 )
 def retrievals(run: Pass) -> Found:
-    """Of every ordered pair of modalities; beside it a random order, and the judges' classes for codes.
+    """Of every ordered pair of modalities; beside it a random order, the judges' classes, and linear CCA.
 
     Queries are the items with a relevant one among the others: of their class, or, in data without labels, of
     their row.
@@ -88,6 +89,7 @@ def retrievals(run: Pass) -> Found:
     ]
     yield MetricName("label_map_chance"), fmean(chances) if chances else UNFINDABLE
     yield MetricName("label_map_judge"), _by_judges(run, labels)
+    yield MetricName("label_map_cca"), run.references.linear_cca
     if not run.model.common_space:
         raise NotDefinedError(
             f"{type(run.model).__name__} has no common space: its modalities are represented in spaces of "

@@ -14,7 +14,15 @@ from metrics.frechet import Statistics, frechet_distance, root, statistics
 from metrics.missing import Lack, Missing
 from metrics.protocol import Protocol
 
-__all__ = ["UNLABELLED", "Extractor", "FeatureSpace", "Progress", "References", "build_feature_space"]
+__all__ = [
+    "NO_LINEAR_CCA",
+    "UNLABELLED",
+    "Extractor",
+    "FeatureSpace",
+    "Progress",
+    "References",
+    "build_feature_space",
+]
 
 Extractor = Callable[[Tensor, Callable[[int, int], object]], Tensor]
 """From uint8 items (N, *shape), images or one-hot texts, on any device, to features (N, d).
@@ -24,6 +32,8 @@ The second argument is called after every batch with (items done, items), and ma
 
 Progress = Callable[[str, int, int], object]
 """Called with (what is being done, items done, items); may raise to stop."""
+
+NO_LINEAR_CCA = Missing(Lack.UNAVAILABLE, "There are too few pairs for a linear CCA.")
 
 UNLABELLED = Missing(
     Lack.UNAVAILABLE,
@@ -126,6 +136,7 @@ class References:
         feature_spaces: of the Frechet distances.
         missing: "judges", or the name of a feature space -> why modalities without a judge or an extractor
             have none.
+        linear_cca: mean average precision of retrieval by linear CCA, in [0, 1], or why it is not known.
     """
 
     judges: Mapping[str, nn.Module]
@@ -133,6 +144,7 @@ class References:
     classes: int
     feature_spaces: tuple[FeatureSpace, ...] = ()
     missing: Mapping[str, Missing] = field(default_factory=dict)
+    linear_cca: float | Missing = NO_LINEAR_CCA
 
     def on(self, device: torch.device | str) -> "References":
         """These references with networks on `device`: themselves where they are, else copies."""

@@ -1,6 +1,7 @@
 """What all runs on one data set share: judges, statistics of real images, floors. Made once and cached."""
 
 import io
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,8 @@ from metrics.missing import Lack, Missing
 from metrics.protocol import Protocol
 from metrics.references import imagenet, inception, judges
 from metrics.references.judges import Judge
-from metrics.references.statistics import UNLABELLED, Extractor
+from metrics.references.linear_cca import COMPONENTS, PAIRS, linear_cca_precision
+from metrics.references.statistics import NO_LINEAR_CCA, UNLABELLED, Extractor
 from mmbench.console import Console
 from mmbench.data.base import MultimodalData
 from mmbench.storage.archives import read_npz, read_torch, torch_bytes
@@ -83,7 +85,8 @@ def make_references(
     for need, (made, reason) in networked.items():
         spaces += [made] if made else []
         missing |= {need.value: Missing(Lack.UNAVAILABLE, reason)} if reason else {}
-    return References(networks, scores, data.class_count, tuple(spaces), missing)
+    linear_cca = _linear_cca(work) if Need.LINEAR_CCA in needs else NO_LINEAR_CCA
+    return References(networks, scores, data.class_count, tuple(spaces), missing, linear_cca)
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,42 @@ class _Work:
     device: torch.device
     console: Console
     check: Callable[[], None]
+
+
+def _linear_cca(work: _Work) -> float | Missing:
+    """How well linear CCA retrieves, cached under the items and the seed."""
+    data, seed = work.data, work.protocol.evaluation_seed
+    key = content_hash([data.provenance["modalities"], seed, COMPONENTS, PAIRS])
+
+    def make(path: Path) -> None:
+        train, test = (
+            {name: (items, part.labels[name]) for name, items in part.items.items()}
+            for part in (data.train, data.test)
+        )
+        with work.console.task("linear CCA of real items", math.comb(len(data.modalities), 2)) as task:
+
+            def progress(done: int, total: int) -> None:
+                work.check()
+                task.update(done)
+
+            found = linear_cca_precision(train, test, seed, progress)
+        buffer = io.BytesIO()
+        np.savez(buffer, key=key, precision=np.nan if found is None else found)
+        write_atomically(path, lambda file: file.write(buffer.getvalue()))
+
+    def load(path: Path) -> float | Missing:
+        arrays = read_npz(path)
+        if arrays["key"] != key:
+            raise ValueError("it belongs to other items")
+        precision = float(arrays["precision"])
+        if np.isnan(precision):
+            return NO_LINEAR_CCA
+        if not 0 <= precision <= 1:
+            raise ValueError("its precision is no share")
+        return precision
+
+    path = cache_dir() / "statistics" / f"{data.name}-linear-cca-{key}.npz"
+    return _cached(path, load, make, work.console, work.check)
 
 
 def _judge_features(work: _Work, networks: Mapping[str, Judge]) -> FeatureSpace:

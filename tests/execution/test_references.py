@@ -6,6 +6,7 @@ import pickle
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from evaluation_setup import said
@@ -15,6 +16,7 @@ from metrics.evaluation.evaluate import build_feature_space, evaluate
 from metrics.missing import Lack, Missing
 from metrics.protocol import Protocol
 from metrics.references import judges
+from metrics.references.statistics import NO_LINEAR_CCA
 from mmbench.execution.cached_references import make_references
 from mmbench.execution.evaluating import anchor_tuples
 from mmbench.execution.signals import StoppedError
@@ -152,6 +154,31 @@ def test_an_entry_in_the_place_of_another_is_named_and_made_again(kind, capsys):
     capsys.readouterr()
     assert values(make(make_data())) == first
     assert f"{wrong} is damaged (it belongs to other images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", ["other", "garbage", "no share"])
+def test_linear_cca_is_kept_too(damage, monkeypatch, capsys):
+    first = make(make_data(), ("retrieval",)).linear_cca
+    assert isinstance(first, float)
+    (path,) = (cache_dir() / "statistics").glob("*-linear-cca-*.npz")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "mmbench.execution.cached_references.linear_cca_precision", lambda *a: pytest.fail("again")
+        )
+        assert make(make_data(), ("retrieval",)).linear_cca == first
+    if damage == "garbage":
+        path.write_bytes(b"garbage")
+    else:
+        whole = dict(np.load(path))
+        np.savez(path, **(whole | ({"key": "x"} if damage == "other" else {"precision": 7.0})))
+    assert make(make_data(), ("retrieval",)).linear_cca == first
+    assert f"{path} is damaged" in capsys.readouterr().out
+
+
+def test_few_pairs_have_no_linear_cca(monkeypatch):
+    monkeypatch.setattr("metrics.references.linear_cca.FEWEST", 10**6)
+    for _ in range(2):  # made, and read
+        assert make(make_data(), ("retrieval",)).linear_cca == NO_LINEAR_CCA
 
 
 @pytest.mark.parametrize("metrics", [("probe",), ("fid",), ()])

@@ -143,6 +143,7 @@ def test_every_direction_of_a_model(modalities) -> None:
     assert found.metrics["label_map_mean"] == pytest.approx(np.mean(means), abs=1e-4)
     assert found.metrics["label_map_judge"] > 0.9  # the judge reads templates, a little noise on them
     assert found.metrics["label_map_chance"] == pytest.approx(0.12, abs=0.03)
+    assert found.metrics["label_map_cca"] == 0.25  # that of the references
     assert found.missing == {}
 
 
@@ -168,7 +169,8 @@ def test_a_model_that_generates_nothing_says_so_everywhere_else() -> None:
     assert found.samples.cross == {}
     assert found.samples.joint == {}
     values = {MetricName.parse(name).kind for name, value in found.metrics.items() if value is not None}
-    kinds = {"label_map", "label_map_mean", "label_map_chance", "label_map_judge", "probe"}
+    baselines = {"label_map_chance", "label_map_judge", "label_map_cca"}
+    kinds = {"label_map", "label_map_mean", "probe"} | baselines
     assert values == kinds | {f"hit_at_{count}" for count in HITS}
     why = said(found)
     nothing = "Not defined: Embedder embeds modalities in one space and generates nothing."
@@ -179,7 +181,7 @@ def test_a_model_that_generates_nothing_says_so_everywhere_else() -> None:
 def test_a_model_without_a_common_space_says_so() -> None:
     found = evaluate(Oracle(), **make_setup(), metrics=["retrieval"])
     lacking = {name for name, value in found.metrics.items() if value is None}
-    assert lacking == set(found.metrics) - {"label_map_chance", "label_map_judge"}
+    assert lacking == set(found.metrics) - {"label_map_chance", "label_map_judge", "label_map_cca"}
     assert {said(found)[name] for name in lacking} == {
         "Not defined: Oracle has no common space: its modalities are represented in spaces of their own, "
         "between which nothing can be compared."

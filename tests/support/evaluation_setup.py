@@ -149,6 +149,7 @@ def make_setup(modalities=TWO, spaces=("fd_clf", "fid"), protocol=PROTOCOL, clas
         classes=classes,
         feature_spaces=tuple(build_feature_space(name, extractors, *images, protocol) for name in spaces),
         missing={"fid": Missing(Lack.UNAVAILABLE, "The weights are not there.")},
+        linear_cca=0.25,
     )
     return {
         "train": train,

@@ -75,15 +75,15 @@ def paper_contents(runs: Sequence[StoredRun]) -> dict[str, Content]:
         modality["name"] for run in runs for modality in run.config["modalities"] if modality.get("symbols")
     }
     labelled = not all(run.config.get("classes") == [] for run in runs)
-    fitted = any("fitted_coherence" in run.metrics for run in runs)
+    found = {MetricName.parse(name).kind for run in runs for name in run.metrics}
     return {
-        "1": _coherence(modalities, fitted, {len(run.classes) for run in runs if run.classes}),
-        **({"1b": _every_direction(modalities)} if len(modalities) > 2 else {}),
-        "2": _distances(
-            modalities, texts, {MetricName.parse(name).kind for run in runs for name in run.metrics}
+        "1": _coherence(
+            modalities, "fitted_coherence" in found, {len(run.classes) for run in runs if run.classes}
         ),
+        **({"1b": _every_direction(modalities)} if len(modalities) > 2 else {}),
+        "2": _distances(modalities, texts, found),
         "3": _probes(modalities),
-        **(_retrieval(modalities, labelled) if any("label_map_mean" in run.metrics for run in runs) else {}),
+        **(_retrieval(modalities, labelled, found) if "label_map_mean" in found else {}),
     }
 
 
@@ -231,8 +231,8 @@ def _probes(modalities: list[str]) -> Content:
     )
 
 
-def _retrieval(modalities: list[str], labelled: bool) -> dict[str, Content]:
-    """Table 4, and 4b where there are too many directions for it."""
+def _retrieval(modalities: list[str], labelled: bool, found: Collection[str]) -> dict[str, Content]:
+    """Table 4, and 4b where there are too many directions for it; linear CCA where it is among `found`."""
     short = abbreviations(modalities)
     directions = [
         column_of(
@@ -243,7 +243,14 @@ def _retrieval(modalities: list[str], labelled: bool) -> dict[str, Content]:
         for kind in ("label_map", "hit_at_1", "hit_at_5", "hit_at_10")
         for source, target in permutations(modalities, 2)
     ]
-    means = [column_of(MetricName(f"label_map_{part}"), "mAP", part) for part in ("mean", "chance", "judge")]
+    linear = "label_map_cca" in found
+    parts = {
+        "mean": "mean",
+        "chance": "chance",
+        "judge": "judge",
+        **({"cca": "linear CCA"} if linear else {}),
+    }
+    means = [column_of(MetricName(f"label_map_{part}"), "mAP", shown) for part, shown in parts.items()]
     first, second = modalities[:2]
     key = "; ".join(f"{letters}: {name}" for name, letters in short.items())
     relevant = (
@@ -255,6 +262,10 @@ def _retrieval(modalities: list[str], labelled: bool) -> dict[str, Content]:
         else "relevant is the item of the query's row alone, as the data have no labels; mean: over all "
         "directions; chance: of a random order. Hit@K: the item of the query's row is among the first K. "
     )
+    if linear:
+        relevant += (
+            "Linear CCA: of canonical variables of the items themselves, a baseline without networks. "
+        )
     caption = (
         f"Retrieval in per cent, higher is better. {short[first]}→{short[second]}: every test item of "
         f"{first} ranks all test items of {second} by the cosine of their representations. mAP: mean average "
