@@ -4,6 +4,7 @@ import io
 import math
 import re
 from html import unescape
+from itertools import combinations
 
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ from written_runs import edit, write_run
 
 from mmbench.report import write_report
 from mmbench.report.numbers.claims import claims_csv, claims_markdown, find_claims
+from mmbench.report.numbers.leaderboard import holm
 from mmbench.report.numbers.results import find_runs
 from mmbench.report.numbers.tables import build_tables
 from mmbench.storage.shapes import OBSERVED
@@ -107,6 +109,32 @@ def test_a_smaller_distance_leads(tmp_path):
         pytest.approx(15),
     )
     assert claim.verdict == "behind CADA-VAE; without MoPoE"
+
+
+def test_holms_correction_is_closed_testing():
+    """A hypothesis is rejected if every set of hypotheses with it is, by Bonferroni (Marcus et al. 1976)."""
+    for p in ([0.01, 0.04, 0.03, 0.005], [0.5, 0.9, 0.02], [0.02, 0.02], [0.3], []):
+        places = range(len(p))
+        sets = [chosen for size in places for chosen in combinations(places, size + 1)]
+        expected = [
+            max(min(1, len(chosen) * min(p[k] for k in chosen)) for chosen in sets if place in chosen)
+            for place in places
+        ]
+        assert holm(p) == pytest.approx(expected)
+
+
+def test_what_many_tests_take_back_is_named(tmp_path):
+    """Each of three tests alone is below the level, and above it once it is corrected; the CSV has both."""
+    write(tmp_path, "cnf-mvae", (0.5, 0.53, 0.47))
+    for model in ("cada-vae", "mmvae", "mopoe"):
+        write(tmp_path, model, (0.4, 0.401, 0.399))
+    claim = claims(tmp_path)["joint_coherence"]
+    p = claim.against["mopoe"].p
+    assert p < 0.05 < 3 * p
+    assert claim.verdict == "ahead; not after Holm's correction: CADA-VAE, MMVAE, MoPoE"
+    table = pd.read_csv(io.BytesIO(claims_csv([claim]).encode()))
+    assert table["p"].tolist() == pytest.approx([p] * 3)
+    assert table["p_holm"].tolist() == pytest.approx([3 * p] * 3)
 
 
 NAMED = {"label": "published", "named": "published"}

@@ -6,13 +6,13 @@ these names, see `models.named_settings`). Runs under another label are variants
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from mmbench.escape import csv_text, escape_markdown
 from mmbench.report.numbers import paper
 from mmbench.report.numbers.columns import Column
 from mmbench.report.numbers.compare import ABSENT, Difference
-from mmbench.report.numbers.leaderboard import LEVEL, name_of
+from mmbench.report.numbers.leaderboard import LEVEL, holm, name_of
 from mmbench.report.numbers.render import decimal
 from mmbench.report.numbers.tables import Row, Table
 from models.named_settings import PAPER, PUBLISHED, WORDS
@@ -28,7 +28,8 @@ _READING = (
     "many of those it is; the paper gives no uncertainty. Ahead: of every baseline, each with p ≤ "
     f"{LEVEL:g} in Welch's two-sided test over seeds; behind: the other way round; undecided: p > "
     f"{LEVEL:g}; not tested: fewer than two seeds on a side, or values that do not vary over the seeds of "
-    "one. No correction for the number of columns. All of this budget, not of the paper's where they differ."
+    "one. Of many tests some succeed by chance: those whose p Holm's correction for all columns and "
+    f"baselines of a kind takes above {LEVEL:g} are named. All of this budget, not of the paper's where they differ."
 )
 _KINDS = (
     " The first verdict is against the paper's kind of baseline, the second against baselines as their "
@@ -49,6 +50,7 @@ _HEAD = (
     "lead",
     "standard_error",
     "p",
+    "p_holm",
     "kind",
 )
 
@@ -64,6 +66,7 @@ class Claim:
             values.
         published: the same for baselines as published, of which there may be others than the paper's.
         names: baseline -> its title, of the published ones.
+        corrected: kind of baseline -> baseline -> p by Holm's correction over all claims, where it is tested.
     """
 
     column: Column
@@ -71,6 +74,12 @@ class Claim:
     against: dict[str, Difference]
     published: dict[str, Difference]
     names: dict[str, str]
+    corrected: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def kinds(self) -> dict[str, dict[str, Difference]]:
+        """The differences by the kind of baseline."""
+        return {PAPER: self.against, PUBLISHED: self.published}
 
     @property
     def sign(self) -> int:
@@ -92,15 +101,16 @@ class Claim:
     @property
     def verdict(self) -> str:
         """Ahead of all baselines of a kind with p <= LEVEL each, behind some, or what else is the case."""
-        stance, said = self._judge(self.against, paper.MODELS)
+        stance, said = self._judge(PAPER, paper.MODELS)
         if not self.published:
             return said
-        other, added = self._judge(self.published, self.names)
+        other, added = self._judge(PUBLISHED, self.names)
         disagree = " The two disagree." if stance and other and stance != other else ""
         return f"{said}. Against those as published: {added}.{disagree}"
 
-    def _judge(self, against: Mapping[str, Difference], titles: Mapping[str, str]) -> tuple[str, str]:
+    def _judge(self, kind: str, titles: Mapping[str, str]) -> tuple[str, str]:
         """Against one kind of baseline: "ahead", "behind", "undecided" or "" without a test; and in words."""
+        against, corrected = self.kinds[kind], self.corrected.get(kind, {})
         behind, near, untested, absent = [], [], [], []
         for name, found in against.items():
             lead = self.lead(found)
@@ -114,11 +124,17 @@ class Claim:
                 behind.append(titles[name])
         if len(absent) == len(against):
             return "", "no value"
+        lost = [
+            titles[name]
+            for name, found in against.items()
+            if found.p is not None and found.p <= LEVEL < corrected.get(name, found.p)
+        ]
         parts = [
             ("behind", behind),
             ("undecided against", near),
             ("not tested against", untested),
             ("without", absent),
+            ("not after Holm's correction:", lost),
         ]
         said = [f"{word} {', '.join(named)}" for word, named in parts if named]
         stance = "behind" if behind else "" if untested else "undecided" if near else "ahead"
@@ -130,7 +146,27 @@ def find_claims(tables: Sequence[Table], dataset: str) -> list[Claim]:
 
     None where its model or every baseline is absent, and none on other data.
     """
-    return [claim for table in tables for claim in _claims(table, dataset)]
+    claims = [claim for table in tables for claim in _claims(table, dataset)]
+    corrected = {kind: _corrected([claim.kinds[kind] for claim in claims]) for kind in (PAPER, PUBLISHED)}
+    return [
+        replace(claim, corrected={kind: found[number] for kind, found in corrected.items()})
+        for number, claim in enumerate(claims)
+    ]
+
+
+def _corrected(against: Sequence[Mapping[str, Difference]]) -> list[dict[str, float]]:
+    """Of every claim, baseline -> p by Holm's correction over all tests of all claims."""
+    tests = {
+        (number, name): found.p
+        for number, claim in enumerate(against)
+        for name, found in claim.items()
+        if found.p is not None
+    }
+    corrected = dict(zip(tests, holm(list(tests.values())), strict=True))
+    return [
+        {name: corrected[number, name] for name in claim if (number, name) in corrected}
+        for number, claim in enumerate(against)
+    ]
 
 
 def _claims(table: Table, dataset: str) -> Iterator[Claim]:
@@ -231,7 +267,7 @@ def claims_csv(claims: Sequence[Claim]) -> str:
     """One line per column and baseline, in the units of metrics.json; models by their registered names."""
     lines: list[Sequence[object]] = [_HEAD]
     for claim in claims:
-        for kind, against in ((PAPER, claim.against), (PUBLISHED, claim.published)):
+        for kind, against in claim.kinds.items():
             for name, found in against.items():
                 sides: list[object] = []
                 for cell in (found.a, found.b):
@@ -241,7 +277,7 @@ def claims_csv(claims: Sequence[Claim]) -> str:
                     claim.paper[PROPOSED],
                     *([claim.paper[name], claim.paper_lead(name)] if known else [None, None]),
                 ]
-                tested = [claim.lead(found), found.error, found.p]
+                tested = [claim.lead(found), found.error, found.p, claim.corrected.get(kind, {}).get(name)]
                 row = [claim.column.metric, claim.column.unit, name, *reported, *sides, *tested, kind]
                 lines.append(row)
     return csv_text(lines)

@@ -17,6 +17,7 @@ __all__ = [
     "Leaderboard",
     "Line",
     "build_leaderboard",
+    "holm",
     "name_of",
     "varies",
     "welch",
@@ -164,6 +165,20 @@ def welch(a: Sequence[float], b: Sequence[float]) -> float | None:
     if min(len(a), len(b)) < 2 or not (varies(a) and varies(b)):
         return None
     return float(stats.ttest_ind(a, b, equal_var=False).pvalue)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """The p-values corrected for how many there are, by Holm's method (1979, Scand. J. Statist. 6, 65-70).
+
+    The k-th smallest of n is multiplied by n - k + 1, is at least as large as the one before it, and at most
+    1. The chance that any true hypothesis is rejected at a level is then at most the level, however the tests
+    depend on each other.
+    """
+    corrected, least = [0.0] * len(values), 0.0
+    for rank, place in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        least = max(least, min(1.0, (len(values) - rank) * values[place]))
+        corrected[place] = least
+    return corrected
 
 
 def _mark(group: str, column: Column, cells: Sequence[Cell]) -> list[Entry]:
