@@ -29,7 +29,8 @@ _READING = (
     f"{LEVEL:g} in Welch's two-sided test over seeds; behind: the other way round; undecided: p > "
     f"{LEVEL:g}; not tested: fewer than two seeds on a side, or values that do not vary over the seeds of "
     "one. Of many tests some succeed by chance: those whose p Holm's correction for all columns and "
-    f"baselines of a kind takes above {LEVEL:g} are named. All of this budget, not of the paper's where they differ."
+    f"baselines of a kind takes above {LEVEL:g} are named. All of this budget, not of the paper's where they "
+    "differ."
 )
 _KINDS = (
     " The first verdict is against the paper's kind of baseline, the second against baselines as their "
