@@ -96,20 +96,21 @@ def _from_sources(run: Pass, sources: Sequence[str], targets: list[str], mode: s
         yield from ((MetricName("cross_coherence", tuple(sources), name, mode), lacking) for name in targets)
         return
     labels = run.test[first][1].cpu()[rows[first]]
+    rows = {name: items.to(run.device) for name, items in rows.items()}
     judges, finite = run.references.judges, Finite()
     votes: dict[str, list[Tensor]] = {name: [] for name in targets}
     for start in range(0, len(labels), BATCH):
         for name, x in run.translate(rows, targets, start, generator).items():
             if name in judges:
                 read = finite.read(run.model.modalities[name], x)
-                votes[name].append(predict(judges[name], read).cpu())
+                votes[name].append(predict(judges[name], read))
         run.progress(f"{joined} to others, {mode}", min(start + BATCH, len(labels)), len(labels))
     for name in targets:
         metric_name = MetricName("cross_coherence", tuple(sources), name, mode)
         if missing := finite.missing(name) or run.references.unjudged(name):
             yield metric_name, missing
             continue
-        seen = torch.cat(votes[name])
+        seen = torch.cat(votes[name]).cpu()
         yield metric_name, cross_coherence(seen, labels)
         if mode == "sample" and len(sources) == 1 and _room(run):
             run.confusion[first, name] = confusion(seen, labels, run.references.classes)

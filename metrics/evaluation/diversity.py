@@ -64,7 +64,8 @@ def diversities(run: Pass) -> Found:
 def _draw(run: Pass, source: str, targets: list[str], finite: Finite) -> dict[str, Tensor]:
     """Target -> (conditions x SAMPLES, *shape): the samples of one condition after another."""
     conditions = probe_indices(len(run.test[source][0]), CONDITIONS, run.protocol.evaluation_seed)
-    rows, generator = {source: conditions.repeat_interleave(SAMPLES)}, run.generator()
+    rows = {source: conditions.repeat_interleave(SAMPLES).to(run.device)}
+    generator = run.generator()
     count = len(rows[source])
     drawn: dict[str, list[Tensor]] = {name: [] for name in targets}
     for start in range(0, count, BATCH):

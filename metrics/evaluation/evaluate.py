@@ -107,7 +107,9 @@ def evaluate(
     groups = tuple(group for name, group in GROUPS.items() if name in wanted)
     show = progress or (lambda task, done, total: None)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    run = Pass(model, test, train, tuples, references, protocol, groups, device, show)
+    # once, and not batch by batch: a GPU would wait for every one of them
+    there = {name: (items.to(device), labels) for name, (items, labels) in test.items()}
+    run = Pass(model, there, train, tuples, references, protocol, groups, device, show)
     training = model.training
     model.eval()
     found: dict[str, float | Missing] = {}

@@ -38,7 +38,7 @@ class Pass:
     """The pass over one model, with the arguments of `evaluate`.
 
     Attributes:
-        device: of the model.
+        device: of the model, and of the test items.
         groups: all that are computed, for those who prepare something for several of them.
         confusion: (a, b) -> (C, C), see `Diagnostics`; filled by the cross coherences.
         recall: (a, b) -> (levels,), see `Diagnostics`; filled by the retrievals.
@@ -81,8 +81,8 @@ class Pass:
     def embed(self, name: str, images: Tensor, part: str) -> Tensor:
         """(N, L) on the device: the model's representations of images (N, *shape) uint8 of one modality."""
         rows = []
-        for batch in images.split(BATCH):
-            found = self.model.embed({name: as_float(batch.to(self.device))})
+        for batch in images.to(self.device).split(BATCH):
+            found = self.model.embed({name: as_float(batch)})
             if found.ndim != 2 or len(found) != len(batch):
                 raise ValueError(
                     f"embed gave {tuple(found.shape)} of {len(batch)} items: expected a row for each"
@@ -120,7 +120,7 @@ class Pass:
         modalities are their representations, which the probe reads too: no image is encoded for them again.
 
         Args:
-            rows: source -> (N,) test items; item i of every source make one condition.
+            rows: source -> (N,) test items, on the device; item i of every source make one condition.
             targets: modalities to generate.
             start: the first of the BATCH conditions.
             generator: of sampled latents.
@@ -138,8 +138,7 @@ class Pass:
                 "decode", {name: model.decode(name, latent) for name in targets}, targets, len(latent)
             )
         inputs = {
-            name: as_float(self.test[name][0][items[start : start + BATCH]].to(self.device))
-            for name, items in rows.items()
+            name: as_float(self.test[name][0][items[start : start + BATCH]]) for name, items in rows.items()
         }
         count = len(next(iter(inputs.values())))
         return self.checked(

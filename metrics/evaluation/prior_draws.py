@@ -34,12 +34,12 @@ class Votes:
         """Judge one batch of draws, as `Finite.read` gives them."""
         if self.left > 0:
             for name, judge in self.judges.items():
-                self.parts[name].append(predict(judge, drawn[name][: self.left]).cpu())
+                self.parts[name].append(predict(judge, drawn[name][: self.left]))
             self.left -= len(next(iter(drawn.values())))
 
     def found(self) -> dict[str, Tensor]:
-        """Modality name -> (count,) classes."""
-        return {name: torch.cat(parts) for name, parts in self.parts.items()}
+        """Modality name -> (count,) classes, on the CPU."""
+        return {name: torch.cat(parts).cpu() for name, parts in self.parts.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +88,9 @@ def _decode(run: Pass) -> PriorDraws:
         for passed, ((space, name), extractor) in enumerate(extractors.items()):
             advance = partial(_advance, run, count, start, len(extractors), passed)
             items = as_stored(run.model.modalities[name], drawn[name][: count - start])
-            features[space, name].append(extractor(items, advance).cpu())
+            features[space, name].append(extractor(items, advance))
         run.progress("prior draws", min(start + BATCH, count), count)
-    return PriorDraws(votes, {key: torch.cat(parts) for key, parts in features.items()}, shown, finite)
+    return PriorDraws(votes, {key: torch.cat(parts).cpu() for key, parts in features.items()}, shown, finite)
 
 
 def _advance(run: Pass, draws: int, start: int, passes: int, passed: int, done: int, total: int) -> None:

@@ -69,10 +69,10 @@ def _measure(run: Pass, modality: Modality, finite: Finite, with_ssim: bool) -> 
     """Mean squared error and mean SSIM (0 where it is not wanted) over the test images."""
     name = modality.name
     images = run.test[name][0]
-    rows = {name: torch.arange(len(images))}
+    rows = {name: torch.arange(len(images), device=run.device)}
     errors, likenesses = [], []
     for start in range(0, len(images), BATCH):
-        x = as_float(images[start : start + BATCH].to(run.device))
+        x = as_float(images[start : start + BATCH])
         mean = finite.read(modality, run.translate(rows, [name], start, None)[name])
         errors.append((mean - x).square().flatten(1).mean(1))
         if with_ssim:

@@ -69,8 +69,9 @@ def _pooled_latents(run: Pass, model: SharedLatentModel) -> Tensor:
     for name in model.modalities:
         images = run.train[name][0]
         rows = probe_indices(len(images), count, run.protocol.evaluation_seed)
+        chosen = images[rows].to(run.device)
         for start in range(0, count, BATCH):
-            latents.append(model.infer({name: as_float(images[rows[start : start + BATCH]].to(run.device))}))
+            latents.append(model.infer({name: as_float(chosen[start : start + BATCH])}))
             run.progress(f"latents of {name} (train)", min(start + BATCH, count), count)
     return torch.cat(latents)
 
@@ -78,9 +79,9 @@ def _pooled_latents(run: Pass, model: SharedLatentModel) -> Tensor:
 def _judge(run: Pass, model: SharedLatentModel, mixture: Mixture) -> Found:
     """Coherence of as many draws from the mixture as joint coherence takes from the prior."""
     draws, generator, finite = run.protocol.joint_draws, run.generator(), Finite()
-    votes = Votes(run, draws)
+    votes, there = Votes(run, draws), Mixture(*(x.to(run.device) for x in mixture))
     for start in range(0, draws, BATCH):
-        latent = draw(mixture, BATCH, generator)
+        latent = draw(there, BATCH, generator)
         votes.add({name: finite.read(m, model.decode(name, latent)) for name, m in model.modalities.items()})
         run.progress("draws from the fitted sampler", min(start + BATCH, draws), draws)
     yield from joint_coherences(run, "fitted_coherence", votes, finite)

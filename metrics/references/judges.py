@@ -353,8 +353,8 @@ def _in_batches(
     device = next(judge.parameters()).device
     rows = []
     with torch.no_grad():
-        for batch in images.split(BATCH):
-            rows.append(function(as_float(batch.to(device))))
+        for batch in images.to(device).split(BATCH):
+            rows.append(function(as_float(batch)))
             if progress:
                 progress(sum(map(len, rows)), len(images))
     return torch.cat(rows)

@@ -3,11 +3,14 @@ runs resumed to the bit, whole jobs.
 """
 
 import os
+from dataclasses import replace
 
 import pytest
 import torch
+from evaluation_setup import PROTOCOL, TWO, TinyVAE, make_setup
 from training_setup import make_batches, make_model, make_trainer
 
+from metrics.evaluation.evaluate import evaluate
 from mmbench.storage.records import read_config
 from models.names import find_models
 
@@ -156,3 +159,15 @@ def test_a_job_runs_and_is_evaluated(jobs, invoke, tmp_path):
     again = invoke(*words)
     assert again.code == 0, again.text
     assert f"{len(find_models('all'))} of them done" in again.text
+
+
+def test_an_evaluation_copies_as_often_however_many_batches_it_has():
+    """No draw, vote or feature goes to the host batch by batch, and no test item the other way."""
+    model, counts = TinyVAE(TWO).cuda(), []
+    for draws in (1_000, 4_000):
+        setup = make_setup(protocol=replace(PROTOCOL, draws=draws, joint_draws=draws))
+        setup["references"] = setup["references"].on("cuda")
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+            evaluate(model, **setup, metrics=["coherence", "fd_clf", "sampler"])
+        counts.append(sum(event.count for event in profile.key_averages() if "Memcpy" in event.key))
+    assert counts[0] == counts[1]
