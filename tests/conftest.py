@@ -46,6 +46,16 @@ def street_digits():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def coarse_pictures():
+    """Pictures of few pixels: most runs of these tests draw some that nobody looks at."""
+    from mmbench.report.pictures import canvas
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(canvas._STYLE, "figure.dpi", 40)
+        yield
+
+
 @pytest.fixture
 def register():
     """Registers a loader as the data set "case", which is gone afterwards."""
