@@ -119,7 +119,7 @@ def _linear_cca(work: _Work) -> float | Missing:
             found = linear_cca_precision(train, test, seed, progress)
         buffer = io.BytesIO()
         np.savez(buffer, key=key, precision=np.nan if found is None else found)
-        write_atomically(path, lambda file: file.write(buffer.getvalue()))
+        write_atomically(path, buffer.getvalue())
 
     def load(path: Path) -> float | Missing:
         arrays = read_npz(path)
@@ -224,7 +224,7 @@ def _judge(work: _Work, modality: Modality) -> tuple[Judge, float]:
             judge, data.test.items[name], data.test.labels[name], lambda done, total: work.check()
         )
         content = torch_bytes({"key": key, "judge": judge.state_dict(), "accuracy": score})
-        write_atomically(path, lambda file: file.write(content))
+        write_atomically(path, content)
         console.say(f"The judge of {name} finds {100 * score:.2f} % of the classes of real test images.")
 
     path = cache_dir() / "judges" / f"{data.name}-{name}-{key}.pt"
@@ -276,7 +276,7 @@ def _feature_space(
         buffer = io.BytesIO()
         arrays: Any = made.arrays()  # numpy's stub takes `allow_pickle` for one of them
         np.savez(buffer, key=key, **arrays)
-        write_atomically(path, lambda file: file.write(buffer.getvalue()))
+        write_atomically(path, buffer.getvalue())
 
     def load(path: Path) -> FeatureSpace:
         arrays = read_npz(path)

@@ -303,7 +303,7 @@ class _Workers:
         with suppress(WriteError) if note else nullcontext():
             write_atomically(
                 path,
-                lambda file: file.write(content),
+                content,
                 previous_path(checkpoint) if path == checkpoint else None,
             )
 

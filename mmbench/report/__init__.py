@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 from mmbench.storage.files import write_atomically
 from mmbench.storage.locks import locked
@@ -120,9 +119,5 @@ def _write(
             locks.enter_context(locked(folder / ".lock", told))
         files = {folder / name: content for folder in folders for name, content in build(folder).items()}
         for path, content in files.items():
-            write_atomically(path, partial(_put, content))
+            write_atomically(path, content)
     return files
-
-
-def _put(content: bytes, file: IO[bytes]) -> None:
-    file.write(content)

@@ -74,13 +74,16 @@ def _remedy(error: OSError, otherwise: str) -> str:
     return otherwise
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object], previous: Path | None = None) -> None:
-    """Call `write` with a binary file; it becomes `path` only once it is complete and flushed to the disk.
+def write_atomically(
+    path: Path, content: bytes | Callable[[IO[bytes]], object], previous: Path | None = None
+) -> None:
+    """Write a file that becomes `path` only once it is complete and flushed to the disk.
 
     For one writer at a time (see locks.py): what a killed one has left half-written is written over by the
     next.
 
     Args:
+        content: bytes, or a function that writes them to a binary file.
         previous: what `path` was before is kept under this name, and there until the new file is complete.
 
     Raises:
@@ -91,7 +94,10 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], previous:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.unlink(missing_ok=True)  # a link of that name would lead the writing elsewhere
         with part.open("xb") as file:
-            write(file)
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                content(file)
             file.flush()
             os.fsync(file.fileno())
         if previous and path.exists():
@@ -125,8 +131,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
         ValueError: for NaN and infinities, which are no results.
         WriteError: where the disk does not take it.
     """
-    content = json_bytes(value)
-    write_atomically(path, lambda file: file.write(content))
+    write_atomically(path, json_bytes(value))
 
 
 def json_bytes(value: dict[str, Any]) -> bytes:

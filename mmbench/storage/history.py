@@ -31,7 +31,7 @@ def write_history(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(folder / FILE, lambda file: file.write(text.getvalue().encode()))
+    write_atomically(folder / FILE, text.getvalue().encode())
 
 
 def read_history(folder: Path) -> "pd.DataFrame":

@@ -105,8 +105,7 @@ def collect_bundles(bundles: Sequence[Path], folder: Path) -> Collected:
             ("leaderboard.md", "\n".join(_leaderboard(part, protocols, entries, labels)) + "\n"),
             ("provenance.csv", csv_text(_provenance(entries, labels))),
         ):
-            content = text.encode()
-            write_atomically(part / name, lambda file, content=content: file.write(content))  # type: ignore[misc]
+            write_atomically(part / name, text.encode())
     twice = [f"{place_of(e.run)} of {e.of.bundle.name}" for e in entries if not e.counted]
     return Collected(folder, len(entries) - len(twice), protocols, twice)
 

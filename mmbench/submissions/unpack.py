@@ -61,7 +61,7 @@ def unpack(bundle: Path, folder: Path) -> Submission:
         by = _check_index(files)
         places = sorted({found["place"] for name in files if (found := _NAME.fullmatch(name))})
         for name, data in files.items():
-            write_atomically(folder / name, lambda file, data=data: file.write(data))  # type: ignore[misc]
+            write_atomically(folder / name, data)
         runs = [_check_run(folder / place, place) for place in places]
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RecursionError) as error:
         reason = str(getattr(error, "strerror", None) or error).replace(f"{folder}/", "")

@@ -53,14 +53,14 @@ def export_model(run: Path, folder: Path, model_file: Path | None = None) -> Pat
         raise InputError(f"The run in {run} is not done: finish it with `{trained.config['command']}`.")
     seeds = [each for each in stored_runs(run.resolve().parent) if each.state == "done"]
     with new_folder(folder) as part:
-        write_atomically(part / CONFIG, lambda file: file.write((run / CONFIG).read_bytes()))
+        write_atomically(part / CONFIG, (run / CONFIG).read_bytes())
         weights = safetensors.torch.save(_separate(trained.model.state_dict()), {"format": "pt"})
-        write_atomically(part / WEIGHTS, lambda file: file.write(weights))
+        write_atomically(part / WEIGHTS, weights)
         write_json(part / "metrics.json", {"metrics": stored.metrics, "references": stored.references})
         card = "".join(f"{line}\n" for line in _card(trained, stored, seeds)).encode()
-        write_atomically(part / "README.md", lambda file: file.write(card))
+        write_atomically(part / "README.md", card)
         if own := trained.run.entry.file:
-            write_atomically(part / own.path.name, lambda file: file.write(own.text.encode()))
+            write_atomically(part / own.path.name, own.text.encode())
     return folder
 
 

@@ -233,7 +233,7 @@ def _write_tiles(path: Path, name: str, tiles: Tiles) -> None:
     """Write pictures or texts of a modality to a file, or into a folder where `path` has no ending."""
     if isinstance(tiles, list):
         lines = "".join(f"{text}\n" for text in tiles).encode()
-        _write(path / f"{name}.txt" if path.suffix == "" else path, lines)
+        write_atomically(path / f"{name}.txt" if path.suffix == "" else path, lines)
     elif path.suffix == "":
         for number, picture in _numbered(name, tiles):
             _save_sheet(path / f"{number}.png", tile(picture, 1))
@@ -258,10 +258,6 @@ def write_arrays(path: Path, arrays: Mapping[str, Tensor]) -> None:
         raise InputError(f"{path} cannot hold arrays: expected a name that ends in .npz.")
     found: dict[str, Any] = {name: value.cpu().numpy() for name, value in arrays.items()}
     write_atomically(path, lambda file: np.savez_compressed(file, **found))
-
-
-def _write(path: Path, content: bytes) -> None:
-    write_atomically(path, lambda file: file.write(content))
 
 
 def _save_sheet(path: Path, sheet: Images) -> None:

@@ -29,4 +29,4 @@ def draw_figure(
         for name, items, m in ((name, items, modalities[name]) for name, items in drawn.items())
     }
     picture = draw_panels([[joint_panel(title, SampleSet(tiles, []))]], caption)
-    write_atomically(path, lambda file: file.write(picture))
+    write_atomically(path, picture)

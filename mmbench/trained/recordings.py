@@ -55,4 +55,4 @@ def write_recordings(path: Path, items: Tensor) -> None:
     samples = (sounds(items) * LOUDEST).round().to(torch.int16).flatten().numpy()
     content = io.BytesIO()
     wavfile.write(content, RATE, samples)
-    write_atomically(path, lambda file: file.write(content.getvalue()))
+    write_atomically(path, content.getvalue())

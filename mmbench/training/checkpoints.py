@@ -54,7 +54,7 @@ class Checkpoints:
     def save(self, state: dict[str, Any]) -> None:
         """Write `state`; WriteError where the disk does not take it."""
         content = torch_bytes({"hash": self.hash, "seed": self.seed, **state})
-        write_atomically(self.path, lambda file: file.write(content), self.previous)
+        write_atomically(self.path, content, self.previous)
 
     def restore(self, model: MultimodalModel, say: Callable[[str], object]) -> dict[str, Any] | None:
         """Give `model` the weights of the newest checkpoint that is whole.

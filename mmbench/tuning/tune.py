@@ -141,7 +141,7 @@ def _write_table(searches: Sequence[Search], trials: int, console: Console) -> N
     text = csv_text([heads, *([row.get(head) for head in heads] for row in rows)]).encode()
     first = searches[0]
     path = first.job.results / first.config.dataset / first.config.preset / "trials.csv"
-    write_atomically(path, lambda file: file.write(text))
+    write_atomically(path, text)
     console.say(f"wrote {path}")
 
 

@@ -70,18 +70,15 @@ class Victim:
 def slowly(write):
     """Checkpoints as a slow disk takes them: in pieces, so that some kills find one half-written."""
 
-    def wrapped(path, function, previous=None):
-        class Slow:
-            def __init__(self, file):
-                self.file = file
+    def wrapped(path, content, previous=None):
+        def in_pieces(file):
+            size = len(content) // 8 + 1
+            for first in range(0, len(content), size):
+                file.write(content[first : first + size])
+                file.flush()
+                time.sleep(0.02)
 
-            def write(self, content):
-                for first in range(0, len(content), len(content) // 8 + 1):
-                    self.file.write(content[first : first + len(content) // 8 + 1])
-                    self.file.flush()
-                    time.sleep(0.02)
-
-        return write(path, lambda file: function(Slow(file)), previous)
+        return write(path, in_pieces, previous)
 
     return wrapped
 

@@ -99,7 +99,7 @@ def test_a_name_is_too_long_when_the_one_that_it_is_written_under_is(tmp_path):
         path = tmp_path / "new" / ("x" * length)
         if fits:
             check_name(path, "choose another")
-            write_atomically(path, lambda file: file.write(b""))
+            write_atomically(path, b"")
         else:
             with pytest.raises(
                 InputError, match=r"could not be written \(File name too long\): choose another\."
@@ -152,10 +152,10 @@ def test_a_full_disk_leaves_the_old_file_and_its_predecessor(call, tmp_path, mon
     with pytest.raises(
         WriteError, match=r"The file .*file cannot be written \(No space left on device\): make room"
     ):
-        write_atomically(path, lambda file: file.write(b"new"), previous)
+        write_atomically(path, b"new", previous)
     monkeypatch.undo()
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"file": b"old", "previous": b"older"}
-    write_atomically(path, lambda file: file.write(b"new"), previous)
+    write_atomically(path, b"new", previous)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"file": b"new", "previous": b"old"}
 
 
@@ -186,5 +186,5 @@ def test_too_many_open_files_are_no_damage(tmp_path, monkeypatch):
 def test_what_a_killed_writer_left_is_written_over(tmp_path):
     path = tmp_path / "file"
     (tmp_path / "file.part").write_bytes(b"half of something long")
-    write_atomically(path, lambda file: file.write(b"whole"))
+    write_atomically(path, b"whole")
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"file": b"whole"}

@@ -90,7 +90,7 @@ def test_a_configuration_that_is_no_run_s_is_never_to_be_deleted(tmp_path, invok
 def test_a_link_in_the_place_of_a_file_that_is_being_written_is_not_followed(tmp_path):
     (tmp_path / "victim").write_text("precious")
     (tmp_path / "file.part").symlink_to("victim")
-    write_atomically(tmp_path / "file", lambda file: file.write(b"new"))
+    write_atomically(tmp_path / "file", b"new")
     assert (tmp_path / "victim").read_text() == "precious"
     assert (tmp_path / "file").read_bytes() == b"new"
 
