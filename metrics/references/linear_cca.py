@@ -13,10 +13,18 @@ from metrics.images import as_float
 from metrics.probe import probe_indices
 from metrics.retrieval import retrieve
 
-__all__ = ["COMPONENTS", "PAIRS", "CanonicalAnalysis", "linear_cca_precision", "pairs_of_one_class"]
+__all__ = [
+    "COMPONENTS",
+    "PAIRS",
+    "QUERIES",
+    "CanonicalAnalysis",
+    "linear_cca_precision",
+    "pairs_of_one_class",
+]
 
 FEWEST = 3  # pairs that an analysis can be made from
 PAIRS = 10_000  # of train items that the analysis is made from
+QUERIES = 2_000  # test items of a modality that search, at most: ranking ten thousand takes minutes
 SMALLEST = 1e-9  # share of the largest variance below which a component is constant
 COMPONENTS = (
     50  # principal components of each modality that it sees: pixels are more than pairs can tell apart
@@ -106,7 +114,7 @@ def linear_cca_precision(
 
     Args:
         train, test: modality name -> items (N, *shape) as `metrics.images` says, labels (N,).
-        seed: of the choice of pairs, and of the order of equal cosines.
+        seed: of the choice of pairs and of queries, and of the order of equal cosines.
         progress: called with (pairs of modalities done, pairs), and may raise to stop.
     """
     found: list[float] = []
@@ -121,7 +129,8 @@ def linear_cca_precision(
         embedded = CanonicalAnalysis(*items).embed(*(as_float(test[name][0]) for name in pair))
         codes = [(code, test[name][1]) for name, code in zip(pair, embedded, strict=True)]
         for (queries, wanted), (gallery, there) in (codes, codes[::-1]):
-            asked = torch.isin(wanted, there)
-            if asked.any():
+            asked = torch.nonzero(torch.isin(wanted, there)).flatten()
+            asked = asked[probe_indices(len(asked), QUERIES, seed)]
+            if len(asked):
                 found.append(retrieve(queries[asked], wanted[asked], gallery, there, seed).precision)
     return fmean(found) if found else None

@@ -18,7 +18,7 @@ from metrics.missing import Lack, Missing
 from metrics.protocol import Protocol
 from metrics.references import imagenet, inception, judges
 from metrics.references.judges import Judge
-from metrics.references.linear_cca import COMPONENTS, PAIRS, linear_cca_precision
+from metrics.references.linear_cca import COMPONENTS, PAIRS, QUERIES, linear_cca_precision
 from metrics.references.statistics import NO_LINEAR_CCA, UNLABELLED, Extractor
 from mmbench.console import Console
 from mmbench.data.base import MultimodalData
@@ -103,7 +103,7 @@ class _Work:
 def _linear_cca(work: _Work) -> float | Missing:
     """How well linear CCA retrieves, cached under the items and the seed."""
     data, seed = work.data, work.protocol.evaluation_seed
-    key = content_hash([data.provenance["modalities"], seed, COMPONENTS, PAIRS])
+    key = content_hash([data.provenance["modalities"], seed, COMPONENTS, PAIRS, QUERIES])
 
     def make(path: Path) -> None:
         train, test = (
