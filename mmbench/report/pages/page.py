@@ -12,13 +12,20 @@ from urllib.parse import quote
 
 from mmbench.escape import escape_markdown, visible
 from mmbench.report.numbers import paper
-from mmbench.report.numbers.claims import Claim, claims_csv, claims_markdown, find_claims
+from mmbench.report.numbers.claims import find_claims
 from mmbench.report.numbers.leaderboard import build_leaderboard
-from mmbench.report.numbers.priors import PriorRow, find_priors, priors_csv, priors_markdown
+from mmbench.report.numbers.priors import find_priors
 from mmbench.report.numbers.provenance import machine_lines, spell, spell_value
-from mmbench.report.numbers.render import to_csv, to_latex, to_markdown
+from mmbench.report.numbers.spread import find_spreads
 from mmbench.report.numbers.tables import Table
 from mmbench.report.pages.html import build_html
+from mmbench.report.pages.numbers_part import (
+    Part,
+    claims_part,
+    priors_part,
+    spreads_part,
+    tables_part,
+)
 from mmbench.report.pages.run_list import run_columns
 from mmbench.report.pictures.canvas import Picture
 from mmbench.report.pictures.charts import Charts, draw_charts
@@ -33,7 +40,6 @@ from models.errors import InputError
 __all__ = ["build_report"]
 
 Shown: TypeAlias = Sequence[tuple[StoredRun, SampleSet]]
-Part: TypeAlias = tuple[dict[str, bytes], list[str]]  # files by name, and lines of the page that show them
 
 _COMPARED = ("mopoe", "cnf-mvae")  # left and right in figure 3
 _JOINT, _CROSS = "Joint: same place, same prior draw.", "Cross: conditions above, outputs below."
@@ -46,21 +52,14 @@ _RECALL = (
     "Means over the seeds of a model."
 )
 _FOUND = "Left a query, right what it finds first; a red frame with a cross marks another class."
-_HEADINGS = {
-    "1": "Coherence",
-    "1b": "Coherence of every direction",
-    "2": "Quality of generated samples",
-    "3": "Linear probe",
-    "4": "Retrieval",
-    "4b": "Retrieval of every direction",
-}
 
 
 def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str, bytes]:
     """The files of a report by name.
 
-    Tables, the same prior for everyone, the paper's claims, figure3.png, samples-<model>.png,
-    found-<model>.png, training.png, charts, README.md, pictures.md where there are pictures, and report.html.
+    Tables, the same prior for everyone, the paper's claims, the spread over pairings, figure3.png,
+    samples-<model>.png, found-<model>.png, training.png, charts, README.md, pictures.md where there are
+    pictures, and report.html.
 
     Args:
         runs: those of one preset folder, in the order of `find_runs`.
@@ -84,7 +83,13 @@ def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str
     charts = draw_charts(models, board)
     shown_files, figure, samples_page = _samples(shown)
     priors = find_priors(models, tables[0])
-    parts = [_tables(tables), _priors(priors), _claims(claims, tables[0]), (shown_files, figure)]
+    numbers = [
+        tables_part(tables),
+        priors_part(priors),
+        claims_part(claims, tables[0]),
+        spreads_part(find_spreads(runs, tables)),
+    ]
+    parts = [*numbers, (shown_files, figure)]
     pictures = [({}, samples_page), _curves(models), _charts(charts, runs[0]), _found(loaded)]
     files = {name: content for found, _ in (*parts, *pictures) for name, content in found.items()}
     if lines := [line for _, part in pictures for line in part]:
@@ -108,38 +113,6 @@ def _some_directions(samples: SampleSet) -> SampleSet:
     return SampleSet(
         samples.joint, shown_directions(samples.cross, source), shown_directions(samples.found, source)
     )
-
-
-def _tables(tables: Sequence[Table]) -> Part:
-    """The tables that are numbered in the paper's order, each in three formats."""
-    files: dict[str, bytes] = {}
-    page: list[str] = []
-    for table in (table for table in tables if table.number in _HEADINGS):
-        name, text = f"table{table.number}", to_markdown(table)
-        files[f"{name}.csv"] = to_csv(table).encode()
-        files[f"{name}.md"] = text.encode()
-        files[f"{name}.tex"] = to_latex(table).encode()
-        page += [f"## {_HEADINGS[table.number]}", "", text]
-        page += [f"As [CSV]({name}.csv) (raw numbers) and [LaTeX]({name}.tex).", ""]
-    return files, page
-
-
-def _priors(rows: Sequence[PriorRow]) -> Part:
-    """Every model with the same kinds of prior; nothing where none was learned."""
-    if not rows:
-        return {}, []
-    text = priors_markdown(rows)
-    files = {"priors.csv": priors_csv(rows).encode(), "priors.md": text.encode()}
-    return files, ["## The same prior for everyone", "", text, "As [CSV](priors.csv) (raw numbers).", ""]
-
-
-def _claims(claims: Sequence[Claim], table: Table) -> Part:
-    """What became of the paper's claims; nothing where it makes none."""
-    if not claims:
-        return {}, []
-    text = claims_markdown(claims, table)
-    files = {"claims.csv": claims_csv(claims).encode(), "claims.md": text.encode()}
-    return files, ["## The paper's claims", "", text, "As [CSV](claims.csv) (raw numbers).", ""]
 
 
 def _samples(shown: Shown) -> tuple[dict[str, bytes], list[str], list[str]]:
