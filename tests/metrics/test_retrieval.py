@@ -1,18 +1,20 @@
 """Retrieval against slow obvious code and scikit-learn, and its place in the pass over a model."""
 
 import math
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
 import pytest
 import torch
-from evaluation_setup import THREE, TWO, Oracle, TinyVAE, make_setup, said
+from evaluation_setup import THREE, TWO, Oracle, Reader, TinyVAE, make_setup, said
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from metrics.evaluation.evaluate import evaluate
 from metrics.evaluation.retrieval import SHOWN_HITS, SHOWN_QUERIES
 from metrics.names import MetricName
+from metrics.references.judges import predict
 from metrics.retrieval import HITS, RECALLS, chance_precision, first_found, retrieve
 from models.base import EmbeddingModel
 
@@ -145,6 +147,29 @@ def test_every_direction_of_a_model(modalities) -> None:
     assert found.metrics["label_map_chance"] == pytest.approx(0.12, abs=0.03)
     assert found.metrics["label_map_cca"] == 0.25  # that of the references
     assert found.missing == {}
+
+
+class Careless(Reader):
+    """A judge that looks at half of the classes alone, so that it is often wrong."""
+
+    def forward(self, x):
+        return super().forward(x) * (torch.arange(self.classes) % 2)
+
+
+def test_the_judges_classes_retrieve_as_representations_do() -> None:
+    """Query by query, all of them."""
+    setup = make_setup()
+    judges = {name: Careless().eval() for name in "ab"}
+    setup["references"] = replace(setup["references"], judges=judges)
+    found = evaluate(TinyVAE(TWO).eval(), **setup, metrics=["retrieval"]).metrics["label_map_judge"]
+    codes = {
+        name: (torch.nn.functional.one_hot(predict(judges[name], images), 10), labels)
+        for name, (images, labels) in setup["test"].items()
+    }
+    seed = setup["protocol"].evaluation_seed
+    expected = [retrieve(*codes[a], *codes[b], seed).precision for a, b in permutations("ab")]
+    assert found == pytest.approx(np.mean(expected), abs=1e-9)
+    assert 0.2 < found < 0.9
 
 
 def test_what_a_picture_shows() -> None:
