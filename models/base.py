@@ -45,7 +45,7 @@ torch.Size([8, 3])
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
@@ -254,6 +254,17 @@ class MultimodalModel(nn.Module, ABC):
         Raises:
             NotDefinedError: in a model that has no distribution to draw from.
         """
+
+    def generate_batches(self, n: int, size: int, generator: torch.Generator) -> Iterator[dict[str, Tensor]]:
+        """`n` joint draws, `size` at a time; in the last batch there may be more than are missing.
+
+        Here, batches of `generate`. A model of Markov chains goes on with those of the batch before.
+
+        Raises:
+            NotDefinedError: as `generate`, at the first batch.
+        """
+        for _ in range(0, n, size):
+            yield self.generate(size, generator)
 
     @abstractmethod
     def translate(

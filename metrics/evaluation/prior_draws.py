@@ -75,13 +75,12 @@ def _decode(run: Pass) -> PriorDraws:
     features: dict[tuple[str, str], list[Tensor]] = {key: [] for key in extractors}
     votes, finite, generator = Votes(run, judged), Finite(), run.generator()
     shown: dict[str, np.ndarray] = {}
-    for start in range(0, count, BATCH):
+    batches = run.model.generate_batches(count, BATCH, generator)
+    for start, batch in zip(range(0, count, BATCH), batches, strict=True):
         # always whole batches: fewer draws are the first of more
         drawn = {
             name: finite.read(run.model.modalities[name], x)
-            for name, x in run.checked(
-                "generate", run.model.generate(BATCH, generator), run.model.modalities, BATCH
-            ).items()
+            for name, x in run.checked("generate", batch, run.model.modalities, BATCH).items()
         }
         shown = shown or {name: eight_bits(x[:SHOWN]).cpu().numpy() for name, x in drawn.items()}
         votes.add(drawn)

@@ -5,7 +5,7 @@ decoders.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -109,15 +109,19 @@ class BoltzmannModel(MultimodalModel):
         return states, torch.stack([self.of(name).log_volume() for name in states]).sum()
 
     def generate(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
+        return next(self.generate_batches(n, n, generator))
+
+    def generate_batches(self, n: int, size: int, generator: torch.Generator) -> Iterator[dict[str, Tensor]]:
         s, machine = self.settings, self.machine
-        last = machine.level(machine.depth)
-        start = machine.noise(last, min(n, s.chains), generator)
-        drawn: list[dict[str, Tensor]] = []
-        for draw in range(-(-n // min(n, s.chains))):
-            state = machine.infer({}, s.thinning if draw else s.chain_steps, generator, start)
-            start = {layer: state[layer] for layer in last}
-            drawn.append(self.decode(state, list(self.modalities)))
-        return {name: torch.cat([part[name] for part in drawn])[:n] for name in self.modalities}
+        last, chains = machine.level(machine.depth), min(size, s.chains)
+        start, steps = machine.noise(last, chains, generator), s.chain_steps
+        for _ in range(0, n, size):
+            drawn: list[dict[str, Tensor]] = []
+            for _ in range(0, size, chains):
+                state = machine.infer({}, steps, generator, start)
+                start, steps = {layer: state[layer] for layer in last}, s.thinning
+                drawn.append(self.decode(state, list(self.modalities)))
+            yield {name: torch.cat([part[name] for part in drawn])[:size] for name in self.modalities}
 
     def translate(
         self,

@@ -111,6 +111,9 @@ class Anew(MultimodalModel):
     def generate(self, n, generator):
         return self.model.generate(n, generator)
 
+    def generate_batches(self, n, size, generator):
+        return self.model.generate_batches(n, size, generator)
+
     def translate(self, inputs, targets, sample=False, generator=None):
         return self.model.translate(inputs, targets, sample, generator)
 

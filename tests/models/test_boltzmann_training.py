@@ -168,6 +168,11 @@ def test_embeddings_and_draws_of_models(name, modalities):
         for m in modalities:
             assert drawn[m.name].shape == (11, *m.shape)
             assert torch.equal(drawn[m.name][:4], first[m.name])
+        # batches go on where the last one ended, and do not begin anew
+        batches = list(model.generate_batches(11, 4, torch.Generator().manual_seed(0)))
+        assert len(batches) == 3
+        for m in modalities:
+            assert torch.equal(torch.cat([batch[m.name] for batch in batches])[:11], drawn[m.name])
 
 
 @pytest.mark.parametrize("name", ["rbm", "mdbn", "mdbm"])
