@@ -54,6 +54,7 @@ from torch import Tensor, nn
 
 __all__ = [
     "LABELS",
+    "SHOWN_ONLY",
     "Batch",
     "EmbeddingModel",
     "Loss",
@@ -66,6 +67,9 @@ __all__ = [
 
 Batch = Mapping[str, Tensor]
 """Modality name -> (B, *shape) floats in [0, 1]; item i of every modality belongs together."""
+
+SHOWN_ONLY = ("polyline", "sound")
+"""Fields of a `Modality` that say how it is shown, and decide no figure."""
 
 LABELS = "(labels)"
 """In batches of models with `uses_labels`, beside the modalities: (B,) int64 classes."""

@@ -2,10 +2,12 @@
 
 import csv
 import io
+import json
 import re
 import shutil
 import statistics
 import subprocess
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +22,7 @@ from mmbench.report.numbers.leaderboard import build_leaderboard
 from mmbench.report.numbers.provenance import machine_lines
 from mmbench.report.numbers.render import to_csv, to_latex, to_markdown
 from mmbench.report.numbers.tables import build_tables
+from models.base import Modality
 
 EVIL = "<script>alert(1)</script>&_%$"
 
@@ -230,6 +233,23 @@ def test_a_precision_that_the_machine_decided_is_said_to_be_so():
     assert "precision fp32 or bf16 (auto on its machine), seed 0." in to_markdown(both)
     assert "precision is fp32 (MMVAE), bf16 (MOPOE)" in both.warning
     assert machine_lines([named, auto]) == ["torch 2.6"]
+
+
+def test_fields_that_older_runs_lack_are_at_their_defaults():
+    """Runs of today beside one from before modalities had some of their fields; and one that is a sound."""
+
+    def modalities(**fields):
+        return json.loads(json.dumps([asdict(Modality("mnist", (1, 28, 28))) | fields]))
+
+    old = make_run("mopoe", modalities=[{"name": "mnist", "shape": [1, 28, 28]}])
+    runs = [
+        old,
+        make_run("mmvae", modalities=modalities()),
+        make_run("mvae", modalities=modalities(sound=True)),
+    ]
+    assert not build_tables(runs)[0].warning
+    heavy = make_run("cada-vae", modalities=modalities(weight=2.0))
+    assert "modalities mnist weight is not set (MOPOE" in build_tables([*runs, heavy])[0].warning
 
 
 @pytest.mark.parametrize(

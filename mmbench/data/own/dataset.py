@@ -16,13 +16,13 @@ from mmbench.data.own.forms import Form, find_form
 from mmbench.data.own.leakage import equal_rows
 from mmbench.data.own.rows import Rows, command_of, hold_out_rows, name_of, read_rows
 from mmbench.data.splits import Images, hash_images
-from models.base import Modality
+from models.base import SHOWN_ONLY, Modality
 from models.errors import InputError
 from models.parts.own_networks import NETWORKS
 
 __all__ = ["load_data_file", "register_data_file"]
 
-APART = ("name", "polyline", "sound")  # fields of a modality that decide no figure
+APART = ("name", *SHOWN_ONLY)  # fields of a modality that decide no figure
 LEAST = 4  # train rows of a kind (with the same modalities) that are trained on: batches hold one kind
 
 

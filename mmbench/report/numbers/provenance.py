@@ -4,12 +4,14 @@ And a warning where runs differ in what makes their numbers comparable.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields
 from typing import Any
 
 from metrics.catalogue import GROUPS
 from metrics.names import MetricName
 from mmbench.storage.records import AUTO
 from mmbench.storage.runs import StoredRun
+from models.base import SHOWN_ONLY, Modality
 
 __all__ = ["disagreements", "machine_lines", "protocol_of", "reference_values", "spell", "spell_value"]
 
@@ -17,6 +19,11 @@ __all__ = ["disagreements", "machine_lines", "protocol_of", "reference_values", 
 _SHARED = ("data", "modalities", "training", "protocol", "precision")
 # what the sentences say about data elsewhere
 _NO_DATA_SETTINGS = ("notes", "counts", "modalities", "settings")
+_DEFAULTS = {
+    field.name: list(field.default) if isinstance(field.default, tuple) else field.default
+    for field in fields(Modality)
+    if field.default is not MISSING
+}
 _SHOWN = 8  # disagreements that are spelled out; the rest are counted
 
 
@@ -79,7 +86,10 @@ def _precision(run: StoredRun) -> str:
 
 def disagreements(runs: Sequence[StoredRun]) -> str:
     """A warning where `runs` differ in data, budget, protocol, precision or references; empty otherwise."""
-    shared = [_flatten({key: run.config.get(key) for key in _SHARED}) for run in runs]
+    shared = [
+        _flatten({key: run.config.get(key) for key in _SHARED} | {"modalities": _modalities(run)})
+        for run in runs
+    ]
     references = [
         _flatten({"references": {name: f"{value:.4g}" for name, value in run.references.items()}})
         for run in runs
@@ -92,6 +102,18 @@ def disagreements(runs: Sequence[StoredRun]) -> str:
     if not found:
         return ""
     return f"These rows do not share one protocol, so they cannot be compared strictly: {'; '.join(found)}."
+
+
+def _modalities(run: StoredRun) -> list[dict[str, Any]]:
+    """Its modalities without fields at their defaults, which older runs lack, or that decide no figure."""
+    return [
+        {
+            key: value
+            for key, value in stored.items()
+            if key not in SHOWN_ONLY and not (key in _DEFAULTS and value == _DEFAULTS[key])
+        }
+        for stored in run.config["modalities"]
+    ]
 
 
 def _code(run: StoredRun) -> dict[tuple[str, ...], object]:
