@@ -21,7 +21,7 @@ __all__ = ["load_mnist_svhn_speech"]
     licence="MNIST is CC BY-SA 3.0, SVHN is for non-commercial use only, the Free Spoken Digit Dataset is "
     "CC BY-SA 4.0.",
     bibtex=cite("lecun1998mnist", "netzer2011svhn", "jackson2018fsdd"),
-    budgets={"quick": {"steps": 800, "batch_size": 128}},  # that of poly-digits; its time is not measured
+    budgets={"quick": {"steps": 800, "batch_size": 128}},  # that of poly-digits
 )
 def load_mnist_svhn_speech(data_dir: Path | None, settings: DataSettings) -> MultimodalData:
     """The images of `mnist-svhn`, from `data_dir`, with log-mel spectrograms 1x32x32 from its `fsdd.npz`.
