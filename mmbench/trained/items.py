@@ -53,20 +53,26 @@ def read_items(path: Path, modality: Modality) -> Tensor:
         return _read_texts(path, modality)
     if not _is_picture(modality):
         raise InputError(f"{modality.name} is read from an .npz, not from {path}: its items are no pictures.")
-    files = [path]
-    if path.is_dir():
-        endings = (*PICTURES, SOUND) if is_spoken(modality) else PICTURES
-        files = sorted(each for each in path.iterdir() if each.suffix.lower() in endings)
-        if not files:
-            raise InputError(f"The folder {path} has no items of {modality.name} ({', '.join(endings)}).")
-    return torch.stack(
-        [
-            read_recording(each)
-            if is_spoken(modality) and each.suffix.lower() == SOUND
-            else _read_picture(each, modality)
-            for each in files
-        ]
-    )
+    files = _files(path, modality) if path.is_dir() else [path]
+    return torch.stack([_read_file(each, modality) for each in files])
+
+
+def _files(folder: Path, modality: Modality) -> list[Path]:
+    """The pictures in a folder by name; of a spoken modality the .wav files, where there are some."""
+    found = sorted(folder.iterdir())
+    sounds = [each for each in found if is_spoken(modality) and each.suffix.lower() == SOUND]
+    files = sounds or [each for each in found if each.suffix.lower() in PICTURES]
+    if not files:
+        endings = (*([SOUND] if is_spoken(modality) else []), *PICTURES)
+        raise InputError(f"The folder {folder} has no items of {modality.name} ({', '.join(endings)}).")
+    return files
+
+
+def _read_file(path: Path, modality: Modality) -> Tensor:
+    """(C, H, W) floats of one picture, or of the spectrogram of one sound."""
+    if is_spoken(modality) and path.suffix.lower() == SOUND:
+        return read_recording(path)
+    return _read_picture(path, modality)
 
 
 def read_archive(path: Path, modalities: Mapping[str, Modality]) -> dict[str, Tensor]:

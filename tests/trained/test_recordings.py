@@ -70,6 +70,9 @@ def test_a_folder_has_a_file_per_sound_and_a_file_all_of_them(tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"speech-{n}.wav" for n in range(3)]
     again = read_items(tmp_path / "out", SPEECH)
     assert torch.equal(again.mean(3).argmax(2), items.mean(3).argmax(2))  # the bands of the three tones
+    (tmp_path / "out" / "other.png").write_bytes(b"a picture beside them")
+    assert torch.equal(read_items(tmp_path / "out", SPEECH), again)
+    (tmp_path / "out" / "other.png").unlink()
     write_items(tmp_path / "all.wav", {"speech": items}, {"speech": SPEECH})
     single = [wavfile.read(path)[1] for path in sorted((tmp_path / "out").iterdir())]
     assert np.array_equal(wavfile.read(tmp_path / "all.wav")[1], np.concatenate(single))
