@@ -139,11 +139,14 @@ def check(
 ) -> None:
     """Check that a model, or a data set, keeps its contract, in words that its author understands.
 
-    NAME is a registered model; without it every model of the files is checked.
+    NAME is a registered model; without it every model of the files is checked. On a GPU it is also said
+    whether its training steps can be recorded, without which they take some times as long.
     """
     from mmbench.data import check_dataset
     from mmbench.execution.isolation import same_state
-    from models.conformance import check_model
+    from mmbench.plan.choices import pick_device
+    from mmbench.training.recordable import why_not_recorded
+    from models.conformance import TWO, check_model
     from models.model_file import load_model_file
     from models.names import find_model
 
@@ -155,10 +158,13 @@ def check(
             "No model to check: name one (`mmbench models` lists them), a file of yours with --model-file, "
             "or a data set with --dataset."
         )
-    kept = []
+    kept, device = [], pick_device("auto")
     for entry in entries:
         with same_state(lambda line: _echo([printable(f"note {line}")])):
             kept.append(_keeps(entry.name, check_model(entry), "models/base.py"))
+            if kept[-1] and device.type == "cuda" and not entry.misfit("this check", len(TWO), 2):
+                why = why_not_recorded(entry, device)
+                _echo([printable(f"note {why or 'Its training steps can be recorded on this GPU.'}")])
     if dataset is not None:
         kept.append(_keeps(dataset, check_dataset(dataset, data_dir), "mmbench/data/base.py"))
     sys.exit(0 if all(kept) else 1)

@@ -10,6 +10,7 @@ from training_setup import make_batches, make_model, make_trainer
 from mmbench.data.base import Split
 from mmbench.data.batches import Batches
 from mmbench.training.compiled import Compiled
+from mmbench.training.recordable import why_not_recorded
 from mmbench.training.recorded import WARM_UPS, RecordedStep, Saved, unlike
 from mmbench.training.step import Terms, TrainStep
 from models.base import Loss
@@ -181,6 +182,33 @@ def test_a_step_that_no_graph_takes_is_made_one_by_one():
     assert len(lines) == 1
     assert "operation not permitted" in lines[0]
     assert not make.possible
+
+
+@every_model
+def test_what_a_check_says_beforehand(entry):
+    assert why_not_recorded(entry, torch.device("cpu"), Graphs) is None
+
+
+def test_a_check_names_what_keeps_a_model_from_being_recorded():
+    mopoe = find_models("mopoe")[0]
+
+    class Counting:
+        uses_labels, settings = False, mopoe.settings
+
+        @staticmethod
+        def build(modalities, settings, classes):
+            return counting(mopoe.build(modalities, settings, classes))
+
+    assert "repeated, its loss differs" in why_not_recorded(Counting, torch.device("cpu"), Graphs)
+
+
+@pytest.mark.parametrize("why", [None, "Training steps of MoPoE cannot be recorded."])
+def test_mmbench_check_tells_on_a_gpu_alone(why, invoke, monkeypatch):
+    said = "note Its training steps can be recorded on this GPU." if why is None else f"note {why}"
+    assert "recorded" not in invoke("check", "mopoe").text
+    monkeypatch.setattr("mmbench.plan.choices.pick_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("mmbench.training.recordable.why_not_recorded", lambda entry, device: why)
+    assert said in invoke("check", "mopoe").text
 
 
 @pytest.mark.parametrize(
