@@ -56,9 +56,8 @@ def read_history(folder: Path) -> "pd.DataFrame":
 
 def _numbers(values: "pd.Series") -> "pd.Series":
     """A column of numbers, those beyond LARGEST as infinities; ValueError for texts."""
-    import pandas as pd
-
-    found = pd.to_numeric(values)
+    # pandas 2 leaves a column with a number beyond the largest float as texts, which Python reads as infinity
+    found = values if values.dtype.kind in "iufb" else values.astype(float)
     if found.dtype.kind not in "iuf":
         raise ValueError(f"its column {values.name!r:.60} holds no numbers")
     return found.mask(found > LARGEST, float("inf")).mask(found < -LARGEST, float("-inf"))

@@ -10,6 +10,7 @@ from PIL import Image
 from written_runs import BLUE, edit, flat, some_samples, write_run
 
 from mmbench.report import write_report
+from mmbench.report.pictures import canvas
 from mmbench.report.pictures.retrieval import draw_found
 from mmbench.storage.diagnostics import StoredDiagnostics, load_diagnostics, save_diagnostics
 from mmbench.storage.files import DamagedError, read_json, write_json
@@ -101,8 +102,9 @@ def test_pictures_are_on_both_pages(report):
     assert html.count("Queries of ") == 2
 
 
-def test_what_is_wrong_is_marked():
+def test_what_is_wrong_is_marked(monkeypatch):
     """A red frame around three of six hits: rows of red pixels at their upper edges alone."""
+    monkeypatch.setitem(canvas._STYLE, "figure.dpi", 150)
     picture = np.asarray(Image.open(io.BytesIO(draw_found("CLIP", [found_samples()], "c."))).convert("RGB"))
     red = (picture[..., 0] > 150) & (picture[..., 1] < 60) & (picture[..., 2] < 80)
     unit, left, top = 0.42 * 150, 0.4 + 1.5, 0.4 + 0.7

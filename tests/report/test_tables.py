@@ -16,13 +16,13 @@ from table_runs import JOINT, M_TO_S, S_TO_M, THREE, directions, make_run, three
 
 from metrics.catalogue import GROUPS
 from mmbench.escape import escape_latex, escape_markdown
-from mmbench.report.numbers import paper
+from mmbench.report.numbers import paper, provenance
 from mmbench.report.numbers.columns import abbreviations
 from mmbench.report.numbers.leaderboard import build_leaderboard
 from mmbench.report.numbers.provenance import machine_lines
 from mmbench.report.numbers.render import to_csv, to_latex, to_markdown
 from mmbench.report.numbers.tables import build_tables
-from models.base import Modality
+from models.base import SHOWN_ONLY, Modality
 
 EVIL = "<script>alert(1)</script>&_%$"
 
@@ -233,6 +233,13 @@ def test_a_precision_that_the_machine_decided_is_said_to_be_so():
     assert "precision fp32 or bf16 (auto on its machine), seed 0." in to_markdown(both)
     assert "precision is fp32 (MMVAE), bf16 (MOPOE)" in both.warning
     assert machine_lines([named, auto]) == ["torch 2.6"]
+
+
+def test_the_defaults_of_fields_are_those_of_modalities():
+    stored = json.loads(json.dumps(asdict(Modality("mnist", (1, 28, 28)))))
+    left = {key: value for key, value in stored.items() if key not in (*SHOWN_ONLY, "name", "shape")}
+    assert left == provenance._DEFAULTS
+    assert provenance._SHOWN_ONLY == SHOWN_ONLY
 
 
 def test_fields_that_older_runs_lack_are_at_their_defaults():

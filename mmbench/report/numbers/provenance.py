@@ -4,14 +4,12 @@ And a warning where runs differ in what makes their numbers comparable.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields
 from typing import Any
 
 from metrics.catalogue import GROUPS
 from metrics.names import MetricName
 from mmbench.storage.records import AUTO
 from mmbench.storage.runs import StoredRun
-from models.base import SHOWN_ONLY, Modality
 
 __all__ = ["disagreements", "machine_lines", "protocol_of", "reference_values", "spell", "spell_value"]
 
@@ -19,10 +17,11 @@ __all__ = ["disagreements", "machine_lines", "protocol_of", "reference_values", 
 _SHARED = ("data", "modalities", "training", "protocol", "precision")
 # what the sentences say about data elsewhere
 _NO_DATA_SETTINGS = ("notes", "counts", "modalities", "settings")
-_DEFAULTS = {
-    field.name: list(field.default) if isinstance(field.default, tuple) else field.default
-    for field in fields(Modality)
-    if field.default is not MISSING
+# of the fields of a `Modality`, which is not imported here: reports need no torch
+_SHOWN_ONLY = ("polyline", "sound")
+_DEFAULTS: dict[str, object] = {
+    **{"likelihood": None, "weight": 1.0, "spread": 1.0, "words": 0, "symbols": "", "networks": ""},
+    **{"low": [], "high": []},
 }
 _SHOWN = 8  # disagreements that are spelled out; the rest are counted
 
@@ -110,7 +109,7 @@ def _modalities(run: StoredRun) -> list[dict[str, Any]]:
         {
             key: value
             for key, value in stored.items()
-            if key not in SHOWN_ONLY and not (key in _DEFAULTS and value == _DEFAULTS[key])
+            if key not in _SHOWN_ONLY and not (key in _DEFAULTS and value == _DEFAULTS[key])
         }
         for stored in run.config["modalities"]
     ]
