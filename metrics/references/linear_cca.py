@@ -26,9 +26,7 @@ FEWEST = 3  # pairs that an analysis can be made from
 PAIRS = 10_000  # of train items that the analysis is made from
 QUERIES = 2_000  # test items of a modality that search, at most: ranking ten thousand takes minutes
 SMALLEST = 1e-9  # share of the largest variance below which a component is constant
-COMPONENTS = (
-    50  # principal components of each modality that it sees: pixels are more than pairs can tell apart
-)
+COMPONENTS = 50  # principal components of each modality: pixels are more than the pairs can tell apart
 
 
 class _View(NamedTuple):

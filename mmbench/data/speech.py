@@ -92,7 +92,12 @@ def sounds(items: Tensor) -> Tensor:
     Args:
         items: (N, 1, 32, 32) floats in [0, 1], as `spectrograms` gives them divided by 255.
     """
-    level = items[:, 0].cpu().double().flip(1)
+    return torch.cat([_sounds(part) for part in items.cpu().split(CHUNK)])
+
+
+def _sounds(items: Tensor) -> Tensor:
+    """`sounds` of some items (B, 1, 32, 32)."""
+    level = items[:, 0].double().flip(1)
     power = 10 ** (RANGE / 10 * (level - 1)) * (level > 0)  # (N, BANDS, FRAMES)
     bands = _bands()
     spread = bands.T @ power
