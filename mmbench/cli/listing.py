@@ -144,8 +144,8 @@ def check(
     """
     from mmbench.data import check_dataset
     from mmbench.execution.isolation import same_state
+    from mmbench.execution.recordable import why_not_recorded
     from mmbench.plan.choices import pick_device
-    from mmbench.training.recordable import why_not_recorded
     from models.conformance import TWO, check_model
     from models.model_file import load_model_file
     from models.names import find_model

@@ -11,6 +11,7 @@ import time
 
 import pytest
 from options import SMALL
+from run_files import seed_folder
 from written_runs import edit, write_run
 
 from mmbench.console import headline, printable, summarise, table
@@ -164,8 +165,8 @@ def test_a_run_is_seen_from_another_process_while_it_runs_and_after_it_was_kille
     command = [*RUN, "--models", "mopoe", "--results", str(tmp_path), "--set", "steps=1000000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        deadline = time.monotonic() + 120
-        while not list(tmp_path.rglob("status.json")) or "step" not in line(tmp_path):
+        deadline = time.monotonic() + 300
+        while not (seed_folder(tmp_path) / "status.json").exists() or "step" not in line(tmp_path):
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.1)

@@ -9,8 +9,8 @@ from training_setup import make_batches, make_model, make_trainer
 
 from mmbench.data.base import Split
 from mmbench.data.batches import Batches
+from mmbench.execution.recordable import why_not_recorded
 from mmbench.training.compiled import Compiled
-from mmbench.training.recordable import why_not_recorded
 from mmbench.training.recorded import WARM_UPS, RecordedStep, Saved, unlike
 from mmbench.training.step import Terms, TrainStep
 from models.base import Loss
@@ -207,7 +207,7 @@ def test_mmbench_check_tells_on_a_gpu_alone(why, invoke, monkeypatch):
     said = "note Its training steps can be recorded on this GPU." if why is None else f"note {why}"
     assert "recorded" not in invoke("check", "mopoe").text
     monkeypatch.setattr("mmbench.plan.choices.pick_device", lambda name: torch.device("cuda"))
-    monkeypatch.setattr("mmbench.training.recordable.why_not_recorded", lambda entry, device: why)
+    monkeypatch.setattr("mmbench.execution.recordable.why_not_recorded", lambda entry, device: why)
     assert said in invoke("check", "mopoe").text
 
 
