@@ -61,7 +61,7 @@ smartquotes = False  # two dashes begin an option
 nb_execution_mode = "auto"
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True
-nb_execution_timeout = 120
+nb_execution_timeout = 600  # seconds of a cell, on a machine that does other things
 nb_merge_streams = True
 
 autodoc_default_options = {"members": True, "show-inheritance": True}
