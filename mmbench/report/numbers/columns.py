@@ -244,13 +244,8 @@ def _retrieval(modalities: list[str], labelled: bool, found: Collection[str]) ->
         for source, target in permutations(modalities, 2)
     ]
     linear = "label_map_cca" in found
-    parts = {
-        "mean": "mean",
-        "chance": "chance",
-        "judge": "judge",
-        **({"cca": "linear CCA"} if linear else {}),
-    }
-    means = [column_of(MetricName(f"label_map_{part}"), "mAP", shown) for part, shown in parts.items()]
+    means = [column_of(MetricName(f"label_map_{part}"), "mAP", part) for part in ("mean", "chance", "judge")]
+    means += [column_of(MetricName("label_map_cca"), "mAP", "linear CCA")] if linear else []
     first, second = modalities[:2]
     key = "; ".join(f"{letters}: {name}" for name, letters in short.items())
     relevant = (
