@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from models.about import About, cite
-from models.base import Batch, Loss, SharedLatentModel
+from models.base import Batch, Loss
 from models.named_settings import PUBLISHED, Sourced
 from models.parts.distributions import DiagonalGaussian
 from models.parts.gaussian import GaussianVAEs, importance_weights, product_of_experts, weights_setting
 from models.parts.likelihoods import likelihood_setting, scale_setting
 from models.parts.networks import decode_flat
+from models.parts.priors import PriorSettings, StandardNormal
+from models.parts.shared_prior import SharedPriorModel
 from models.registry import register
 from models.settings import setting
 
@@ -24,7 +26,7 @@ __all__ = ["DMVAE", "DMVAESettings"]
 
 
 @dataclass(frozen=True)
-class DMVAESettings:
+class DMVAESettings(PriorSettings):
     """Likelihood and weights are those of the comparison, as is what a decoder reads: 36 + 4 dimensions.
 
     Published for MNIST-SVHN are 10 shared dimensions, one private of MNIST and four of SVHN.
@@ -82,11 +84,11 @@ NAMED = {  # the paper of the comparison does not have this model
         private=True,
     ),
 )
-class DMVAE(GaussianVAEs, SharedLatentModel):
-    """Every modality m has a private latent z_m beside the shared one z_s; all priors are N(0, I).
+class DMVAE(GaussianVAEs, SharedPriorModel):
+    """Every modality m has a private latent z_m beside the shared one z_s; priors are N(0, I) by default.
 
     p(z_s) prod_m p(z_m) p(x_m given z_s, z_m);   an encoder gives q_m(z_s given x_m) and q_m(z_m given x_m)
-    q_all(z_s) is proportional to p(z_s) prod_m q_m(z_s given x_m)
+    q_all(z_s) is proportional to N(z_s; 0, I) prod_m q_m(z_s given x_m)
 
     loss = L(q_all) + sum_n L(q_n)
     L(q) = E_{z_s ~ q, z_m ~ q_m} sum_m w_m (-log p(x_m given z_s, z_m))
@@ -97,6 +99,9 @@ class DMVAE(GaussianVAEs, SharedLatentModel):
     without the prior expert. That code counts the shared KL once per decoder and drops the reconstruction of
     L(q_all); here both are as the bound has them, once (MultiVae's implementation agrees). Of a batch that
     lacks modalities, all sums go over those that it has; where that is one alone, its L(q_n) counts once.
+
+    A learned prior is that of z_s; those of the z_m stay N(0, I), and so does the factor in q_all, which is
+    then a part of the family of posteriors, as in MVAE.
 
     The latent of the contract is (z_s, z_1, .., z_M). Given some modalities, z_s follows q_n of a single one,
     the product (with the prior) of several, and the z_m of a modality that is not given its prior.
@@ -115,7 +120,7 @@ class DMVAE(GaussianVAEs, SharedLatentModel):
             own = private[name].rsample().expand(len(sources), -1, -1)
             decoded = decode_flat(self.decoders[name], torch.cat([latent, own], dim=-1))
             reconstruction[name] = -self.likelihoods[name](x, decoded).mean(-1)
-        kl = posterior.kl().mean(-1)
+        kl = self.kl(posterior, latent).mean(-1)
         kl_private = {name: q.kl().mean() for name, q in private.items()}
         total = self.weighted({name: term.sum() for name, term in reconstruction.items()})
         total = total + self.settings.beta * kl.sum()
@@ -163,9 +168,18 @@ class DMVAE(GaussianVAEs, SharedLatentModel):
         posterior = self.posterior(inputs)
         return posterior.rsample(generator) if sample else posterior.mean
 
+    def infer_shared(
+        self, inputs: Batch, sample: bool = False, generator: torch.Generator | None = None
+    ) -> Tensor:
+        return self.infer(inputs, sample, generator)[..., : self.settings.latent_size]
+
     def embed(self, inputs: Batch) -> Tensor:
         """(B, S): the mean of the shared latent."""
-        return self.infer(inputs)[..., : self.settings.latent_size]
+        return self.infer_shared(inputs)
+
+    def log_posteriors(self, inputs: Batch, latent: Tensor) -> Tensor:
+        shared, _ = self.split(self.posteriors(inputs))
+        return torch.stack([q.log_prob(latent.unsqueeze(-2)) for q in shared.values()])
 
     def code(self, name: str, latent: Tensor) -> Tensor:
         """(*leading, S + P): what the decoder of `name` reads of (*leading, S + M P)."""
@@ -177,19 +191,24 @@ class DMVAE(GaussianVAEs, SharedLatentModel):
         return self.decoders[name](self.code(name, latent))
 
     def prior(self, n: int, generator: torch.Generator) -> Tensor:
-        size = self.settings.latent_size + len(self.modalities) * self.settings.private_size
-        return torch.randn(n, size, generator=generator, device=generator.device)
+        shared, private = self.settings.latent_size, len(self.modalities) * self.settings.private_size
+        latent = torch.randn(n, shared + private, generator=generator, device=generator.device)
+        if not isinstance(self.latent_prior, StandardNormal):
+            latent[:, :shared] = self.latent_prior.sample(n, generator)
+        return latent
 
     def log_weights(self, batch: Batch, samples: int, generator: torch.Generator) -> Tensor:
         """Over all latents, which are drawn from q_all and every q_m(z_m), without weights of modalities."""
 
         def log_joint(latent: Tensor) -> Tensor:
-            zeros = torch.zeros_like(latent)
+            shared, private = latent.tensor_split([self.settings.latent_size], dim=-1)
+            zeros = torch.zeros_like(private)
             likelihood = [
                 self.likelihoods[name](batch[name], decode_flat(self.decoders[name], self.code(name, latent)))
                 for name in self.modalities
             ]
-            return DiagonalGaussian(zeros, zeros).log_prob(latent) + torch.stack(likelihood).sum(0)
+            prior = self.log_prior(shared) + DiagonalGaussian(zeros, zeros).log_prob(private)
+            return prior + torch.stack(likelihood).sum(0)
 
         proposal = DiagonalGaussian(*(parameter.unsqueeze(0) for parameter in self.posterior(batch)))
         return importance_weights(log_joint, proposal, samples, generator)

@@ -116,7 +116,10 @@ step_option = option(
     help="How training steps are made: eager, captured, compiled, or auto.",
 )
 jobs_option = option(
-    "--jobs", group=HOW, type=int, help="Runs at once (default on a CPU: as many one-thread runs as cores)."
+    "--jobs",
+    group=HOW,
+    type=int,
+    help="Runs at once (default: one per core; on a GPU what a measurement says).",
 )
 on_a_cluster = _all_of(
     option(

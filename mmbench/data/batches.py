@@ -1,11 +1,12 @@
 """Batches as a pure function of (seed, epoch, step), gathered on the training device."""
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from metrics.images import as_float
 from mmbench.data.base import Split
@@ -13,6 +14,8 @@ from models.base import LABELS, Modality
 from models.errors import InputError
 
 __all__ = ["Batches", "Place"]
+
+_COPIES: MutableMapping[Tensor, dict[torch.device, Tensor]] = WeakTensorKeyDictionary()
 
 
 class Place(NamedTuple):
@@ -65,8 +68,8 @@ class Batches:
         self._kinds = _kinds(pairs)
         self._batches = self._plan([modality.name for modality in modalities])
         self.steps_per_epoch = len(self._batches)
-        self._items = {modality.name: split.items[modality.name].to(self.device) for modality in modalities}
-        self._labels = {name: split.labels[name].to(self.device) for name in self._items if labels}
+        self._items = {m.name: _shared(split.items[m.name], self.device) for m in modalities}
+        self._labels = {name: _shared(split.labels[name], self.device) for name in self._items if labels}
         # (M, P): a batch is one contiguous slice per modality
         self._pairs = pairs.t().contiguous().to(self.device)
         kept = sum(len(rows) for _, rows in self._kinds)
@@ -139,6 +142,18 @@ class Batches:
         self._order = range(self.steps_per_epoch)
         if len(self._kinds) > 1:
             self._order = torch.randperm(self.steps_per_epoch, generator=generator).tolist()
+
+
+def _shared(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`: one copy of it for all runs of the process, as long as `tensor` is there."""
+    if tensor.device.type == device.type:
+        return tensor
+    copies = _COPIES.setdefault(tensor, {})
+    if device not in copies:
+        copies[device] = tensor.to(device)
+        if device.type == "cuda":  # other runs read it on streams of their own
+            torch.cuda.synchronize(device)
+    return copies[device]
 
 
 def _kinds(pairs: Tensor) -> list[tuple[list[bool], Tensor]]:

@@ -4,7 +4,6 @@ Where the runs are made in processes of their own, so are these steps: a model t
 killed for want of memory, ends no other run's.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,46 +15,19 @@ from mmbench.data.base import DATASETS, MultimodalData
 from mmbench.execution.executor import Executor
 from mmbench.execution.isolation import same_state
 from mmbench.execution.local import in_processes
+from mmbench.execution.rate import seconds_per_step
 from mmbench.execution.signals import Stop
 from mmbench.execution.threads import computing_threads
-from mmbench.execution.train import make_batches
 from mmbench.plan.config import RunConfig
 from mmbench.plan.job import Execution, Job
 from mmbench.plan.planned import PlannedRun
 from mmbench.plan.presets import get_preset
 from mmbench.plan.tuned_settings import tuned_settings
-from mmbench.training.recorded import WARM_UPS, wait_for
-from mmbench.training.trainer import Trainer, Watch
 from models.settings import search_space
 
-__all__ = ["estimate", "seconds_per_step"]
+__all__ = ["estimate"]
 
-MEASURE_SECONDS = 1.0  # of training steps behind an estimate
 UNKNOWN, FAILED = -1.0, -2.0  # in the place of seconds
-
-
-def seconds_per_step(
-    config: RunConfig, data: MultimodalData, device: torch.device, stop: Stop, step: str = "eager"
-) -> float:
-    """Measured over some training steps after the first ones, with a model that is thrown away.
-
-    Fewer steps are made once `stop` holds a signal. Steps that are to be compiled are measured as recorded:
-    compiling would take longer than the measurement is worth.
-    """
-    first = WARM_UPS + 1 if step != "eager" and device.type == "cuda" else 0  # the last of those that record
-    model = config.entry.build(data.modalities, config.settings, data.class_count).to(device)
-    batches = make_batches(config, data, 0, device)
-    ends: list[float] = []
-
-    def enough() -> bool:
-        wait_for(device)
-        ends.append(time.monotonic())
-        return stop.signal is not None or (len(ends) > first and ends[-1] - ends[first] > MEASURE_SECONDS)
-
-    watch = Watch(stop=enough, say=lambda line: None)
-    kind = "captured" if first else "eager"
-    Trainer(model, batches, config.training, None, config.precision, watch, kind).run()
-    return (ends[-1] - ends[min(first, len(ends) - 1)]) / max(len(ends) - 1 - first, 1)
 
 
 def estimate(
@@ -64,8 +36,9 @@ def estimate(
     """How long training will take at the rates measured now, and how long other presets would."""
     begun = {run.config.entry.name: run.threads for run in todo}
     threads = [begun.get(config.entry.name, executor.threads) for config in job.configs]
-    measure = _Measure(tuple(zip(job.configs, threads, strict=True)), data, job.execution)
-    costs = _measure(measure, executor.jobs > 1, stop)
+    at_once = 1 if executor.apart else executor.jobs
+    measure = _Measure(tuple(zip(job.configs, threads, strict=True)), data, job.execution, at_once)
+    costs = _measure(measure, executor.apart, stop)
     stop.check()
     seconds = sum(costs.get(run.config.entry.name, 0.0) * run.config.training.steps for run in todo)
     unknown = ", ".join(c.entry.name for c in job.configs if c.entry.name not in costs)
@@ -83,11 +56,13 @@ class _Measure:
     Attributes:
         configs: their configurations, each with the number of threads to compute with.
         data, execution: to train with.
+        at_once: runs that take turns.
     """
 
     configs: tuple[tuple[RunConfig, int], ...]
     data: MultimodalData
     execution: Execution
+    at_once: int
 
     def __call__(self, rates: Tensor, console: Console, stop: Stop) -> bool:
         """Write seconds per step of every configuration that is UNKNOWN in `rates`; FAILED where it fails."""
@@ -99,23 +74,23 @@ class _Measure:
                 with computing_threads(threads), same_state(lambda line: None):
                     step = self.execution.step_of(config.training.steps)
                     device = self.execution.device
-                    rates[index] = seconds_per_step(config, self.data, device, stop, step)
+                    rates[index] = seconds_per_step(config, self.data, device, stop, step, self.at_once)
             except BaseException as error:  # a model that cannot be trained says why in its run
                 if stop.caused(error):
                     raise
         return True
 
 
-def _measure(measure: _Measure, alone: bool, stop: Stop) -> dict[str, float]:
+def _measure(measure: _Measure, apart: bool, stop: Stop) -> dict[str, float]:
     """Seconds per step by the name of the model, without those that failed.
 
     Args:
         measure: does it.
-        alone: whether it is done in a process of its own; where that dies, another one measures the rest.
+        apart: whether it is done in a process of its own; where that dies, another one measures the rest.
         stop: ends it early.
     """
     rates = torch.full((len(measure.configs),), UNKNOWN, dtype=torch.float64)
-    if alone:
+    if apart:
         rates.share_memory_()
         known = -1
         while known < (known := int((rates != UNKNOWN).sum())) < len(rates):

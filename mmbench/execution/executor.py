@@ -9,7 +9,9 @@ from typing import Protocol, TypeVar
 import torch
 
 from mmbench.console import Console
+from mmbench.data.base import MultimodalData
 from mmbench.execution.signals import Stop
+from mmbench.plan.config import RunConfig
 from mmbench.plan.job import Execution
 from mmbench.plan.planned import PlannedRun
 from models.errors import InputError
@@ -35,6 +37,7 @@ class Executor(Protocol):
         jobs: runs made at once.
         threads: of torch, for each of them.
         place: in words, after "on".
+        apart: whether runs are made in processes of their own, whose rates do not hang on each other's.
     """
 
     @property
@@ -43,6 +46,8 @@ class Executor(Protocol):
     def threads(self) -> int: ...
     @property
     def place(self) -> str: ...
+    @property
+    def apart(self) -> bool: ...
 
     def execute(
         self, runs: Iterable[PlannedRun], work: Work[PlannedRun], console: Console, stop: Stop, lost: Lost
@@ -59,13 +64,16 @@ class Executor(Protocol):
         """
 
 
-def pick_executor(execution: Execution, runs: int, size: int, say: Callable[[str], object]) -> Executor:
+def pick_executor(
+    execution: Execution, runs: int, config: RunConfig, data: MultimodalData, say: Callable[[str], object]
+) -> Executor:
     """The executor that a job asks for.
 
     Args:
         execution: of the job.
         runs: how many there are to make.
-        size: bytes of the data that all of them read.
+        config: of one of them, for a measurement on a GPU.
+        data: that all of them read.
         say: told where the machine has less room than was asked for.
 
     Raises:
@@ -81,8 +89,15 @@ def pick_executor(execution: Execution, runs: int, size: int, say: Callable[[str
         from mmbench.execution.ray_executor import RayExecutor  # an extra, imported when it is needed
 
         return RayExecutor(execution.cluster, execution.jobs)
+    step = execution.step_of(config.training.steps)
+    if execution.device.type == "cuda" and step != "eager":
+        from mmbench.execution.rate import best_jobs
+        from mmbench.execution.together import Together
+
+        jobs = execution.jobs or best_jobs(config, data, execution.device, step, runs)
+        return Together(jobs, execution.device) if jobs > 1 else Local(1, execution.device)
     jobs = execution.jobs or default_jobs(runs, execution.device)
-    if jobs > 1 and not _shared_memory_holds(size):
+    if jobs > 1 and not _shared_memory_holds(data.nbytes):
         say(
             f"Shared memory (/dev/shm) has too little room for the data of {jobs} processes: one run at a "
             "time."
@@ -92,7 +107,7 @@ def pick_executor(execution: Execution, runs: int, size: int, say: Callable[[str
 
 
 def default_jobs(runs: int, device: torch.device) -> int:
-    """One process on a GPU; on a CPU one for each physical core that there is a run for."""
+    """One on a GPU that runs do not share in turns; on a CPU one for each core that there is a run for."""
     return max(1, min(runs, torch.get_num_threads())) if device.type == "cpu" else 1
 
 

@@ -43,6 +43,10 @@ class Local:
     def place(self) -> str:
         return str(self.device)
 
+    @property
+    def apart(self) -> bool:
+        return self.jobs > 1
+
     def execute(
         self, runs: Iterable[PlannedRun], work: Work[PlannedRun], console: Console, stop: Stop, lost: Lost
     ) -> list[PlannedRun]:

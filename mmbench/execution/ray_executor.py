@@ -75,6 +75,10 @@ class RayExecutor:
     def place(self) -> str:
         return f"{'GPUs' if self.cluster.gpus else 'processors'} of Ray's {len(_nodes())} nodes"
 
+    @property
+    def apart(self) -> bool:
+        return True
+
     def execute(
         self, runs: Iterable[PlannedRun], work: Work[PlannedRun], console: Console, stop: Stop, lost: Lost
     ) -> list[PlannedRun]:

@@ -43,7 +43,7 @@ def run_job(job: Job, console: Console) -> Made:
     make_batches(first, data, 0, "cpu")  # an InputError now rather than in every run
     todo = [run for run in runs if not is_done(run, console)]
     _mention_other_code([run for run in runs if run not in todo], console)
-    executor = pick_executor(execution, len(todo), data.nbytes, console.say)
+    executor = pick_executor(execution, len(todo), first, data, console.say)
     precisions = " and ".join(sorted({run.config.precision for run in runs}))
     console.say(
         f"{first.dataset}, preset {first.preset}: {len(runs)} runs, {len(runs) - len(todo)} of them done, "

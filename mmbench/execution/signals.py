@@ -26,9 +26,13 @@ class Stop:
         self.signal: int | None = None
         self._before: dict[int, Any] = {}
 
+    def asked(self) -> bool:
+        """Whether a stop was asked for."""
+        return self.signal is not None
+
     def check(self, *_: object) -> None:
         """StoppedError if a stop was asked for; takes and ignores whatever a progress callback is given."""
-        if self.signal is not None:
+        if self.asked():
             raise StoppedError
 
     def caused(self, error: BaseException) -> bool:

@@ -167,16 +167,13 @@ class TrainRun:
                 found = evaluate_run(model, held_out, references, light, LOOKED, console, stop)
                 return {f"{LOOK}{name}": v for name, v in found.metrics.items() if v is not None}
 
-            def stopping() -> bool:
-                return stop.signal is not None
-
             trainer = Trainer(
                 model,
                 make_batches(run.config, self.data, run.seed, self.execution.device),
                 run.config.training,
                 Checkpoints(run.folder.checkpoint, run.hash, run.seed),
                 run.config.precision,
-                Watch(report, stopping, console.say, look, self.execution.looks),
+                Watch(report, stop.asked, console.say, look, self.execution.looks),
                 self.execution.step_of(run.config.training.steps),
             )
             try:

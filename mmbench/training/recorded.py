@@ -117,9 +117,9 @@ def unlike(expected: Tensor, found: Tensor, names: list[str]) -> str | None:
 
 
 def wait_for(device: torch.device) -> None:
-    """Wait until an NVIDIA GPU has done what it was given; other devices need no wait to be timed."""
+    """Wait until an NVIDIA GPU has done what this thread gave it; other devices need no wait to be timed."""
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        torch.cuda.current_stream(device).synchronize()
 
 
 class Saved:

@@ -51,7 +51,7 @@ def tune(job: Job, trials: int, console: Console) -> Outcome:
     searches = tuple(Search(job, config, data) for config in job.configs)
     for search in searches:
         search.check_begun(trials)
-    executor = pick_executor(execution, trials * len(searches), data.nbytes, console.say)
+    executor = pick_executor(execution, trials * len(searches), job.configs[0], data, console.say)
     assignment = Assignment(
         data=data,
         protocol=job.configs[0].protocol,

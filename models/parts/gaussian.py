@@ -11,7 +11,6 @@ from models.base import Batch, Modality, MultimodalModel, NotDefinedError
 from models.parts.distributions import DiagonalGaussian
 from models.parts.likelihoods import make_likelihood
 from models.parts.networks import decode_flat, make_decoder, make_encoder
-from models.parts.priors import StandardNormal
 from models.parts.shared_prior import SharedPriorModel
 from models.settings import setting
 
@@ -113,20 +112,6 @@ class GaussianMVAE(GaussianVAEs, SharedPriorModel):
 
     def decode(self, name: str, latent: Tensor) -> Tensor:
         return self.decoders[name](latent)
-
-    def kl(self, posterior: DiagonalGaussian, latent: Tensor | None = None) -> Tensor:
-        """(*leading,): KL(q || p) to the prior in nats, or an estimate without bias.
-
-        In closed form for N(0, I); of any other prior log q(z) - log p(z).
-
-        Args:
-            posterior: q, of shape (*leading, L).
-            latent: the draw z (*leading, L); a new one where there is none.
-        """
-        if isinstance(self.latent_prior, StandardNormal):
-            return posterior.kl()
-        latent = posterior.rsample() if latent is None else latent
-        return posterior.log_prob(latent) - self.log_prior(latent)
 
     def experts(self, inputs: Batch) -> Any:
         """The posteriors given each of the N modalities in `inputs` alone, stacked: (N, B, L)."""

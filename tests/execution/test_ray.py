@@ -183,7 +183,7 @@ def test_options_that_cannot_be_used(case):
 def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setattr("mmbench.execution.executor.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"install the extra with pip install 'mmbench\[ray\]'"):
-        pick_executor(SimpleNamespace(cluster=Cluster("auto", 1, 0.0)), 1, 1, print)
+        pick_executor(SimpleNamespace(cluster=Cluster("auto", 1, 0.0)), 1, None, None, print)
 
 
 def test_an_address_where_no_cluster_answers(monkeypatch):
@@ -196,7 +196,9 @@ def test_an_address_where_no_cluster_answers(monkeypatch):
             r"or give"
         ),
     ):
-        pick_executor(SimpleNamespace(cluster=Cluster("127.0.0.1:1", 1, 0.0), jobs=None), 1, 1, print)
+        pick_executor(
+            SimpleNamespace(cluster=Cluster("127.0.0.1:1", 1, 0.0), jobs=None), 1, None, None, print
+        )
 
 
 def test_the_device_of_a_cluster():

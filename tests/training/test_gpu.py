@@ -11,6 +11,9 @@ from evaluation_setup import PROTOCOL, TWO, TinyVAE, make_setup
 from training_setup import make_batches, make_model, make_trainer
 
 from metrics.evaluation.evaluate import evaluate
+from mmbench.console import Console
+from mmbench.execution.signals import Stop
+from mmbench.execution.together import take_turns
 from mmbench.storage.records import read_config
 from models.names import find_models
 
@@ -126,6 +129,33 @@ def test_resume_is_exact(entry, kind, batches, tmp_path):
     assert last.history == whole.history
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, last.model.state_dict()[name]), name
+
+
+def test_runs_on_streams_have_the_bits_of_runs_alone(tmp_path):
+    """Weights after 50 recorded steps of models that draw noise, one after another and three at once."""
+    device = torch.device("cuda")
+    entries = [entry for entry in find_models("all") if entry.name in ("cnf-mvae", "mmvae", "mopoe")]
+
+    def train(jobs):
+        def work(entry, console, turn):
+            model = make_model(entry).cuda()
+            trainer = make_trainer(
+                model, make_batches("cuda"), tmp_path / str(jobs) / entry.name, 50, step="captured"
+            )
+            torch.manual_seed(7)
+            trainer.watch.stop = turn.asked
+            assert trainer.run()
+            found[entry.name] = model.state_dict()
+            return True
+
+        found = {}
+        assert take_turns(entries, work, jobs, device, Console(), Stop(), lambda *how: None) == []
+        return found
+
+    alone, together = train(1), train(3)
+    for name, weights in alone.items():
+        for key, value in weights.items():
+            assert torch.equal(together[name][key], value), (name, key)
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
