@@ -27,6 +27,7 @@ from mmbench.trained.use import draw
 from mmbench.training.checkpoints import Checkpoints
 from mmbench.training.trainer import Trainer, Watch
 from models.base import MultimodalModel
+from models.errors import InputError
 from models.named_settings import named_values
 from models.names import find_model
 from models.registry import MODELS
@@ -74,15 +75,18 @@ def train(
         checkpoint: file that is written every two minutes and at the end; where it exists, training goes on
             from it.
         watch: is told about progress.
-        budget: settings of `mmbench.plan.presets.Training`: steps, batch_size, learning_rate.
+        budget: settings of `mmbench.plan.presets.Training`: steps, batch_size, learning_rate, and keep, which
+            needs `look` and `score` of `watch`.
 
     Returns:
         The history: a row per 50 steps or fewer, with "step", "loss" and the terms of the loss.
 
     Raises:
-        InputError: for an unknown setting, and for a checkpoint of another model.
+        InputError: for an unknown setting, keep=best without a watch, and a checkpoint of another model.
     """
     training = resolve(Training, budget, "the training budget")
+    if training.keep == "best" and watch is None:
+        raise InputError("keep=best needs a watch, whose `look` and `score` say which weights are best.")
     device = next(model.parameters()).device
     incomplete = any(entry.model is type(model) and entry.incomplete for entry in MODELS)
     rows = trained_rows(data.train, training.batch_size, incomplete)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from metrics.objective import objective
 from metrics.references.statistics import References
 from mmbench.console import Console, duration, summarise
 from mmbench.data.base import MultimodalData, Split
@@ -131,6 +132,7 @@ class TrainRun:
             compile_seconds=round(trainer.compile_seconds, 1),
             evaluate_seconds=round(evaluating, 1),
             **({"remark": built.remark} if built.remark else {}),
+            **({"kept_step": trainer.kept.step} if trainer.kept else {}),
             steps_per_second=round((trainer.step - trainer.compile_steps) / training, 2),
             **memory.found(),
         )
@@ -167,13 +169,16 @@ class TrainRun:
                 found = evaluate_run(model, held_out, references, light, LOOKED, console, stop)
                 return {f"{LOOK}{name}": v for name, v in found.metrics.items() if v is not None}
 
+            def score(found: Mapping[str, float]) -> float | None:
+                return objective(_looked(found))
+
             trainer = Trainer(
                 model,
                 make_batches(run.config, self.data, run.seed, self.execution.device),
                 run.config.training,
                 Checkpoints(run.folder.checkpoint, run.hash, run.seed),
                 run.config.precision,
-                Watch(report, stop.asked, console.say, look, self.execution.looks),
+                Watch(report, stop.asked, console.say, look, self.execution.looks, score),
                 self.execution.step_of(run.config.training.steps),
             )
             try:

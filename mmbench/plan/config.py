@@ -65,7 +65,7 @@ class RunConfig:
             "dataset": self.dataset,
             "data": {**data.provenance, "settings": asdict(self.data)},
             "training": {
-                **asdict(self.training),
+                **decisive(self.training),
                 **({OBSERVED: dict(self.observed)} if self.observed else {}),
             },
             "protocol": asdict(self.protocol),

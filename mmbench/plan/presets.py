@@ -17,6 +17,12 @@ class Training:
     steps: int = setting(10_000, "optimiser steps", low=1)
     batch_size: int = setting(256, "pairs per step", low=2)
     learning_rate: float = setting(1e-3, "of Adam, at first", low=0)
+    keep: str = setting(
+        "last",
+        "weights that a training ends with: of its last step, or of the best of ten looks at validation data",
+        choices=("last", "best"),
+        late=True,
+    )
 
 
 @dataclass(frozen=True)

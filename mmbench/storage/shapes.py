@@ -185,7 +185,7 @@ STATUS: Shape = {
     "state": _one_of(*STATES),
     "hash": Maybe(WORD),
     "seed": Maybe(SEED),
-    "step": Maybe(WHOLE),
+    **dict.fromkeys(("step", "kept_step"), Maybe(WHOLE)),
     **dict.fromkeys((*SECONDS, "steps_per_second", *PEAKS), Maybe(DURATION)),
     "error": Maybe(TEXT),
     **dict.fromkeys(("traceback", "remark"), Maybe(TEXT)),

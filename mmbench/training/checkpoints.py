@@ -166,10 +166,22 @@ def _continues(saved: dict[str, Any], stages: tuple[Stage, ...]) -> bool:
         return False
     return (
         all(_is_row(row) for row in saved["history"])
+        and _is_kept(saved.get("kept"), saved["model"])
         and _is_record(saved["recorded"])
         and _is_adam(saved["optimizer"].get("state"), stages[saved["stage"]].parameters)
         and _are_random_states(saved["cpu_random_state"], saved["cuda_random_state"])
     )
+
+
+def _is_kept(found: Any, weights: Mapping[str, Any]) -> bool:
+    """Whether it is None, or what `mmbench.training.kept.Kept.state` gives of a model with such weights."""
+    if found is None:
+        return True
+    if not (isinstance(found, dict) and isinstance(found.get("weights"), dict)):
+        return False
+    if type(found.get("step")) is not int or type(found.get("value")) is not float:
+        return False
+    return not found["weights"] or kinds(found["weights"]) == kinds(weights)
 
 
 def _is_row(row: Any) -> bool:

@@ -19,6 +19,7 @@ from mmbench.plan.presets import Training
 from mmbench.training.checkpoints import Checkpoints
 from mmbench.training.compiled import Compiled
 from mmbench.training.denormals import flushed_denormals
+from mmbench.training.kept import KEEPING_LOOKS, Kept
 from mmbench.training.memory import keep_freed_memory
 from mmbench.training.recorded import WARM_UPS, RecordedStep, wait_for
 from mmbench.training.step import Terms, TrainStep
@@ -79,6 +80,8 @@ class Watch:
         look: gives numbers by name after a step, which become part of that row of the history; it leaves the
             weights and torch's random state as they were.
         looks: how many times `look` is called, at evenly spaced steps of which the last is the end.
+        score: the figure of a look, the higher the better, by which weights are kept where they are; None
+            keeps none.
     """
 
     report: Callable[[int, dict[str, Any]], object] = lambda step, row: None
@@ -86,6 +89,7 @@ class Watch:
     say: Callable[[str], object] = print
     look: Callable[[int], Mapping[str, float]] = lambda step: {}
     looks: int = 0
+    score: Callable[[Mapping[str, float]], float | None] = lambda found: None
 
 
 class Trainer:
@@ -109,6 +113,7 @@ class Trainer:
             sittings; what looks took; and what preparing other steps than eager ones took, of which the
             first few steps are a part.
         compile_steps: how many these are, which no rate of training should count.
+        kept: the weights of the best look, where training ends with those; else None.
     """
 
     def __init__(
@@ -134,7 +139,9 @@ class Trainer:
         self.recorder = _Recorder([], [])
         self.made: TrainStep | None = None  # that of the stage
         self.log_every = max(1, min(LOG_EVERY, config.steps // 20))
-        self.looks = self._look_steps(self.watch.looks)
+        self.kept = Kept() if config.keep == "best" else None
+        self.keeping = self._look_steps(KEEPING_LOOKS if self.kept else 0)
+        self.looks = self._look_steps(self.watch.looks) | self.keeping
 
     def run(self) -> bool:
         """Train to the end of the budget, from the checkpoint if there is one; False when stopped before."""
@@ -233,11 +240,11 @@ class Trainer:
                     **self.recorder.flush(self.step),
                 }
                 if self.step in self.looks:
-                    began = time.monotonic()
-                    row |= self.watch.look(self.step)
-                    self.look_seconds += self._other(began)
+                    row |= self._look()
                 self.history.append(row)
                 self.watch.report(self.step, row)
+            if self.kept and self.step == self.config.steps:
+                self.kept.give_back(self.model)
             stopping = self.watch.stop()
             if stopping or self.step == last or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
                 self._save(index)
@@ -245,6 +252,15 @@ class Trainer:
             if stopping and self.step < self.config.steps:
                 return False
         return True
+
+    def _look(self) -> Mapping[str, float]:
+        """What a look finds; the weights are kept if it is one of those that decide, and the best so far."""
+        began = time.monotonic()
+        found = self.watch.look(self.step)
+        if self.kept and self.step in self.keeping:
+            self.kept.offer(self.step, self.watch.score(found), self.model)
+        self.look_seconds += self._other(began)
+        return found
 
     def _save(self, stage: int) -> None:
         """Write a checkpoint in the middle or at the end of a stage."""
@@ -264,6 +280,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.made.optimizer.state_dict(),
             "history": self.history,
+            "kept": self.kept.state() if self.kept else None,
             "recorded": {"names": self.recorder.names, "rows": [row.cpu() for row in self.recorder.rows]},
             "cpu_random_state": torch.get_rng_state(),
             "cuda_random_state": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
@@ -280,6 +297,8 @@ class Trainer:
         self.look_seconds = saved.get("look_seconds", 0.0)
         self.compile_seconds = saved.get("compile_seconds", 0.0)
         self.compile_steps = saved.get("compile_steps", 0)
+        if self.kept and saved.get("kept"):
+            self.kept.load(saved["kept"])
         device = next(self.model.parameters()).device
         self.recorder = _Recorder(
             saved["recorded"]["names"], [row.to(device) for row in saved["recorded"]["rows"]]

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from metrics.names import MetricName
+from metrics.objective import objective
 from mmbench.data.base import MultimodalData
 from mmbench.execution.train import GivenUpError
 from mmbench.plan.config import RunConfig
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import BaseDistribution
 
-__all__ = ["Search", "Trial", "objective", "was_pruned"]
+__all__ = ["Search", "Trial", "was_pruned"]
 
 PREFIX = "trial-"  # of the labels of trials
 STARTUP = (
@@ -37,36 +37,6 @@ STARTUP = (
 def was_pruned(status: Mapping[str, Any]) -> bool:
     """Whether this status of a run is that of a trial that was given up."""
     return bool(status.get("given_up"))
-
-
-def objective(metrics: Mapping[str, float | None]) -> float | None:
-    """What a search maximises, in [0, 1].
-
-    It is the mean of joint coherence, the cross coherence of every ordered pair of modalities (latents
-    sampled) and every linear probe.
-
-    Of a model without a prior the mean of the rest, of one that generates nothing that of the probes and the
-    mean average precision of its retrieval; None where nothing is left.
-    """
-    known = {MetricName.parse(name): value for name, value in metrics.items() if value is not None}
-    generates = any(_is_generation(name) for name in known)
-    found = [value for name, value in known.items() if _counts(name, generates)]
-    return sum(found) / len(found) if found else None
-
-
-def _is_generation(name: MetricName) -> bool:
-    """Whether only a model that generates something has the metric."""
-    return name.kind == "cross_coherence" or (name.kind == "joint_coherence" and not name.part)
-
-
-def _counts(name: MetricName, generates: bool) -> bool:
-    """Whether a metric is a part of the objective of a model that generates something, or nothing."""
-    if name.kind == "probe":
-        return True
-    if not generates:
-        return name.kind == "label_map_mean"
-    crossed = name.kind == "cross_coherence" and name.is_pair and name.mode == "sample"
-    return crossed or (name.kind == "joint_coherence" and not name.part)
 
 
 @dataclass(frozen=True)

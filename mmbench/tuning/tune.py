@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
+from metrics.objective import objective
 from mmbench.console import Console
 from mmbench.escape import csv_text
 from mmbench.execution.executor import pick_executor
@@ -22,7 +23,7 @@ from mmbench.plan.command import Command
 from mmbench.plan.job import Job
 from mmbench.plan.planned import PlannedRun, announce
 from mmbench.storage.files import write_atomically
-from mmbench.tuning.search import Search, objective, was_pruned
+from mmbench.tuning.search import Search, was_pruned
 from models.errors import InputError
 from models.settings import search_space
 

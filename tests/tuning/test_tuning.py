@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import pandas as pd
 import pytest
 
+from metrics.objective import objective
 from mmbench.data import load_data
 from mmbench.execution.train import GivenUpError
 from mmbench.plan.job import JobOptions, check_job
 from mmbench.storage.files import read_json, write_json
 from mmbench.storage.records import LOOK
-from mmbench.tuning.search import Search, objective
+from mmbench.tuning.search import Search
 from models.errors import InputError
 from models.mmvae import MMVAESettings
 from models.settings import check_class, search_space, setting

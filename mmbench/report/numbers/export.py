@@ -90,7 +90,11 @@ def _run(run: StoredRun) -> dict[str, Any]:
         "error": status.get("error"),
         "path": visible(f"{run.folder.parent.name}/{run.folder.name}"),
         "seconds": {"training": status.get("train_seconds"), "evaluation": status.get("evaluate_seconds")},
-        **{key: status[key] for key in ("look_seconds", "compile_seconds", *PEAKS) if key in status},
+        **{
+            key: status[key]
+            for key in ("look_seconds", "compile_seconds", "kept_step", *PEAKS)
+            if key in status
+        },
         "steps_per_second": status.get("steps_per_second"),
         **{
             key: config.get(key)

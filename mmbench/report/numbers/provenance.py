@@ -51,7 +51,8 @@ def protocol_of(runs: Sequence[StoredRun]) -> dict[str, str]:
     rest = [
         {key: value for key, value in section.items() if key not in _NO_DATA_SETTINGS} for section in settings
     ]
-    trainings = [{**(run.config.get("training") or {}), "precision": _precision(run)} for run in runs]
+    kept = {"keep": "last"} if any("keep" in (run.config.get("training") or {}) for run in runs) else {}
+    trainings = [{**kept, **(run.config.get("training") or {}), "precision": _precision(run)} for run in runs]
     seeds = sorted({run.seed for run in runs})
     counted = f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}"
     said = {
@@ -86,7 +87,10 @@ def _precision(run: StoredRun) -> str:
 def disagreements(runs: Sequence[StoredRun]) -> str:
     """A warning where `runs` differ in data, budget, protocol, precision or references; empty otherwise."""
     shared = [
-        _flatten({key: run.config.get(key) for key in _SHARED} | {"modalities": _modalities(run)})
+        _flatten(
+            {key: run.config.get(key) for key in _SHARED}
+            | {"modalities": _modalities(run), "training": _budget(run)}
+        )
         for run in runs
     ]
     references = [
@@ -101,6 +105,11 @@ def disagreements(runs: Sequence[StoredRun]) -> str:
     if not found:
         return ""
     return f"These rows do not share one protocol, so they cannot be compared strictly: {'; '.join(found)}."
+
+
+def _budget(run: StoredRun) -> dict[str, Any]:
+    """Its training without `keep`: rows with the last and with the best weights stand side by side."""
+    return {key: value for key, value in (run.config.get("training") or {}).items() if key != "keep"}
 
 
 def _modalities(run: StoredRun) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
     "look_seconds": ("Looks", _time),
     "compile_seconds": ("Compiling", _time),
     "evaluate_seconds": ("Evaluation", _time),
+    "kept_step": ("Weights of step", "{:,}".format),
     "steps_per_second": ("Steps per second", "{:,.1f}".format),
     "peak_host_mib": ("Peak memory", "{:,.0f} MiB".format),
     "peak_device_mib": ("Peak memory of the GPU", "{:,.0f} MiB".format),
@@ -32,7 +33,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
 def run_columns(runs: Sequence[StoredRun]) -> dict[str, list[str]]:
     """Head -> a cell for each of the runs.
 
-    Looks, compiling and memory are there where one of the runs has some.
+    Looks, compiling, kept weights and memory are there where one of the runs has some.
     """
     found = {key: [run.status.get(key) for run in runs] for key in _COLUMNS}
     return {
