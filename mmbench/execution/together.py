@@ -98,6 +98,8 @@ class _Group(Generic[RunT]):
 
     def execute(self) -> list[RunT]:
         before = _RandomStates(self.device)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # judges were made on a stream that the runs do not wait for
         threads = [
             threading.Thread(target=self._take_part, args=(number,), daemon=True)
             for number in range(len(self.turns.gates))
