@@ -84,12 +84,19 @@ def test_the_command_of_the_published_table(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     lines = file.read_text().splitlines()
-    assert lines[0] == "model,seed,steps,batch_size,error,published"
+    assert lines[0] == "model,hidden,precision,steps,batch_size,seed,error,published"
     assert [line.split(",")[0] for line in lines[1:]] == ["linear CCA", "Corr-AE", "DCCA", "DCCAE"]
-    assert all(0 <= float(line.split(",")[4]) <= 100 for line in lines[1:])
+    assert all(0 <= float(line.split(",")[6]) <= 100 for line in lines[1:])
     again = CliRunner().invoke(main, arguments)
     assert "seed 0:" not in again.output
     assert file.read_text().splitlines() == lines
+    wider = CliRunner().invoke(
+        main, [*arguments, "--models", "DCCAE", "--hidden", "12,11", "--precision", "bf16"]
+    )
+    assert wider.exit_code == 0, wider.output
+    assert file.read_text().splitlines()[-1].startswith('DCCAE,"12,11",bf16,3,20,0,')
+    wrong = CliRunner().invoke(main, [*arguments, "--hidden", "12,x"])
+    assert "--hidden 12,x is not usable: expected numbers of units" in wrong.output
     wrong = CliRunner().invoke(main, [*arguments, "--models", "SplitAE"])
     assert wrong.exit_code == 2
     assert "Unknown row 'SplitAE': expected some of linear CCA, Corr-AE, DCCA, DCCAE." in wrong.output
