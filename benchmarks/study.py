@@ -46,6 +46,7 @@ class Line:
         settings: others that differ from the defaults.
         label: of the variant.
         pairing: seed of the pairs of items.
+        keep: which weights its runs end with.
         preset: whose protocol and tuned settings they have.
     """
 
@@ -58,11 +59,13 @@ class Line:
     settings: tuple[str, ...] = ()
     label: str = ""
     pairing: int = 0
+    keep: str = "last"
     preset: str = "cpu"
 
     def words(self, root: Path, dataset: str) -> list[str]:
         """The arguments of `mmbench run`."""
         pairs = [f"steps={self.steps}", f"learning_rate={self.rate:g}", f"pairing_seed={self.pairing}"]
+        pairs += [f"keep={self.keep}"] if self.keep != "last" else []
         pairs += [f"{self.model}={self.named}"] if self.named else []
         pairs += [f"{self.model}.{pair}" for pair in self.settings]
         return [
@@ -94,6 +97,11 @@ STUDY = (
         Line(model=name, **MIDDLE, label=f"pairs-{pairing}", pairing=pairing)
         for pairing in (1, 2)
         for name in BEST
+    ),
+    # early stopping, for those that may learn SVHN's 8,999 images by heart
+    *(
+        Line(model=name, **MIDDLE, seeds=(0, 1, 2), label="best-look", keep="best")
+        for name in (*BEST, "mmvae", "mopoe")
     ),
 )
 
