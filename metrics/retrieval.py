@@ -37,7 +37,14 @@ class Retrieval(NamedTuple):
     curve: Tensor
 
 
-def retrieve(queries: Tensor, labels: Tensor, gallery: Tensor, classes: Tensor, seed: int) -> Retrieval:
+def retrieve(
+    queries: Tensor,
+    labels: Tensor,
+    gallery: Tensor,
+    classes: Tensor,
+    seed: int,
+    counts: Tensor | None = None,
+) -> Retrieval:
     """Rank the whole gallery for every query.
 
     Args:
@@ -46,6 +53,7 @@ def retrieve(queries: Tensor, labels: Tensor, gallery: Tensor, classes: Tensor, 
         gallery: (G, L) representations.
         classes: (G,) their classes.
         seed: of the order of equal cosines.
+        counts: (N,) how many queries each of these stands for, as equal ones find the same; None for one.
     """
     precisions, curves, firsts = [], [], []
     ranks = torch.arange(1, len(gallery) + 1, device=gallery.device, dtype=torch.float64)
@@ -60,9 +68,15 @@ def retrieve(queries: Tensor, labels: Tensor, gallery: Tensor, classes: Tensor, 
         at = torch.searchsorted(found, reached.clamp_min(1).double())
         curves.append(precision.flip(1).cummax(1).values.flip(1).gather(1, at))
         firsts.append(relevant.double().argmax(1))
-    first = torch.cat(firsts)
-    hits = {count: float((first < count).double().mean()) for count in HITS}
-    return Retrieval(float(torch.cat(precisions).mean()), hits, torch.cat(curves).mean(0).cpu())
+    first, weights = torch.cat(firsts), torch.ones(len(queries), device=gallery.device).double()
+    if counts is not None:
+        weights = counts.to(weights)
+
+    def mean(found: Tensor) -> Tensor:
+        return weights @ found.double() / weights.sum()
+
+    hits = {count: float(mean(first < count)) for count in HITS}
+    return Retrieval(float(mean(torch.cat(precisions))), hits, mean(torch.cat(curves)).cpu())
 
 
 def first_found(queries: Tensor, gallery: Tensor, count: int, seed: int) -> Tensor:

@@ -164,11 +164,7 @@ def _by_votes(votes: Tensor, labels: Tensor, gallery: Tensor, classes: Tensor, r
     """
     kinds, counts = torch.stack([votes, labels]).unique(dim=1, return_counts=True)
     queries, seed = one_hot(kinds[0], gallery.shape[1]), run.protocol.evaluation_seed
-    each = [
-        retrieve(query[None], label[None], gallery, classes, seed).precision
-        for query, label in zip(queries, kinds[1], strict=True)
-    ]
-    return float((torch.tensor(each, dtype=torch.float64) * counts).sum() / counts.sum())
+    return retrieve(queries, kinds[1], gallery, classes, seed, counts).precision
 
 
 def _first_items(run: Pass, source: str, target: str) -> FoundItems:

@@ -46,6 +46,16 @@ def slow(queries: Tensor, labels: Tensor, gallery: Tensor, classes: Tensor) -> t
     return float(np.mean(precisions)), hits, np.mean(curves, axis=0)
 
 
+def test_a_query_may_stand_for_several() -> None:
+    queries, gallery, counts = items(9, 1), items(40, 2), torch.arange(1, 10)
+    once = retrieve(*queries, *gallery, seed=0, counts=counts)
+    repeated = retrieve(*(x.repeat_interleave(counts, 0) for x in queries), *gallery, seed=0)
+    assert once.precision == pytest.approx(repeated.precision)
+    assert once.hits == pytest.approx(repeated.hits)
+    torch.testing.assert_close(once.curve, repeated.curve)
+    assert once.precision != pytest.approx(retrieve(*queries, *gallery, seed=0).precision)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_against_slow_code(seed: int) -> None:
     """More queries than are ranked at a time, so that their order is tested too."""
