@@ -13,7 +13,7 @@ import random
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -94,7 +94,7 @@ class _Group(Generic[RunT]):
         self.turns = _Turns(jobs)
         self.failed: list[RunT] = []
         self.abandoned = self.exhausted = self.stopped = False
-        self.error: BaseException | None = None  # of the iterator
+        self.error: BaseException | None = None  # of the plan, or of a thread
 
     def execute(self) -> list[RunT]:
         before = _RandomStates(self.device)
@@ -123,11 +123,12 @@ class _Group(Generic[RunT]):
     def _take_part(self, number: int) -> None:
         """The main function of a thread."""
         self.turns.gates[number].acquire()
-        own = nullcontext() if self.device.type != "cuda" else torch.cuda.stream(_own_stream(self.device))
         try:
-            with own:
+            with _own_place(self.device):
                 while (run := self._next()) is not None:
                     self._make(run)
+        except BaseException as error:  # of the plan: raised again once the runs under way have ended
+            self.error = error
         finally:
             self.turns.leave()
 
@@ -139,9 +140,7 @@ class _Group(Generic[RunT]):
             return next(self.waiting)
         except StopIteration:
             self.exhausted = True
-        except BaseException as error:  # raised again once the runs under way have ended
-            self.error = error
-        return None
+            return None
 
     def _make(self, run: RunT) -> None:
         """Make a run; whatever it raises is its own failure."""
@@ -229,9 +228,10 @@ def _generator(device: torch.device) -> torch.Generator | None:
     return torch.cuda.default_generators[index]
 
 
-def _own_stream(device: torch.device) -> torch.cuda.Stream:
-    """A stream, and from here on random numbers, that no other thread uses."""
+def _own_place(device: torch.device) -> AbstractContextManager[object]:
+    """On a GPU a stream, and from here on random numbers, that no other thread uses; nothing elsewhere."""
     generator = _generator(device)
-    assert generator is not None
+    if generator is None:
+        return nullcontext()
     generator.graphsafe_set_state(generator.clone_state())
-    return torch.cuda.Stream(device)
+    return torch.cuda.stream(torch.cuda.Stream(device))
