@@ -61,10 +61,11 @@ def rows(device: torch.device) -> Iterator[Row]:
     for name in first:
         yield from (Row(name, "", "bf16", step) for step in ("eager", *graphs))
     yield from (Row("mmvae", "K=30 Laplace", "bf16", step) for step in graphs)
-    yield from (Row("cnf-mvae", "", "bf16", graphs[-1], count) for count in (8, 4, 2))
+    yield from (Row("cnf-mvae", "", "bf16", graphs[0], count) for count in (8, 4, 2))
     for step in ("eager", *graphs[:1]):
         yield from (Row(name, "", "bf16", step) for name in names if name not in first)
     yield from (Row(name, "", precision, graphs[0]) for name in first for precision in ("fp32", "tf32"))
+    yield Row("cnf-mvae", "", "bf16", graphs[-1], 8)  # late: every one of them is compiled
     adapted = ("multivae-mopoe", "multivae-mmvae")
     yield from (Row(name, "", "fp32", "eager") for name in adapted)
 
