@@ -151,10 +151,14 @@ class CNFMVAE(SharedPriorModel):
             contrast = torch.stack(
                 [info_nce(a, b, self.settings.temperature) for a, b in combinations(embeddings.values(), 2)]
             )
-            total = total + self.settings.contrast_weight * contrast.sum()
+            total = total + self.contrast_weight(progress) * contrast.sum()
             terms["contrast"] = contrast.mean().detach()
             terms["contrast_chance"] = total.new_full((), math.log(len(x)))
         return Loss(total, terms)
+
+    def contrast_weight(self, progress: Tensor) -> float | Tensor:
+        """lambda at this `progress` of training."""
+        return self.settings.contrast_weight
 
     def modality_loss(self, name: str, x: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Equation 11 on x (B, *shape) of one modality.

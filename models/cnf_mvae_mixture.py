@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from models.about import About, cite
 from models.cnf_mvae import CNFMVAE, CNFMVAESettings
 from models.parts.priors import PRIORS
@@ -9,6 +12,8 @@ from models.registry import register
 from models.settings import setting
 
 __all__ = ["CNFMVAEMixture", "CNFMVAEMixtureSettings"]
+
+ALIGNING = 30.0  # times tau: the least weight of the contrast before the prior starts
 
 
 @dataclass(frozen=True)
@@ -59,4 +64,15 @@ class CNFMVAEMixture(CNFMVAE):
     One mixture serves all modalities. Until its first start, after a fifth of the training, it is a single
     Gaussian; there and at every further fifth it is fitted anew to latents of train items
     (`models.parts.priors.MixturePrior`), so that it follows clusters that the contrast has formed meanwhile.
+
+    Until the first start, lambda is 30 tau at least: the gradient of the contrast is of the order of
+    lambda / tau, and against a single Gaussian a weak one aligns nothing, so that the mixture would be fitted
+    to modalities that lie apart. Once the mixture holds their clusters, a weak contrast is enough.
     """
+
+    def contrast_weight(self, progress: Tensor) -> float | Tensor:
+        s, starts = self.settings, self.latent_prior.starts
+        aligning = max(s.contrast_weight, ALIGNING * s.temperature)
+        if not starts or aligning == s.contrast_weight:
+            return s.contrast_weight
+        return torch.where(progress < starts[0], aligning, s.contrast_weight)

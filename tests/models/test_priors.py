@@ -181,6 +181,35 @@ def test_a_started_mixture_is_the_one_that_was_fitted():
     )
 
 
+def test_a_weak_contrast_is_strong_until_the_mixture_starts():
+    """lambda is 30 tau at least, and lambda alone from the first start on."""
+    weak = taking("cnf-mvae-mixture", "mixture", contrast_weight=5.0, temperature=4.0, prior_starts=4)
+    model, batch = make_example(weak, TWO)
+    found = {}
+    for progress in (0.0, 0.19, 0.2, 0.9):
+        torch.manual_seed(3)
+        loss = model.loss(batch, torch.tensor(progress, dtype=torch.float64))
+        found[progress] = loss.total.item()
+        contrast = loss.terms["contrast"].item()
+    assert found[0.0] == found[0.19]
+    assert found[0.2] == found[0.9]
+    assert found[0.0] - found[0.2] == pytest.approx((120 - 5) * contrast, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "weight"),
+    [
+        ({}, 30.0),  # the defaults
+        ({"contrast_weight": 40.0, "temperature": 0.5}, 40.0),
+        ({"contrast_weight": 5.0, "prior": "gaussian"}, 5.0),  # which starts nowhere
+    ],
+)
+def test_a_strong_contrast_is_left_alone(settings, weight):
+    entry = MODELS.get("cnf-mvae-mixture")
+    model = entry.model(TWO, entry.settings(**settings))
+    assert [model.contrast_weight(torch.tensor(progress)) for progress in (0.0, 0.5)] == [weight, weight]
+
+
 def test_a_mixture_of_more_components_than_latents_says_what_to_do():
     with pytest.raises(InputError, match="5 components cannot start from 4 latents: choose fewer"):
         MixturePrior(2, 5).start(torch.randn(4, 2), {})
