@@ -13,7 +13,7 @@ from models.settings import setting
 
 __all__ = ["CNFMVAEMixture", "CNFMVAEMixtureSettings"]
 
-ALIGNING = 30.0  # times tau: the least weight of the contrast before the prior starts
+ALIGNING = 30.0  # times tau where that is above 1: the least weight of the contrast before the prior starts
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ class CNFMVAEMixture(CNFMVAE):
     Gaussian; there and at every further fifth it is fitted anew to latents of train items
     (`models.parts.priors.MixturePrior`), so that it follows clusters that the contrast has formed meanwhile.
 
-    Until the first start, lambda is 30 tau at least: the gradient of the contrast is of the order of
-    lambda / tau, and against a single Gaussian a weak one aligns nothing, so that the mixture would be fitted
-    to modalities that lie apart. Once the mixture holds their clusters, a weak contrast is enough.
+    Until the first start, lambda is 30 max(1, tau) at least: the contrast has log N nats to gain, times
+    lambda, and a gradient of the order of lambda / tau. Against a single Gaussian a weak one aligns nothing,
+    and the mixture would be fitted to modalities that lie apart.
     """
 
     def contrast_weight(self, progress: Tensor) -> float | Tensor:
         s, starts = self.settings, self.latent_prior.starts
-        aligning = max(s.contrast_weight, ALIGNING * s.temperature)
+        aligning = max(s.contrast_weight, ALIGNING * max(1.0, s.temperature))
         if not starts or aligning == s.contrast_weight:
             return s.contrast_weight
         return torch.where(progress < starts[0], aligning, s.contrast_weight)

@@ -181,9 +181,10 @@ def test_a_started_mixture_is_the_one_that_was_fitted():
     )
 
 
-def test_a_weak_contrast_is_strong_until_the_mixture_starts():
-    """lambda is 30 tau at least, and lambda alone from the first start on."""
-    weak = taking("cnf-mvae-mixture", "mixture", contrast_weight=5.0, temperature=4.0, prior_starts=4)
+@pytest.mark.parametrize(("tau", "aligning"), [(4.0, 120), (0.5, 30)])
+def test_a_weak_contrast_is_strong_until_the_mixture_starts(tau, aligning):
+    """lambda is 30 max(1, tau) at least, and lambda alone from the first start on."""
+    weak = taking("cnf-mvae-mixture", "mixture", contrast_weight=5.0, temperature=tau, prior_starts=4)
     model, batch = make_example(weak, TWO)
     found = {}
     for progress in (0.0, 0.19, 0.2, 0.9):
@@ -193,7 +194,7 @@ def test_a_weak_contrast_is_strong_until_the_mixture_starts():
         contrast = loss.terms["contrast"].item()
     assert found[0.0] == found[0.19]
     assert found[0.2] == found[0.9]
-    assert found[0.0] - found[0.2] == pytest.approx((120 - 5) * contrast, rel=1e-4)
+    assert found[0.0] - found[0.2] == pytest.approx((aligning - 5) * contrast, rel=1e-4)
 
 
 @pytest.mark.parametrize(
