@@ -82,10 +82,10 @@ def train(
         The history: a row per 50 steps or fewer, with "step", "loss" and the terms of the loss.
 
     Raises:
-        InputError: for an unknown setting, keep=best without a watch, and a checkpoint of another model.
+        InputError: for an unknown setting, keep=best without a score, and a checkpoint of another model.
     """
     training = resolve(Training, budget, "the training budget")
-    if training.keep == "best" and watch is None:
+    if training.keep == "best" and (watch is None or watch.score is None):
         raise InputError("keep=best needs a watch, whose `look` and `score` say which weights are best.")
     device = next(model.parameters()).device
     incomplete = any(entry.model is type(model) and entry.incomplete for entry in MODELS)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from models.about import About, cite
@@ -75,4 +74,4 @@ class CNFMVAEMixture(CNFMVAE):
         aligning = max(s.contrast_weight, ALIGNING * max(1.0, s.temperature))
         if not starts or aligning == s.contrast_weight:
             return s.contrast_weight
-        return torch.where(progress < starts[0], aligning, s.contrast_weight)
+        return s.contrast_weight + (aligning - s.contrast_weight) * (progress < starts[0])

@@ -121,6 +121,10 @@ class TrainRun:
             write_evaluation(run.folder, run.hash, run.seed, evaluation)
             if self.execution.tensorboard:
                 board.add_samples(load_samples(run.folder.samples), trainer.history[-1])
+        if trainer.kept and not trainer.kept.step:
+            console.say(
+                f"{run.name}: no look had a figure to keep weights by, so it has those of its last step."
+            )
         assert trainer.checkpoints is not None
         # before the run is done: later nobody looks for it
         trainer.checkpoints.previous.unlink(missing_ok=True)

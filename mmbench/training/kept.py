@@ -33,7 +33,7 @@ class Kept:
         """Keep the weights of `model` if their figure is higher than all before; None is none."""
         if value is not None and value > self.value:
             self.step, self.value = step, value
-            self.weights = {name: x.detach().cpu().clone() for name, x in model.state_dict().items()}
+            self.weights = {name: x.detach().to("cpu", copy=True) for name, x in model.state_dict().items()}
 
     def give_back(self, model: MultimodalModel) -> None:
         """Give `model` the kept weights, in the memory that it has; nothing where none were kept."""

@@ -80,8 +80,8 @@ class Watch:
         look: gives numbers by name after a step, which become part of that row of the history; it leaves the
             weights and torch's random state as they were.
         looks: how many times `look` is called, at evenly spaced steps of which the last is the end.
-        score: the figure of a look, the higher the better, by which weights are kept where they are; None
-            keeps none.
+        score: the figure of a look, the higher the better, by which weights are kept where they are; a look
+            without one keeps none.
     """
 
     report: Callable[[int, dict[str, Any]], object] = lambda step, row: None
@@ -89,7 +89,7 @@ class Watch:
     say: Callable[[str], object] = print
     look: Callable[[int], Mapping[str, float]] = lambda step: {}
     looks: int = 0
-    score: Callable[[Mapping[str, float]], float | None] = lambda found: None
+    score: Callable[[Mapping[str, float]], float | None] | None = None
 
 
 class Trainer:
@@ -257,7 +257,7 @@ class Trainer:
         """What a look finds; the weights are kept if it is one of those that decide, and the best so far."""
         began = time.monotonic()
         found = self.watch.look(self.step)
-        if self.kept and self.step in self.keeping:
+        if self.kept and self.watch.score and self.step in self.keeping:
             self.kept.offer(self.step, self.watch.score(found), self.model)
         self.look_seconds += self._other(began)
         return found

@@ -12,7 +12,7 @@ from mmbench.storage.files import read_json
 from mmbench.storage.records import LOOK
 from mmbench.training.checkpoints import load_weights
 from mmbench.training.kept import KEEPING_LOOKS, Kept
-from mmbench.training.trainer import Trainer
+from mmbench.training.trainer import Trainer, Watch
 from models.errors import InputError
 from models.registry import MODELS
 
@@ -129,5 +129,6 @@ def test_a_run_says_which_step_it_is_of(invoke, tmp_path):
 
 def test_python_needs_to_know_what_is_best():
     data = mmbench.load_data("digits")
-    with pytest.raises(InputError, match="keep=best needs a watch"):
-        mmbench.train(mmbench.make_model("mvae", data), data, steps=2, keep="best")
+    for watch in (None, Watch(look=lambda step: {"figure": 0.5})):
+        with pytest.raises(InputError, match="keep=best needs a watch"):
+            mmbench.train(mmbench.make_model("mvae", data), data, steps=2, keep="best", watch=watch)
