@@ -29,6 +29,7 @@ from mmbench.storage.records import LOOK
 from mmbench.storage.run_folder import RunFolder
 from mmbench.storage.samples import load_samples
 from mmbench.training.checkpoints import Checkpoints
+from mmbench.training.kept import Best
 from mmbench.training.memory import PeakMemory
 from mmbench.training.tensorboard import Board
 from mmbench.training.trainer import Trainer, Watch
@@ -121,7 +122,8 @@ class TrainRun:
             write_evaluation(run.folder, run.hash, run.seed, evaluation)
             if self.execution.tensorboard:
                 board.add_samples(load_samples(run.folder.samples), trainer.history[-1])
-        if trainer.kept and not trainer.kept.step:
+        best = trainer.kept if isinstance(trainer.kept, Best) else None
+        if best and not best.step:
             console.say(
                 f"{run.name}: no look had a figure to keep weights by, so it has those of its last step."
             )
@@ -136,7 +138,7 @@ class TrainRun:
             compile_seconds=round(trainer.compile_seconds, 1),
             evaluate_seconds=round(evaluating, 1),
             **({"remark": built.remark} if built.remark else {}),
-            **({"kept_step": trainer.kept.step} if trainer.kept else {}),
+            **({"kept_step": best.step} if best else {}),
             steps_per_second=round((trainer.step - trainer.compile_steps) / training, 2),
             **memory.found(),
         )

@@ -19,8 +19,9 @@ class Training:
     learning_rate: float = setting(1e-3, "of Adam, at first", low=0)
     keep: str = setting(
         "last",
-        "weights that a training ends with: of its last step, or of the best of ten looks at validation data",
-        choices=("last", "best"),
+        "weights that a training ends with: of its last step, of the best of ten looks at validation data, "
+        "or the average over the last tenth of its steps",
+        choices=("last", "best", "average"),
         late=True,
     )
 

@@ -179,9 +179,12 @@ def _is_kept(found: Any, weights: Mapping[str, Any]) -> bool:
         return True
     if not (isinstance(found, dict) and isinstance(found.get("weights"), dict)):
         return False
+    known, kept = kinds(weights), kinds(found["weights"])
+    if found.keys() == {"count", "weights"}:  # an average, of parameters alone
+        return type(found["count"]) is int and kept.items() <= known.items()
     if type(found.get("step")) is not int or type(found.get("value")) is not float:
         return False
-    return not found["weights"] or kinds(found["weights"]) == kinds(weights)
+    return not kept or kept == known
 
 
 def _is_row(row: Any) -> bool:

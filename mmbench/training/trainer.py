@@ -19,11 +19,12 @@ from mmbench.plan.presets import Training
 from mmbench.training.checkpoints import Checkpoints
 from mmbench.training.compiled import Compiled
 from mmbench.training.denormals import flushed_denormals
-from mmbench.training.kept import KEEPING_LOOKS, Kept
+from mmbench.training.kept import make_kept
 from mmbench.training.memory import keep_freed_memory
 from mmbench.training.recorded import WARM_UPS, RecordedStep, wait_for
 from mmbench.training.step import Terms, TrainStep
 from models.base import MultimodalModel, Stage
+from models.errors import InputError
 
 __all__ = ["DivergedError", "Trainer", "Watch"]
 
@@ -113,7 +114,7 @@ class Trainer:
             sittings; what looks took; and what preparing other steps than eager ones took, of which the
             first few steps are a part.
         compile_steps: how many these are, which no rate of training should count.
-        kept: the weights of the best look, where training ends with those; else None.
+        kept: the weights that training ends with, where these are not the last ones; else None.
     """
 
     def __init__(
@@ -139,8 +140,8 @@ class Trainer:
         self.recorder = _Recorder([], [])
         self.made: TrainStep | None = None  # that of the stage
         self.log_every = max(1, min(LOG_EVERY, config.steps // 20))
-        self.kept = Kept() if config.keep == "best" else None
-        self.keeping = self._look_steps(KEEPING_LOOKS if self.kept else 0)
+        self.kept = make_kept(config, self.stages)
+        self.keeping = self._look_steps(self.kept.looks if self.kept else 0)
         self.looks = self._look_steps(self.watch.looks) | self.keeping
 
     def run(self) -> bool:
@@ -232,6 +233,8 @@ class Trainer:
             self.made.move(start, progress, rate)
             self.recorder.add(make(names))
             self.step += 1
+            if self.kept:
+                self.kept.after_step(self.step, self.model)
             if self.step % self.log_every == 0 or self.step == last:
                 row = {
                     "step": self.step,
@@ -254,11 +257,11 @@ class Trainer:
         return True
 
     def _look(self) -> Mapping[str, float]:
-        """What a look finds; the weights are kept if it is one of those that decide, and the best so far."""
+        """What a look finds, which may decide what weights are kept."""
         began = time.monotonic()
         found = self.watch.look(self.step)
         if self.kept and self.watch.score and self.step in self.keeping:
-            self.kept.offer(self.step, self.watch.score(found), self.model)
+            self.kept.after_look(self.step, self.watch.score(found), self.model)
         self.look_seconds += self._other(began)
         return found
 
@@ -297,9 +300,8 @@ class Trainer:
         self.look_seconds = saved.get("look_seconds", 0.0)
         self.compile_seconds = saved.get("compile_seconds", 0.0)
         self.compile_steps = saved.get("compile_steps", 0)
-        if self.kept and saved.get("kept"):
-            self.kept.load(saved["kept"])
         device = next(self.model.parameters()).device
+        self._restore_kept(saved.get("kept"), device)
         self.recorder = _Recorder(
             saved["recorded"]["names"], [row.to(device) for row in saved["recorded"]["rows"]]
         )
@@ -307,3 +309,13 @@ class Trainer:
         if saved["cuda_random_state"] is not None:
             torch.cuda.set_rng_state(saved["cuda_random_state"], device)
         return saved
+
+    def _restore_kept(self, state: dict[str, Any] | None, device: torch.device) -> None:
+        """Take up the kept weights of a checkpoint, of a training that keeps the same."""
+        if (self.kept.state().keys() if self.kept else None) != (state.keys() if state else None):
+            raise InputError(
+                f"The checkpoint is of a training with another `keep` than {self.config.keep}: go on with "
+                "that one, or take another file."
+            )
+        if self.kept and state:
+            self.kept.load(state, device)

@@ -178,9 +178,13 @@ def test_published_studies_can_be_collected(tmp_path):
     for name in ("priors", "priors-grid"):
         bundle_runs(PUBLISHED / name, tmp_path / f"{name}.zip", name)
     collected = collect_bundles(sorted(tmp_path.glob("*.zip")), tmp_path / "all")
-    runs = [path.parent for name in ("priors", "priors-grid") for path in (PUBLISHED / name).rglob("metrics.json")]
+    runs = [
+        path.parent for name in ("priors", "priors-grid") for path in (PUBLISHED / name).rglob("metrics.json")
+    ]
     configs = [json.loads((run / "config.json").read_text()) for run in runs]
-    protocols = {(config["dataset"], config["training"]["steps"]) for config in configs}  # what differs in these
+    protocols = {
+        (config["dataset"], config["training"]["steps"]) for config in configs
+    }  # what differs in these
     assert (collected.runs, len(collected.protocols)) == (len(runs), len(protocols))
 
 

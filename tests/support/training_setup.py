@@ -40,6 +40,6 @@ def make_trainer(
     )
 
 
-def make_model(entry):
+def make_model(entry, **settings):
     torch.manual_seed(1)
-    return entry.build(TWO, entry.settings(), classes=2)
+    return entry.build(TWO, entry.settings(**settings), classes=2)

@@ -1,4 +1,4 @@
-"""Trainings that end with the weights of their best look at validation items."""
+"""Trainings that end with the weights of their best look at validation items, or with an average."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ import mmbench
 from mmbench.storage.files import read_json
 from mmbench.storage.records import LOOK
 from mmbench.training.checkpoints import load_weights
-from mmbench.training.kept import KEEPING_LOOKS, Kept
+from mmbench.training.kept import KEEPING_LOOKS, Best
 from mmbench.training.trainer import Trainer, Watch
 from models.errors import InputError
 from models.registry import MODELS
@@ -36,6 +36,24 @@ def make(folder, stop=lambda trainer: False, figures=FIGURES):
     watch = trainer.watch
     watch.look, watch.score, watch.stop = look, lambda found: found.get("figure"), lambda: stop(trainer)
     return trainer, weights
+
+
+def make_averaging(folder, budget=(), settings=(), stop_at=None):
+    """A trainer of 30 steps, or as `budget` says, and the parameters after each."""
+    first = make_trainer(make_model(MODEL, **dict(settings)), make_batches(), folder)
+    trainer = Trainer(
+        first.model,
+        first.batches,
+        replace(first.config, **{"keep": "average", **dict(budget)}),
+        first.checkpoints,
+    )
+    parameters = {}
+
+    def report(step, row):
+        parameters[step] = {name: x.detach().clone() for name, x in trainer.model.named_parameters()}
+
+    trainer.watch.report, trainer.watch.stop = report, lambda: trainer.step == stop_at
+    return trainer, parameters
 
 
 def same(one, other):
@@ -83,6 +101,8 @@ def test_without_a_figure_the_last_weights_stay(tmp_path):
         {"step": "3", "value": 0.5, "weights": {}},
         {"step": 3, "value": None, "weights": {}},
         {"step": 3, "value": 0.5, "weights": {"other": torch.zeros(2)}},
+        {"count": 2.0, "weights": {}},
+        {"count": 2, "weights": {"other": torch.zeros(2)}},
     ],
 )
 def test_a_damaged_checkpoint_is_named(kept, tmp_path):
@@ -94,13 +114,51 @@ def test_a_damaged_checkpoint_is_named(kept, tmp_path):
         load_weights(make_model(MODEL), tmp_path / "checkpoint.pt", "h", 3)
 
 
+@pytest.mark.parametrize(
+    ("budget", "settings", "averaged"),
+    [({}, {}, (28, 29, 30)), ({}, {"prior_starts": 29}, (30,)), ({"steps": 1}, {}, (1,))],
+    ids=["last tenth", "last stage", "one step"],
+)
+def test_an_average_is_that_of_the_last_steps(budget, settings, averaged, tmp_path):
+    trainer, parameters = make_averaging(tmp_path, budget, settings)
+    assert trainer.run()
+    assert trainer.kept.count == len(averaged)
+    for name, x in trainer.model.named_parameters():
+        mean = torch.stack([parameters[step][name].double() for step in averaged]).mean(0)
+        torch.testing.assert_close(x, mean.float())
+    fresh = make_model(MODEL, **settings)
+    load_weights(fresh, tmp_path / "checkpoint.pt", "h", 3)
+    assert same(fresh.state_dict(), trainer.model.state_dict())
+
+
+@pytest.mark.parametrize("at", [7, 27, 28, 29, 30])
+def test_an_average_goes_on_after_a_stop(at, tmp_path):
+    whole, _ = make_averaging(tmp_path / "whole")
+    assert whole.run()
+    broken, _ = make_averaging(tmp_path / "broken", stop_at=at)
+    broken.run()
+    last, _ = make_averaging(tmp_path / "broken")
+    assert last.run()
+    assert same(last.model.state_dict(), whole.model.state_dict())
+
+
+def test_an_average_changes_no_step(tmp_path):
+    """Looks and history are those of the weights in training."""
+    averaging, _ = make_averaging(tmp_path / "average")
+    assert averaging.run()
+    last, _ = make_averaging(tmp_path / "last", {"keep": "last"})
+    assert last.run()
+    assert averaging.history == last.history
+    assert not same(averaging.model.state_dict(), last.model.state_dict())
+
+
 def test_the_best_of_equals_is_the_first():
-    model, kept = make_model(MODELS.get("mvae")), Kept()
+    model, kept = make_model(MODELS.get("mvae")), Best()
     for step, value in ((1, 0.2), (2, None), (3, 0.4), (4, 0.4), (5, 0.1)):
-        kept.offer(step, value, model)
+        kept.after_look(step, value, model)
     assert kept.step == 3
-    again = Kept()
-    again.load(kept.state())
+    again = Best()
+    again.load(kept.state(), torch.device("cpu"))
     assert (again.step, again.value, again.weights) == (kept.step, kept.value, kept.weights)
 
 
@@ -125,6 +183,15 @@ def test_a_run_says_which_step_it_is_of(invoke, tmp_path):
     assert "MVAE (best)" in table
     assert "Warning" not in table
     assert "keep last or best" in table
+
+
+def test_a_checkpoint_of_another_kind_is_refused(tmp_path):
+    for index, (before, after) in enumerate([("average", "last"), ("last", "average"), ("average", "best")]):
+        broken, _ = make_averaging(tmp_path / str(index), {"keep": before}, stop_at=7)
+        broken.run()
+        other, _ = make_averaging(tmp_path / str(index), {"keep": after})
+        with pytest.raises(InputError, match=f"another `keep` than {after}"):
+            other.run()
 
 
 def test_python_needs_to_know_what_is_best():

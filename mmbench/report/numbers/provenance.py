@@ -108,7 +108,7 @@ def disagreements(runs: Sequence[StoredRun]) -> str:
 
 
 def _budget(run: StoredRun) -> dict[str, Any]:
-    """Its training without `keep`: rows with the last and with the best weights stand side by side."""
+    """Its training without `keep`: rows with the last weights and with others stand side by side."""
     return {key: value for key, value in (run.config.get("training") or {}).items() if key != "keep"}
 
 
