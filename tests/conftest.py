@@ -121,6 +121,22 @@ def finished(invoke, tmp_path_factory):
     return SimpleNamespace(path=results, text=said.read_text(encoding="utf-8"))
 
 
+@pytest.fixture
+def run(finished, tmp_path):
+    """A copy of the finished run of one model that a test may damage."""
+    model = finished.path / "digits" / "smoke" / "mopoe"
+    return shutil.copytree(model, tmp_path / "results" / "digits" / "smoke" / "mopoe") / "seed-0"
+
+
+@pytest.fixture
+def digits_once(monkeypatch):
+    """The embedded data are made once for all of the tests that ask for it."""
+    from refusals import load_data_once
+
+    for file in ("run_job", "finished"):
+        monkeypatch.setattr(f"mmbench.execution.{file}.load_data", load_data_once)
+
+
 @pytest.fixture(scope="session")
 def report_folder(tmp_path_factory):
     """A preset folder with its report: three models of two seeds with diagnostics.
