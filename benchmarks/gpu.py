@@ -36,6 +36,7 @@ __all__ = ["measure", "rows"]
 
 COLUMNS = ["device", "model", "settings", "precision", "step", "at_once"]
 SECONDS = 4.0  # of steps behind a figure
+FAILED = "failed"  # what a row says that is to be tried again
 WARM = 10  # steps before them: kernels are loaded, graphs recorded
 SETTINGS: dict[str, dict[str, object]] = {
     "": {},
@@ -141,6 +142,7 @@ def main(file: Path, data_dir: Path | None, dataset: str, device: str, minutes: 
         raise click.UsageError(str(error)) from None
     here = describe_environment(place)
     table = pd.read_csv(file, keep_default_na=False) if file.exists() else pd.DataFrame(columns=COLUMNS)
+    table = table[~table["said"].astype(str).str.startswith(FAILED)] if len(table) else table  # tried again
     for row in rows(place):
         key = (str(here["device"]), *row)
         if key in set(table[COLUMNS].itertuples(index=False, name=None)):
@@ -151,7 +153,7 @@ def main(file: Path, data_dir: Path | None, dataset: str, device: str, minutes: 
         try:
             found = measure(data, row, place)
         except (RuntimeError, InputError) as error:  # one model that fails is no reason to lose the others
-            found = {"said": f"failed: {error}".splitlines()[0]}
+            found = {"said": f"{FAILED}: {error}".splitlines()[0]}
         added = pd.DataFrame([{**dict(zip(COLUMNS, key, strict=True)), **found, "torch": here["torch"]}])
         table = added if table.empty else pd.concat([table, added], ignore_index=True)
         table.to_csv(file, index=False, lineterminator="\n")

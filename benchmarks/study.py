@@ -17,6 +17,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,9 +99,10 @@ STUDY = (
         for pairing in (1, 2)
         for name in BEST
     ),
-    # early stopping, for those that may learn SVHN's 8,999 images by heart
+    # early stopping, for those that may learn SVHN's 8,999 images by heart; and averages of the last weights
     *(
-        Line(model=name, **MIDDLE, seeds=(0, 1, 2), label="best-look", keep="best")
+        Line(model=name, **MIDDLE, seeds=(0, 1, 2), label=label, keep=keep)
+        for label, keep in (("best-look", "best"), ("average", "average"))
         for name in (*BEST, "mmvae", "mopoe")
     ),
 )
@@ -133,7 +135,8 @@ def make(line: Line, root: Path, dataset: str, more: list[str], seconds: float) 
         return process.wait(timeout=seconds) == 0
     except subprocess.TimeoutExpired:
         process.terminate()
-        process.wait(timeout=GRACE)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=GRACE)
         return False
     finally:
         process.kill()

@@ -16,7 +16,18 @@ from mmbench.plan.job import Execution
 from mmbench.plan.planned import PlannedRun
 from models.errors import InputError
 
-__all__ = ["DONE", "FAILED", "RAISED", "STOPPED", "Executor", "Lost", "Work", "default_jobs", "pick_executor"]
+__all__ = [
+    "DONE",
+    "FAILED",
+    "RAISED",
+    "STOPPED",
+    "DeviceLostError",
+    "Executor",
+    "Lost",
+    "Work",
+    "default_jobs",
+    "pick_executor",
+]
 
 RunT = TypeVar("RunT")
 
@@ -28,6 +39,10 @@ Work = Callable[[RunT, Console, Stop], bool]
 
 Lost = Callable[..., None]
 """Called with a run whose process died before it could record its failure, how it died, and a traceback."""
+
+
+class DeviceLostError(InputError):
+    """A failure has left the GPU so that no run can go on in this process."""
 
 
 class Executor(Protocol):

@@ -43,7 +43,7 @@ def seconds_per_step(
         at_once: runs that take turns, each of which takes so long for a step while the others run too.
 
     Raises:
-        RuntimeError: where all of several runs at once fail; of one, whatever it raises.
+        RuntimeError: where one of several runs at once fails; of one, whatever it raises.
     """
     if at_once == 1:
         return _seconds(config, data, device, stop, step)
@@ -58,7 +58,7 @@ def seconds_per_step(
         problems.append(how)
 
     take_turns(range(at_once), work, at_once, device, Console(), stop, lost)
-    if not found:
+    if problems:
         raise RuntimeError(problems[0])
     return fmean(found)
 
@@ -90,19 +90,23 @@ def _seconds(config: RunConfig, data: MultimodalData, device: torch.device, stop
 
 def best_jobs(config: RunConfig, data: MultimodalData, device: torch.device, step: str, runs: int) -> int:
     """How many runs like `config` an NVIDIA GPU makes at once, measured; 1 where it cannot be trained."""
+    if runs < 2:
+        return 1
 
     def rate(count: int) -> float:
-        seconds = seconds_per_step(config, data, device, Stop(), step, count)
+        try:
+            seconds = seconds_per_step(config, data, device, Stop(), step, count)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # whatever a model raises, sys.exit() too: its run says why
+            return 0.0
         return count / seconds if seconds else 0.0
 
     def fits(count: int, measured: int) -> bool:
         held = torch.cuda.max_memory_reserved(device) / measured * count
         return held < ROOM * torch.cuda.get_device_properties(device).total_memory
 
-    try:
-        return fastest(runs, rate, fits)
-    except RuntimeError:  # its run says why
-        return 1
+    return fastest(runs, rate, fits)
 
 
 def fastest(runs: int, rate: Callable[[int], float], fits: Callable[[int, int], bool]) -> int:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from mmbench.console import Console
-from mmbench.execution.executor import Lost, Work
+from mmbench.execution.executor import DeviceLostError, Lost, Work
 from mmbench.execution.relay import UPDATE_SECONDS
 from mmbench.execution.signals import Stop, StoppedError
 from mmbench.execution.threads import computing_threads
@@ -149,6 +149,9 @@ class _Group(Generic[RunT]):
                 self.failed.append(run)
         except StoppedError:
             self.stopped = True
+        except DeviceLostError:
+            self.failed.append(run)
+            raise
         except BaseException as error:
             self.failed.append(run)
             if not self.abandoned:

@@ -17,6 +17,7 @@ from mmbench.data.base import MultimodalData, Split
 from mmbench.data.batches import Batches
 from mmbench.data.pairing import fill_batches, hide
 from mmbench.execution.evaluating import evaluate_run, write_evaluation
+from mmbench.execution.executor import DeviceLostError
 from mmbench.execution.isolation import same_state, seed_everything
 from mmbench.execution.signals import Stop, StoppedError
 from mmbench.execution.threads import computing_threads
@@ -31,6 +32,7 @@ from mmbench.storage.samples import load_samples
 from mmbench.training.checkpoints import Checkpoints
 from mmbench.training.kept import Best
 from mmbench.training.memory import PeakMemory
+from mmbench.training.recorded import wait_for
 from mmbench.training.tensorboard import Board
 from mmbench.training.trainer import Trainer, Watch
 from models.base import MultimodalModel
@@ -68,6 +70,7 @@ class TrainRun:
 
         Raises:
             StoppedError: after a signal, once the checkpoint is written.
+            DeviceLostError: where its failure has lost the GPU.
         """
         stop.check()
         waiting = partial(console.say, f"{run.name}: waiting for another command that is at work on it.")
@@ -75,6 +78,8 @@ class TrainRun:
             with run.folder.lock(waiting, stop.check):
                 run.check_folder()
                 return self._make_or_fail(run, console, stop)
+        except DeviceLostError:
+            raise
         # no lock, or the folder is another run's by now: nothing in it is touched
         except InputError as error:
             console.say(f"{run.name} failed: {error}")
@@ -102,6 +107,7 @@ class TrainRun:
                 trace = traceback.format_exc()[-TRACE:]
                 run.folder.set_status("failed", error=error_words(error), traceback=trace, **given_up)
             console.say(f"{run.name} failed: {error_words(error)}")
+            _check_device(self.execution.device)
             return False
         return True
 
@@ -198,6 +204,17 @@ class TrainRun:
         if not finished:
             raise StoppedError
         return trainer
+
+
+def _check_device(device: torch.device) -> None:
+    """Raise where a failure has lost the GPU: after a failed assertion every call to it fails."""
+    try:
+        wait_for(device)
+    except RuntimeError as error:
+        raise DeviceLostError(
+            f"The device {device} computes no more in this process ({error_words(error).splitlines()[0]}): "
+            "the same command makes the runs that are left."
+        ) from None
 
 
 def _restore_config(folder: RunFolder, begun: dict[str, Any] | None) -> None:

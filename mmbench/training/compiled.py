@@ -3,12 +3,15 @@
 from collections.abc import Callable
 
 import torch
+import torch._dynamo
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
 from models.base import Batch, Loss
 
 __all__ = ["Compiled"]
+
+KINDS = 64  # of one loss that torch compiles, for other settings and stages, before it silently stops
 
 
 class Compiled:
@@ -21,6 +24,9 @@ class Compiled:
 
     def __init__(self, loss: Callable[[Batch, Tensor], Loss], say: Callable[[str], object]):
         self.loss, self.say = loss, say
+        config = torch._dynamo.config
+        limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # until 2.7
+        setattr(config, limit, max(KINDS, getattr(config, limit)))
         self.call: Callable[[Batch, Tensor], Loss] = torch.compile(loss, dynamic=False)
 
     def __call__(self, batch: Batch, progress: Tensor) -> Loss:

@@ -2,8 +2,10 @@
 
 import ctypes
 import sys
+import weakref
 from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -29,18 +31,22 @@ def keep_freed_memory() -> None:
 class PeakMemory:
     """The most memory that this process holds from now on, of the host where Linux tells, and of a GPU.
 
-    What other runs of the process left behind is in it.
+    What other runs of the process left behind is in it, and what they hold that are under way.
 
     Args:
         device: where the run computes.
     """
 
+    _measuring: ClassVar[weakref.WeakSet["PeakMemory"]] = weakref.WeakSet()
+
     def __init__(self, device: torch.device):
         self.device = device
-        with suppress(OSError):  # not on Linux, or forbidden: the process's own peak is not reset then
-            Path("/proc/self/clear_refs").write_text("5")
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
+        if not self._measuring:  # else it would be taken from those that are
+            with suppress(OSError):  # not on Linux, or forbidden: the process's own peak is not reset then
+                Path("/proc/self/clear_refs").write_text("5")
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
+        self._measuring.add(self)
 
     def found(self) -> dict[str, float]:
         """`peak_host_mib` and `peak_device_mib`, as far as they are known."""
@@ -50,5 +56,6 @@ class PeakMemory:
             peak = next(line for line in lines if line.startswith("VmHWM:"))
             peaks["peak_host_mib"] = round(int(peak.split()[1]) / 1024, 1)
         if self.device.type == "cuda":
-            peaks["peak_device_mib"] = round(torch.cuda.max_memory_allocated(self.device) / 2**20, 1)
+            # reserved: what a recorded step works in counts as free once it is recorded
+            peaks["peak_device_mib"] = round(torch.cuda.max_memory_reserved(self.device) / 2**20, 1)
         return peaks

@@ -81,11 +81,12 @@ class RecordedStep:
         try:
             self.step.optimizer.zero_grad(set_to_none=True)
             repeat, terms = self.graphs.record(lambda: self.step(names))
+            one_by_one = torch.stack([self.step(names).values for _ in range(COMPARED)])
         except RuntimeError as error:
             before.restore()
-            self._give_up(error_words(error).splitlines()[0], error)
+            cause = _first(error)
+            self._give_up(error_words(cause).splitlines()[0], cause)
             return
-        one_by_one = torch.stack([self.step(names).values for _ in range(COMPARED)])
         before.restore()
         repeated = []
         for _ in range(COMPARED):
@@ -158,7 +159,11 @@ class CudaGraphs:
     """
 
     def __init__(self, device: torch.device):
-        self.stream = torch.cuda.Stream(device)
+        # A stream of this thread's own is recorded on itself: torch has 32 streams that it hands out in turn,
+        # and graphs recorded on the same one share the workspace of its matrix products.
+        current = torch.cuda.current_stream(device)
+        shared = current == torch.cuda.default_stream(device)  # which cannot be recorded
+        self.stream = torch.cuda.Stream(device) if shared else current
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -172,8 +177,15 @@ class CudaGraphs:
     def record(self, call: Callable[[], Terms]) -> tuple[Callable[[], object], Terms]:
         """What repeats `call`, which is not made by recording it, and where it leaves what it returns."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self.stream):
-            terms = call()
+        before = torch.cuda.current_stream(self.stream.device)
+        try:
+            with torch.cuda.graph(graph, stream=self.stream):
+                terms = call()
+        except BaseException:
+            torch.cuda.set_stream(before)  # torch leaves its own, where ending the recording fails too
+            generator = torch.cuda.default_generators[self.stream.device.index or 0]
+            generator.graphsafe_set_state(generator.clone_state())  # the old one believes to be recorded
+            raise
         return graph.replay, terms
 
     @contextmanager
@@ -187,6 +199,13 @@ class CudaGraphs:
             yield
         finally:
             torch.cuda.set_sync_debug_mode(before)
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error that came first: that of ending a recording hides the one that broke it."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 def _line_of(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 import random
 import signal
+import sys
 import threading
 import time
 
@@ -13,10 +14,12 @@ from options import SMALL
 from mmbench.console import Console
 from mmbench.data import load_data
 from mmbench.data.batches import _shared
+from mmbench.execution.local import Local
 from mmbench.execution.rate import COUNTS, best_jobs, fastest, seconds_per_step
 from mmbench.execution.signals import Stop, StoppedError
 from mmbench.execution.together import Together, take_turns
 from mmbench.plan.job import JobOptions, check_job
+from mmbench.storage.files import read_json
 from models.mopoe import MoPoE
 
 CPU = torch.device("cpu")
@@ -187,6 +190,27 @@ def test_a_job_that_is_stopped_goes_on(together, finished, invoke, tmp_path, mon
         assert one.read_bytes() == other.read_bytes(), model
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_no_run_begins_on_a_device_that_is_lost(jobs, invoke, tmp_path, monkeypatch):
+    """The failure of the first run is its own; those that are left are made by the next command."""
+
+    def lose(device):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr("models.mopoe.MoPoE.loss", lambda *_: 1 / 0)
+    monkeypatch.setattr("mmbench.execution.train.wait_for", lose)
+    monkeypatch.setattr("mmbench.execution.run_job.pick_executor", lambda *_: pick(jobs))
+    result = invoke(*RUN, "--models", "mopoe,mvae,mmvae", "--results", tmp_path)
+    assert result.code == 2, result.text
+    assert "computes no more in this process (RuntimeError: CUDA error: device-side" in result.text
+    assert read_json(seed_folder(tmp_path, "mopoe") / "status.json")["state"] == "failed"
+    assert not (seed_folder(tmp_path, "mmvae") / "status.json").exists()
+
+
+def pick(jobs):
+    return Together(jobs, CPU) if jobs > 1 else Local(1, CPU)
+
+
 def test_the_rate_of_several_at_once():
     job = check_job(JobOptions(models="mvae", dataset="digits", preset="smoke", device="cpu"))
     seconds = seconds_per_step(job.configs[0], load_data("digits"), CPU, Stop(), at_once=2)
@@ -195,9 +219,19 @@ def test_the_rate_of_several_at_once():
 
 def test_what_cannot_be_trained_is_made_one_at_a_time(monkeypatch):
     job = check_job(JobOptions(models="mvae", dataset="digits", preset="smoke", device="cpu"))
-    monkeypatch.setattr("models.mvae.MVAE.loss", lambda *_: 1 / 0)
-    monkeypatch.setattr("mmbench.execution.rate.COUNTS", (2,))
-    assert best_jobs(job.configs[0], load_data("digits"), CPU, "eager", 4) == 1
+    data = load_data("digits")
+    for loss in (lambda *_: 1 / 0, lambda *_: sys.exit(3)):
+        monkeypatch.setattr("models.mvae.MVAE.loss", loss)
+        assert best_jobs(job.configs[0], data, CPU, "eager", 4) == 1
+        with pytest.raises(RuntimeError, match="its thread ended"):
+            seconds_per_step(job.configs[0], data, CPU, Stop(), at_once=2)
+
+
+def test_where_little_is_left_to_make_nothing_is_measured(monkeypatch):
+    job = check_job(JobOptions(models="mvae", dataset="digits", preset="smoke", device="cpu"))
+    monkeypatch.setattr("mmbench.execution.rate.seconds_per_step", lambda *_: pytest.fail("it was measured"))
+    for runs in (0, 1):
+        assert best_jobs(job.configs[0], load_data("digits"), CPU, "eager", runs) == 1
 
 
 @pytest.mark.parametrize(

@@ -76,13 +76,13 @@ class TinyVAE(SharedLatentModel):
 
     def infer(self, inputs, sample=False, generator=None):
         mean = torch.stack([self.encoders[name](x) for name, x in inputs.items()]).mean(0)
-        return mean + torch.randn(mean.shape, generator=generator) if sample else mean
+        return mean + torch.empty_like(mean).normal_(generator=generator) if sample else mean
 
     def decode(self, name, latent):
         return self.decoders[name](3 * latent)
 
     def prior(self, n, generator):
-        return torch.randn(n, 12, generator=generator)
+        return torch.randn(n, 12, generator=generator, device=generator.device)
 
 
 class Reader(nn.Module):

@@ -92,6 +92,26 @@ def test_a_recorded_training_is_the_eager_one(entry):
     assert make.graphs.made == 1
 
 
+def test_the_error_that_broke_a_recording_is_named():
+    """Not that of ending it, which torch raises in its place."""
+
+    class Broken(Graphs):
+        def record(self, call):
+            try:
+                raise RuntimeError("this waits for the host")
+            except RuntimeError as error:
+                failed = RuntimeError("operation failed due to a previous error")
+                failed.__context__ = error
+            raise failed
+
+    entry = find_models("mvae")[0]
+    one, other = make_model(entry), make_model(entry)
+    found, make, lines = recorded(other, make_batches(), Broken)
+    assert found == eager(one, make_batches())
+    assert not make.possible
+    assert "(RuntimeError: this waits for the host, at test_recorded.py:" in lines[0]
+
+
 def two_kinds():
     """Batches of which some lack a modality."""
     generator = torch.Generator().manual_seed(0)
