@@ -52,7 +52,8 @@ def test_every_part_of_the_state_is_tried():
 
 
 @pytest.mark.parametrize("state", _STATES, ids=lambda state: state.name)
-def test_what_a_model_leaves_changed_is_put_back_and_named(state):
+def test_what_a_model_leaves_changed_is_put_back_and_named(state, monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch._inductor.compile_fx", raising=False)  # of a test before
     before, said = state.get(), []
     with same_state(said.append):
         CHANGES[state.name]()
@@ -122,6 +123,15 @@ def test_what_torch_wraps_itself_is_no_ones_fault():
         optimizer.step()
         torch.distributions.Normal(0.0, 1.0).sample()
     assert said == []
+
+
+def test_what_the_compiler_changes_itself_is_no_ones_fault():
+    before, said = (list(sys.path), dict(os.environ), sys.getrecursionlimit()), []
+    with same_state(said.append):
+        weight = torch.zeros(2, requires_grad=True)
+        torch.compile(lambda x: (2 * x).sin().sum(), dynamic=False)(weight).backward()
+    assert said == []
+    assert (sys.path, dict(os.environ), sys.getrecursionlimit()) == before
 
 
 def test_weights_that_autocast_has_cast_do_not_outlive_it():
