@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 from mmbench.escape import csv_text, escape_markdown
 from mmbench.report.numbers.further import build_all_tables
 from mmbench.report.numbers.leaderboard import build_leaderboard, name_of
+from mmbench.report.numbers.provenance import budget_of
 from mmbench.report.numbers.render import decimal
 from mmbench.report.numbers.results import find_runs
 from mmbench.report.numbers.tables import Cell
@@ -30,7 +31,7 @@ from models.errors import InputError
 
 __all__ = ["Collected", "collect_bundles"]
 
-_PROTOCOL = ("dataset", "data", "training", "protocol", "judge")  # of a configuration
+_PROTOCOL = ("dataset", "data", "protocol", "judge")  # of a configuration, beside its budget
 _HEAD = ("protocol", "dataset", "preset", "row", "hash", "seed", "by", "bundle", "sha256", "counted")
 _MACHINE = ("device", "mmbench", "python", "torch", "git_commit", "code", "model_code")  # of an environment
 
@@ -66,8 +67,8 @@ class _Entry:
 
     @property
     def row(self) -> Row:
-        protocol = content_hash({key: self.run.config.get(key) for key in _PROTOCOL})[:8]
-        return Row(protocol, self.run.dataset, self.run.preset, self.run.model, self.run.label)
+        parts = {key: self.run.config.get(key) for key in _PROTOCOL} | {"training": budget_of(self.run)}
+        return Row(content_hash(parts)[:8], self.run.dataset, self.run.preset, self.run.model, self.run.label)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,15 @@ from metrics.names import MetricName
 from mmbench.storage.records import AUTO
 from mmbench.storage.runs import StoredRun
 
-__all__ = ["disagreements", "machine_lines", "protocol_of", "reference_values", "spell", "spell_value"]
+__all__ = [
+    "budget_of",
+    "disagreements",
+    "machine_lines",
+    "protocol_of",
+    "reference_values",
+    "spell",
+    "spell_value",
+]
 
 # what must not differ between the rows of a table
 _SHARED = ("data", "modalities", "training", "protocol", "precision")
@@ -89,7 +97,7 @@ def disagreements(runs: Sequence[StoredRun]) -> str:
     shared = [
         _flatten(
             {key: run.config.get(key) for key in _SHARED}
-            | {"modalities": _modalities(run), "training": _budget(run)}
+            | {"modalities": _modalities(run), "training": budget_of(run)}
         )
         for run in runs
     ]
@@ -107,7 +115,7 @@ def disagreements(runs: Sequence[StoredRun]) -> str:
     return f"These rows do not share one protocol, so they cannot be compared strictly: {'; '.join(found)}."
 
 
-def _budget(run: StoredRun) -> dict[str, Any]:
+def budget_of(run: StoredRun) -> dict[str, Any]:
     """Its training without `keep`: rows with the last weights and with others stand side by side."""
     return {key: value for key, value in (run.config.get("training") or {}).items() if key != "keep"}
 
