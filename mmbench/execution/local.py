@@ -14,7 +14,7 @@ import torch
 import torch.multiprocessing
 
 from mmbench.console import Console
-from mmbench.execution.executor import DONE, FAILED, STOPPED, Lost, Work
+from mmbench.execution.executor import DONE, FAILED, STOPPED, DeviceLostError, Lost, Work
 from mmbench.execution.relay import UPDATE_SECONDS, Relay, RemoteConsole
 from mmbench.execution.signals import STOPPING, Stop, StoppedError
 from mmbench.plan.planned import PlannedRun
@@ -252,6 +252,8 @@ def _work(work: Work[RunT], run: RunT, pipe: Any, threads: int) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             how = DONE if work(run, RemoteConsole(send), stop) else FAILED
+        except DeviceLostError:  # for this process alone, and the run's folder says why
+            how = FAILED
         except StoppedError:
             how = STOPPED
         send((END, how))

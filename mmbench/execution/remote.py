@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from mmbench.console import Console
-from mmbench.execution.executor import DONE, FAILED, RAISED, STOPPED
+from mmbench.execution.executor import DONE, FAILED, RAISED, STOPPED, DeviceLostError
 from mmbench.execution.relay import UPDATE_SECONDS, RemoteConsole
 from mmbench.execution.signals import Stop
 from mmbench.storage.run_folder import RunFolder
@@ -86,6 +86,8 @@ class Session:
         console: Console = RemoteConsole(self.messages.put)
         try:
             self.ending = (DONE if self.work(self.run, console, self.stop) else FAILED), None
+        except DeviceLostError:  # the run's folder says why
+            self.ending = FAILED, None
         except BaseException as error:  # whatever it is, it ends this thread and no more
             self.ending = (STOPPED, None) if self.stop.caused(error) else (RAISED, traceback.format_exc())
 

@@ -14,7 +14,8 @@ from options import SMALL
 from mmbench.console import Console
 from mmbench.data import load_data
 from mmbench.data.batches import _shared
-from mmbench.execution.local import Local
+from mmbench.execution.executor import DeviceLostError
+from mmbench.execution.local import Local, in_processes
 from mmbench.execution.rate import COUNTS, best_jobs, fastest, seconds_per_step
 from mmbench.execution.signals import Stop, StoppedError
 from mmbench.execution.together import Together, take_turns
@@ -205,6 +206,17 @@ def test_no_run_begins_on_a_device_that_is_lost(jobs, invoke, tmp_path, monkeypa
     assert "computes no more in this process (RuntimeError: CUDA error: device-side" in result.text
     assert read_json(seed_folder(tmp_path, "mopoe") / "status.json")["state"] == "failed"
     assert not (seed_folder(tmp_path, "mmvae") / "status.json").exists()
+
+
+def lose_device(run, console, stop):
+    raise DeviceLostError("gone")
+
+
+def test_a_device_that_is_lost_to_one_process_ends_no_other():
+    """Nor is what its run has written of its failure written over."""
+    lost = []
+    failed = in_processes(["a", "b"], lose_device, 1, Console(), Stop(), lambda *how: lost.append(how))
+    assert (failed, lost) == (["a", "b"], [])
 
 
 def pick(jobs):
