@@ -122,6 +122,7 @@ class Row:
 def sitting(command: str, threads: int) -> dict[str, str]:
     """Where and when rows were measured: the columns that rows of one sitting share."""
     found = describe_environment(torch.device("cpu"))
+    name = str(found["device"]).removeprefix("cpu: ")
     return {
         "date": date.today().isoformat(),
         "command": command,
@@ -130,10 +131,17 @@ def sitting(command: str, threads: int) -> dict[str, str]:
         "torch": str(found["torch"]),
         "multivae": version("multivae"),
         "pytorch-fid": version("pytorch-fid"),
-        "processor": str(found["device"]).removeprefix("cpu: "),
+        "processor": f"{name} ({bfloat16_unit()})",
         "cores": str(os.cpu_count()),
         "threads": str(threads),
     }
+
+
+def bfloat16_unit() -> str:
+    """What the processor multiplies bfloat16 with, on which the rows of `--precision auto` depend most."""
+    if torch.cpu._is_amx_tile_supported():
+        return "AMX"
+    return "AVX-512 BF16" if torch.cpu._is_avx512_bf16_supported() else "no bfloat16"
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -156,17 +164,17 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
 def merge(
     old: Sequence[dict[str, str]], new: Sequence[dict[str, str]], groups: Sequence[str]
 ) -> list[dict[str, str]]:
-    """`new` rows in the place of all old ones of their groups; sorted as `groups` are."""
-    measured = {row["group"] for row in new}
-    kept = [row for row in old if row["group"] not in measured and row["group"] in groups]
+    """`new` rows in the place of those of their groups and processor, sorted as `groups` are."""
+    measured = {(row["group"], row["processor"]) for row in new}
+    kept = [row for row in old if (row["group"], row["processor"]) not in measured and row["group"] in groups]
     return sorted([*kept, *new], key=lambda row: groups.index(row["group"]))
 
 
 def markdown(rows: Sequence[Mapping[str, str]]) -> str:
     """The table and, under it, where and when its rows were measured."""
     lines = [
-        "| row | ours | theirs | compared: median (quartiles) | must reach | aim | reached |",
-        "| :-- | --: | --: | --: | --: | --: | :-- |",
+        "| row | processor | ours | theirs | compared: median (quartiles) | must reach | aim | reached |",
+        "| :-- | :-- | --: | --: | --: | --: | --: | :-- |",
     ]
     for row in rows:
         excess = row["compared"] == COMPARED["excess"]
@@ -175,11 +183,13 @@ def markdown(rows: Sequence[Mapping[str, str]]) -> str:
         aim = f"{row['aim']}x" if row["aim"] else "-"
         found = f"{row['median']}{times} ({row['low']} to {row['high']})"
         lines.append(
-            f"| {row['row']} | {row['ours']} {row['unit']} | {row['theirs']} {row['unit']} | {found} | "
-            f"{limit} | {aim} | {row['reached']} |"
+            f"| {row['row']} | {row['processor']} | {row['ours']} {row['unit']} | "
+            f"{row['theirs']} {row['unit']} | {found} | {limit} | {aim} | {row['reached']} |"
         )
     lines += ["", "What each row measures:", ""]
-    lines += [f"- {row['row']}: {row['work']}; {row['compared']}, {row['repeats']} rounds." for row in rows]
+    lines += dict.fromkeys(
+        f"- {row['row']}: {row['work']}; {row['compared']}, {row['repeats']} rounds." for row in rows
+    )
     lines += ["", "Measured:", ""]
     sittings = {tuple(row[name] for name in SITTING): dict(row) for row in rows}
     for key, first in sittings.items():

@@ -278,12 +278,27 @@ def test_the_markdown_says_what_when_and_how():
         ),
     ]
     lines = table.markdown(rows).splitlines()
-    assert lines[2] == "| fast | 20000 pairs/s | 10000 pairs/s | 2x (2 to 2) | 1.5x | 2.5x | must |"
-    assert lines[3] == "| small | 2 GiB | 1.5 GiB | 0.5 (0.5 to 0.5) | at most 1.2 | - | must |"
+    assert lines[2] == "| fast | 1 | 20000 pairs/s | 10000 pairs/s | 2x (2 to 2) | 1.5x | 2.5x | must |"
+    assert lines[3] == "| small | 1 | 2 GiB | 1.5 GiB | 0.5 (0.5 to 0.5) | at most 1.2 | - | must |"
     assert [line[:10] for line in lines if "today" in line or "tomorrow" in line] == [
         "- training",
         "- memory: ",
     ]
+
+
+def test_a_table_holds_both_of_two_processors():
+    def measured(processor, ours):
+        row = table.Row("fast", "s", [ours], [4.0], "time", 1.0, None, "steps")
+        return row.record("training", SITTING | {"processor": processor})
+
+    old = [measured("A (AMX)", 1.0), measured("B (no bfloat16)", 2.0)]
+    rows = table.merge(old, [measured("B (no bfloat16)", 1.0)], ["training"])
+    assert [(row["processor"], row["median"]) for row in rows] == [("A (AMX)", "4"), ("B (no bfloat16)", "4")]
+    text = table.markdown(rows)
+    assert "| fast | A (AMX) |" in text
+    assert "| fast | B (no bfloat16) |" in text
+    assert text.count("- fast: steps") == 1
+    assert text.count("- training: ") == 2
 
 
 def test_growth_is_written_as_points_and_a_plot(bench, tmp_path):
