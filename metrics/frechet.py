@@ -8,6 +8,7 @@ roots: no square root of an unsymmetric matrix, and F is computed once for all m
 direction in which the real features vary, so few real images cost neither time nor accuracy.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -74,10 +75,12 @@ def frechet_distance(generated: Statistics, real: Statistics, real_root: Tensor 
     """The squared distance d^2 above, which is what "FID" names: >= 0, in squared units of the features.
 
     Args:
-        generated: statistics of one set.
+        generated: statistics of one set; NaN is returned where they are not finite.
         real: statistics of the other.
         real_root: `root(real.covariance)`, where it is at hand.
     """
+    if not all(x.isfinite().all() for x in (generated.mean, generated.covariance)):
+        return math.nan
     factor = root(real.covariance) if real_root is None else real_root
     eigenvalues = torch.linalg.eigvalsh(factor.T @ generated.covariance @ factor)
     # Tr (S_a S_b)^(1/2); rounding can leave eigenvalues just below zero

@@ -1,10 +1,12 @@
 """One figure for a choice: among settings by a search, among the weights of a training by looks."""
 
+import math
 from collections.abc import Mapping
 
+from metrics.missing import Lack, Missing
 from metrics.names import MetricName
 
-__all__ = ["objective"]
+__all__ = ["objective", "with_failures"]
 
 
 def objective(metrics: Mapping[str, float | None]) -> float | None:
@@ -15,11 +17,23 @@ def objective(metrics: Mapping[str, float | None]) -> float | None:
 
     Of a model without a prior the mean of the rest, of one that generates nothing that of the probes and the
     mean average precision of its retrieval; None where nothing is left.
+
+    Args:
+        metrics: name -> value; None where there is none of the kind, NaN where it failed, which counts as
+            0: a model must not gain by what could not be measured.
     """
     known = {MetricName.parse(name): value for name, value in metrics.items() if value is not None}
     generates = any(_is_generation(name) for name in known)
-    found = [value for name, value in known.items() if _counts(name, generates)]
+    found = [0.0 if math.isnan(v) else v for name, v in known.items() if _counts(name, generates)]
     return sum(found) / len(found) if found else None
+
+
+def with_failures(
+    metrics: Mapping[str, float | None], missing: Mapping[str, Missing]
+) -> dict[str, float | None]:
+    """`metrics` with NaN for those that failed, by their reasons in `missing`."""
+    failed = {name for name, why in missing.items() if why.kind is Lack.FAILED}
+    return {name: math.nan if name in failed else value for name, value in metrics.items()}
 
 
 def _is_generation(name: MetricName) -> bool:

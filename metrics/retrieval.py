@@ -106,6 +106,7 @@ def chance_precision(labels: Tensor, classes: Tensor) -> float:
     size = len(classes)
     harmonic = float((1 / torch.arange(1, size + 1, dtype=torch.float64)).sum())
     found, counts = classes.unique(return_counts=True)
-    relevant = (labels[:, None] == found).double() @ counts.double()
+    where = torch.searchsorted(found, labels).clamp_max(len(found) - 1)
+    relevant = torch.where(found[where] == labels, counts[where], 0).double()
     share = (relevant - 1) / max(size - 1, 1)
     return float(((harmonic + share * (size - harmonic)) / size).mean())

@@ -380,3 +380,10 @@ class SharedLatentModel(MultimodalModel):
 
     def embed(self, inputs: Batch) -> Tensor:
         return self.infer(inputs)
+
+    def with_private(self, shared: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, L): latents whose shared part is `shared`, of the shape that `embed` gives.
+
+        What is private is drawn from its prior; in a model without private latents nothing is.
+        """
+        return shared

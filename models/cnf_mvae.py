@@ -15,10 +15,10 @@ from itertools import combinations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from models.about import About, cite
 from models.base import Batch, Loss, Modality
+from models.parts.contrast import info_nce, products
 from models.parts.distributions import DiagonalGaussian, one_expert_per_item
 from models.parts.flows import CouplingFlow
 from models.parts.likelihoods import make_likelihood
@@ -28,7 +28,7 @@ from models.parts.shared_prior import SharedPriorModel
 from models.registry import register
 from models.settings import setting
 
-__all__ = ["CNFMVAE", "CNFMVAESettings", "info_nce"]
+__all__ = ["CNFMVAE", "CNFMVAESettings"]
 
 
 @dataclass(frozen=True)
@@ -62,22 +62,6 @@ class CNFMVAESettings(PriorSettings):
     train_likelihood_scale: bool = setting(
         False, "learn s2 instead of keeping it fixed", search=(False, True)
     )
-
-
-def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
-    """Contrastive alignment of two sets of embeddings, equations 12-14, in nats.
-
-    S = a b^T / tau with raw inner products; (CE(S) + CE(S^T)) / 2 with targets on the diagonal: the positive
-    of an item is its partner, its negatives are the other items of the other modality. log N is the value of
-    chance.
-
-    Args:
-        a, b: (N, L), row i of both belonging together.
-    """
-    with torch.autocast(a.device.type, enabled=False):  # scores reach tens of nats: bfloat16 would blur them
-        scores = a @ b.T / temperature
-    targets = torch.arange(len(a), device=a.device)
-    return 0.5 * (functional.cross_entropy(scores, targets) + functional.cross_entropy(scores.T, targets))
 
 
 @register(
@@ -149,7 +133,10 @@ class CNFMVAE(SharedPriorModel):
         if len(embeddings) > 1:
             # equation 16 sums over ordered pairs: its lambda_ij is half of this lambda
             contrast = torch.stack(
-                [info_nce(a, b, self.settings.temperature) for a, b in combinations(embeddings.values(), 2)]
+                [  # equations 12-14, of raw inner products
+                    info_nce(products(a, b) / self.settings.temperature)
+                    for a, b in combinations(embeddings.values(), 2)
+                ]
             )
             total = total + self.contrast_weight(progress) * contrast.sum()
             terms["contrast"] = contrast.mean().detach()

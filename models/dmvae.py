@@ -177,6 +177,11 @@ class DMVAE(GaussianVAEs, SharedPriorModel):
         """(B, S): the mean of the shared latent."""
         return self.infer_shared(inputs)
 
+    def with_private(self, shared: Tensor, generator: torch.Generator) -> Tensor:
+        size = len(self.modalities) * self.settings.private_size
+        private = torch.randn(len(shared), size, generator=generator, device=generator.device)
+        return torch.cat([shared, private], dim=-1)
+
     def log_posteriors(self, inputs: Batch, latent: Tensor) -> Tensor:
         shared, _ = self.split(self.posteriors(inputs))
         return torch.stack([q.log_prob(latent.unsqueeze(-2)) for q in shared.values()])

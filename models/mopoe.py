@@ -88,7 +88,9 @@ class MoPoE(GaussianMVAE):
     with p(z) = N(0, I) or a learned prior. As in the published code, the prior expert, N(0, I) whichever
     prior is chosen (see MVAE), enters the product of the full set only, one-element products
     are the unimodal posteriors unchanged, and the mixture is sampled by slices: of S subsets, each serves
-    B // S items (at least one) of the shuffled batch, the last one the rest as well. Of a batch that lacks
+    B // S items (at least one) of the shuffled batch, the last one, the full set, the rest as well. So the
+    full set has up to S - 1 items more than its share, and of a batch smaller than S the largest sets have
+    none: batches should be many times as large as 2^M. Of a batch that lacks
     modalities, S and m go over those that it has. Of more than MOST = 6 modalities, whose subsets are 127 or
     more, every step draws 63 of them uniformly and with replacement, as many as six modalities have: its
     gradient stays unbiased.
@@ -118,7 +120,10 @@ class MoPoE(GaussianMVAE):
         return posterior.rsample(generator) if sample else posterior.mean
 
     def proposal(self, inputs: Batch) -> DiagonalGaussian:
-        return DiagonalGaussian(*(parameter.unsqueeze(0) for parameter in self.posterior(inputs)))
+        """The mixture over subsets that training has; of more than MOST modalities their product alone."""
+        if len(inputs) > MOST:
+            return DiagonalGaussian(*(parameter.unsqueeze(0) for parameter in self.posterior(inputs)))
+        return self._subset_posteriors(self.posteriors(inputs))
 
     def posterior(self, inputs: Batch) -> DiagonalGaussian:
         """q_S of the modalities in `inputs`: (B, L)."""

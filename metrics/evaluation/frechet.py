@@ -3,10 +3,13 @@
 In Inception's features, in the judges', and in those of another network that was trained on ImageNet.
 """
 
+import math
+
 from metrics.catalogue import Kind, Need, metric
 from metrics.evaluation.one_pass import Found, Pass
 from metrics.evaluation.prior_draws import prior_draws
 from metrics.frechet import frechet_distance, statistics
+from metrics.missing import Lack, Missing
 from metrics.names import MetricName
 from models.about import cite
 
@@ -114,4 +117,5 @@ def _distances(run: Pass, kind: str) -> Found:
         assert space is not None
         generated = statistics(draws.features[kind, name])
         distance = frechet_distance(generated, space.real[name], space.roots[name])
-        yield MetricName(kind, target=name), distance
+        unusable = Missing(Lack.FAILED, "The features of the draws are not finite.")
+        yield MetricName(kind, target=name), unusable if math.isnan(distance) else distance

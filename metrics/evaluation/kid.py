@@ -1,4 +1,6 @@
-"""KID: the kernel inception distance (Binkowski et al. 2018), here in the judges' features.
+"""KD-clf: the kernel distance of KID (Binkowski et al. 2018), in the judges' features.
+
+It is no KID, whose features are Inception's, just as FD-clf is no FID.
 
 The squared maximum mean discrepancy between the features of real items x_1..x_m and of generated ones
 y_1..y_m, of d dimensions, under the kernel k(x, y) = (x'y / d + 1)^3:
@@ -64,10 +66,10 @@ def kid(
 
 @metric(
     "kid",
-    Kind("kid", "KID", "distance", "lower"),
+    Kind("kid", "KD-clf", "distance", "lower"),
     asked=True,
     needs=(Need.DRAWS, Need.JUDGE_FEATURES),
-    reading="KID: squared maximum mean discrepancy of draws from the prior and real test data, in the "
+    reading="KD-clf: squared maximum mean discrepancy of draws from the prior and real test data, in the "
     "judge's features and not in Inception's; real data would have an expected 0.",
     span=("About 0 for real items, and just below 0 by chance; lower is better, without a largest value."),
     hides=(

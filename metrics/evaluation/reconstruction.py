@@ -20,7 +20,8 @@ __all__ = ["reconstructions"]
     Kind("ssim", "SSIM", "fraction", "higher"),
     asked=True,
     reading="MSE and SSIM: test images reconstructed from themselves.",
-    span="MSE 0 to 1 per value, lower is better; SSIM at most 1, higher is better.",
+    span="MSE 0 to 1 per value, of values between 0 and 1, lower is better; SSIM -1 to 1, higher is better. "
+    "Both are shown times 100.",
     hides=(
         "Everything about other modalities: a latent that passes pixels through need not know "
         "what they show. MSE likes blurred items, and both see pixels and no classes."

@@ -34,6 +34,9 @@ __all__ = ["fitted_coherence"]
 def fitted_coherence(run: Pass) -> Found:
     """The mixture is fitted to latent means of train images of all modalities, each encoded alone.
 
+    Private latents, where a model has some, are drawn from their prior: those of a modality that is not given
+    have nothing to be fitted to.
+
     A mixture of one component, fitted to latents around (1, 1):
 
     >>> import torch
@@ -63,7 +66,7 @@ def fitted_coherence(run: Pass) -> Found:
 
 
 def _pooled_latents(run: Pass, model: SharedLatentModel) -> Tensor:
-    """(M n, L) latent means of n random train images of each of the M modalities."""
+    """(M n, L) means of the shared latents of n random train images of each of the M modalities."""
     count = min(run.protocol.sampler_images, *(len(images) for images, _ in run.train.values()))
     latents = []
     for name in model.modalities:
@@ -71,7 +74,7 @@ def _pooled_latents(run: Pass, model: SharedLatentModel) -> Tensor:
         rows = probe_indices(len(images), count, run.protocol.evaluation_seed)
         chosen = images[rows].to(run.device)
         for start in range(0, count, BATCH):
-            latents.append(model.infer({name: as_float(chosen[start : start + BATCH])}))
+            latents.append(model.embed({name: as_float(chosen[start : start + BATCH])}))
             run.progress(f"latents of {name} (train)", min(start + BATCH, count), count)
     return torch.cat(latents)
 
@@ -81,7 +84,7 @@ def _judge(run: Pass, model: SharedLatentModel, mixture: Mixture) -> Found:
     draws, generator, finite = run.protocol.joint_draws, run.generator(), Finite()
     votes, there = Votes(run, draws), Mixture(*(x.to(run.device) for x in mixture))
     for start in range(0, draws, BATCH):
-        latent = draw(there, BATCH, generator)
+        latent = model.with_private(draw(there, BATCH, generator), generator)
         votes.add({name: finite.read(m, model.decode(name, latent)) for name, m in model.modalities.items()})
         run.progress("draws from the fitted sampler", min(start + BATCH, draws), draws)
     yield from joint_coherences(run, "fitted_coherence", votes, finite)

@@ -26,6 +26,7 @@ FEWEST = 3  # pairs that an analysis can be made from
 PAIRS = 10_000  # of train items that the analysis is made from
 QUERIES = 2_000  # test items of a modality that search, at most: ranking ten thousand takes minutes
 SMALLEST = 1e-9  # share of the largest variance below which a component is constant
+PART = 500  # items that are embedded at a time
 COMPONENTS = 50  # principal components of each modality: pixels are more than the pairs can tell apart
 
 
@@ -36,7 +37,9 @@ class _View(NamedTuple):
     weights: Tensor
 
     def __call__(self, items: Tensor) -> Tensor:
-        return (items.flatten(1).double() - self.mean) @ self.weights
+        """(N, L), by parts: all items in double precision would be gigabytes."""
+        parts = [(part.flatten(1).double() - self.mean) @ self.weights for part in items.split(PART)]
+        return torch.cat(parts)
 
 
 class CanonicalAnalysis:

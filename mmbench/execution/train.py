@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from metrics.objective import objective
+from metrics.objective import objective, with_failures
 from metrics.references.statistics import References
 from mmbench.console import Console, duration, summarise
 from mmbench.data.base import MultimodalData, Split
@@ -179,7 +179,8 @@ class TrainRun:
 
             def look(step: int) -> dict[str, float]:
                 found = evaluate_run(model, held_out, references, light, LOOKED, console, stop)
-                return {f"{LOOK}{name}": v for name, v in found.metrics.items() if v is not None}
+                values = with_failures(found.metrics, found.missing)
+                return {f"{LOOK}{name}": v for name, v in values.items() if v is not None}
 
             def score(found: Mapping[str, float]) -> float | None:
                 return objective(_looked(found))

@@ -12,7 +12,11 @@ __all__ = ["PRESETS", "Preset", "Training", "get_preset"]
 
 @dataclass(frozen=True)
 class Training:
-    """The budget of a run; the learning rate falls by a tenth after 40 % and after 80 % of the steps."""
+    """The budget of a run.
+
+    The learning rate falls by a tenth after 40 % and after 80 % of the steps, in a model of several stages of
+    each stage's own.
+    """
 
     steps: int = setting(10_000, "optimiser steps", low=1)
     batch_size: int = setting(256, "pairs per step", low=2)

@@ -3,12 +3,13 @@
 What was tried is read from the trials' own folders whenever something is decided: there is no other memory.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from metrics.objective import objective
+from metrics.objective import objective, with_failures
 from mmbench.data.base import MultimodalData
 from mmbench.execution.train import GivenUpError
 from mmbench.plan.config import RunConfig
@@ -68,12 +69,19 @@ class Trial:
         """Of validation images, once the trial is done."""
         return self.run.metrics
 
+    @property
+    def objective(self) -> float | None:
+        """Of the metrics, once the trial is done."""
+        return objective(with_failures(self.run.metrics, self.run.reasons))
+
     @cached_property
     def curve(self) -> dict[int, float]:
         """Step -> objective, at the looks so far."""
         found = {}
         for row in read_history(self.run.folder).to_dict("records"):
-            looked = {n.removeprefix(LOOK): v for n, v in row.items() if n.startswith(LOOK) and v == v}
+            looked = {n.removeprefix(LOOK): v for n, v in row.items() if n.startswith(LOOK)}
+            if all(math.isnan(v) for v in looked.values()):  # no look at this step
+                continue
             if (value := objective(looked)) is not None:
                 found[int(row["step"])] = value
         return found
@@ -193,7 +201,7 @@ class Search:
         study = optuna.create_study(direction="maximize")
         states = {"done": optuna.trial.TrialState.COMPLETE, "pruned": optuna.trial.TrialState.PRUNED}
         for trial in trials:
-            value = objective(trial.metrics)
+            value = trial.objective
             if trial.state in states and (value is not None or trial.curve):
                 value = value if trial.state == "done" else None
                 made = optuna.trial.create_trial(

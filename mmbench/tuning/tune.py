@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
-from metrics.objective import objective
 from mmbench.console import Console
 from mmbench.escape import csv_text
 from mmbench.execution.executor import pick_executor
@@ -131,7 +130,7 @@ def _write_table(searches: Sequence[Search], trials: int, console: Console) -> N
                 "seconds": trial.seconds,
             }
             head |= {
-                "objective": objective(trial.metrics),
+                "objective": trial.objective,
                 "last_look": last,
                 "last_objective": trial.curve.get(last),
             }
@@ -149,7 +148,7 @@ def _write_table(searches: Sequence[Search], trials: int, console: Console) -> N
 def _verdict(search: Search, trials: int) -> str:
     """The best trial in a sentence, with the words that choose its settings."""
     done = [trial for trial in search.read(trials) if trial.state == "done"]
-    scores = {trial.number: score for trial in done if (score := objective(trial.metrics)) is not None}
+    scores = {trial.number: score for trial in done if (score := trial.objective) is not None}
     if not scores:
         return f"{search.name}: no trial was finished."
     best = max(done, key=lambda trial: scores.get(trial.number, -1.0))

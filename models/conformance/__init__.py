@@ -16,7 +16,7 @@ from models.conformance.outputs import (
     check_translate,
 )
 from models.conformance.tools import COUNTED, THREE, TWO, ConformanceError, describe_error
-from models.conformance.training import check_gradients, check_incomplete, check_loss
+from models.conformance.training import check_gradients, check_incomplete, check_loss, check_starts
 from models.registry import ModelEntry
 
 __all__ = ["CHECKS", "COUNTED", "THREE", "TWO", "ConformanceError", "check_model"]
@@ -26,6 +26,7 @@ Check = Callable[[ModelEntry, Sequence[Modality]], None]
 CHECKS: dict[str, Check] = {
     "construction": check_construction,
     "loss": check_loss,
+    "starts": check_starts,
     "gradients": check_gradients,
     "incomplete": check_incomplete,
     "generate": check_generate,

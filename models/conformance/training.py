@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from models.conformance.tools import (
 )
 from models.registry import ModelEntry
 
-__all__ = ["check_gradients", "check_incomplete", "check_loss", "loss_of", "stages_of"]
+__all__ = ["check_gradients", "check_incomplete", "check_loss", "check_starts", "loss_of", "stages_of"]
 
 PROGRESS = (0.0, 0.5, 1.0)
 """Shares of training that have passed, at which losses are computed."""
@@ -91,6 +92,39 @@ def check_loss(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
                     "The loss differs between two calls under the same torch.manual_seed: "
                     "take all noise from torch's global generator.",
                 )
+
+
+def check_starts(entry: ModelEntry, modalities: Sequence[Modality]) -> None:
+    """What stages set from data is finite, and the same from the same weights and batches."""
+    ended = []
+    for seed in (1, 2):
+        model, batch = make_example(entry, modalities)
+        for stage in stages_of(model):
+            if stage.start is None:
+                continue
+            what = f"The start of stage {stage.name}"
+            before = {name: x.data_ptr() for name, x in model.state_dict().items()}
+            torch.manual_seed(seed)
+            random_state = torch.get_rng_state()
+            with calling(what), torch.no_grad():
+                stage.start(partial(_batch_of_number, batch))
+            expect(
+                torch.equal(random_state, torch.get_rng_state()),
+                f"{what} takes noise from torch's global generator: make one, as "
+                "torch.Generator(device).manual_seed(0).",
+            )
+            after = model.state_dict()
+            moved = [name for name, x in after.items() if x.data_ptr() != before.get(name)]
+            expect(not moved, f"{what} replaced {', '.join(moved)}: change tensors in place, with copy_.")
+            broken = [name for name, x in after.items() if not x.isfinite().all()]
+            expect(not broken, f"{what} left values in {', '.join(broken)} that are not finite.")
+        ended.append({name: x.clone() for name, x in model.state_dict().items()})
+    expect(same(*ended), "The start of a stage differs between two calls from the same weights and batches.")
+
+
+def _batch_of_number(batch: dict[str, Tensor], number: int) -> dict[str, Tensor]:
+    """The batches that a start is given here, all alike."""
+    return batch
 
 
 def check_gradients(entry: ModelEntry, modalities: Sequence[Modality]) -> None:

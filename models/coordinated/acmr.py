@@ -11,8 +11,8 @@ from torch.nn import functional
 from models.about import About, cite
 from models.base import LABELS, Batch, Loss, Modality
 from models.coordinated.model import CoordinatedSettings, CosineModel, margin_setting
-from models.coordinated.objectives import products
 from models.coordinated.ucal import Adversary
+from models.parts.contrast import products
 from models.registry import register
 from models.settings import setting
 

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.parts.contrast import info_nce, products
+
 __all__ = [
     "contrastive",
     "correlation",
     "covariance",
     "over_pairs",
-    "products",
     "ranking",
     "reverse_gradient",
     "squared_distance",
@@ -29,12 +30,6 @@ POLAR_STEPS = 24
 def over_pairs(codes: Mapping[str, Tensor], objective: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """The sum of an objective over all pairs of modalities: the published one where there are two."""
     return torch.stack([objective(a, b) for a, b in combinations(codes.values(), 2)]).sum()
-
-
-def products(a: Tensor, b: Tensor) -> Tensor:
-    """(A, B): a_i'b_j, never in bfloat16, in which cosines that differ by less than 0.004 are equal."""
-    with torch.autocast(a.device.type, enabled=False):
-        return a @ b.T
 
 
 def squared_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -51,8 +46,7 @@ def contrastive(a: Tensor, b: Tensor, log_scale: Tensor) -> Tensor:
         a, b: of unit length.
         log_scale: a scalar, minus the logarithm of the temperature.
     """
-    logits = log_scale.exp() * products(a, b)
-    return -0.5 * (logits.log_softmax(1).diagonal().mean() + logits.log_softmax(0).diagonal().mean())
+    return info_nce(log_scale.exp() * products(a, b))
 
 
 def ranking(a: Tensor, b: Tensor, margin: float, hardest: bool) -> Tensor:

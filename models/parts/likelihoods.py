@@ -13,7 +13,6 @@ from models.settings import setting
 __all__ = ["Likelihood", "likelihood_setting", "make_likelihood", "scale_setting"]
 
 FAMILIES = ("gaussian", "laplace", "bernoulli", "categorical", "multinomial", "poisson")
-_TINY = 1e-6  # keeps the logarithm of a probability finite
 
 
 def likelihood_setting() -> Any:
@@ -25,6 +24,11 @@ def scale_setting() -> Any:
     """The setting `likelihood_scale`, of a Gaussian or Laplace family."""
     help = "scale of a Gaussian or Laplace likelihood"
     return setting(0.75, help, low=1e-3, search=(0.1, 1.0))
+
+
+def _least(mean: Tensor) -> float:
+    """What keeps a logarithm finite, and changes no number that has one."""
+    return torch.finfo(mean.dtype).tiny
 
 
 class Likelihood(nn.Module):
@@ -68,18 +72,18 @@ class Likelihood(nn.Module):
             distance = (mean - x).abs().sum(event)
             return -torch.exp(-self.log_scale) * distance - count * (self.log_scale + math.log(2))
         if self.family == "bernoulli":
-            clamped = mean.clamp(_TINY, 1 - _TINY)
-            cost = functional.binary_cross_entropy(clamped, x.expand_as(clamped), reduction="none")
+            # its logarithms are -100 at least; its gradient does not vanish where the model is most wrong
+            cost = functional.binary_cross_entropy(mean, x.expand_as(mean), reduction="none")
             return -cost.sum(event)
         if self.family == "poisson":
             # sum_s n_s log r_s - r_s - log n_s!
-            counts, rates = (x * self.words).round(), (mean * self.words).clamp_min(_TINY)
+            counts, rates = (x * self.words).round(), (mean * self.words).clamp_min(_least(mean))
             return (counts * rates.log() - rates - (counts + 1).lgamma()).sum(event)
         if self.family == "multinomial":
             # sum_s n_s log p_s, of the words in their order: that of counts alone is more by a constant of x
             x = (x * self.words).round()
         # categorical, x one-hot over the last axis
-        return (x * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum(event)
+        return (x * mean.clamp_min(_least(mean)).log()).sum(event)
 
     def extra_repr(self) -> str:
         return f"{self.family}, scale={float(self.log_scale.detach().exp()):.4g}"

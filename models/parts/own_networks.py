@@ -59,10 +59,11 @@ class Networks:
 
     @property
     def code(self) -> str:
-        """16 hex digits that identify the text of its module, for the hashes of runs."""
+        """16 hex digits that identify the text of the modules of both, for the hashes of runs."""
         if self.file:
             return self.file.code
-        text = inspect.getsource(inspect.getmodule(self.encoder) or self.encoder)
+        modules = dict.fromkeys(inspect.getmodule(make) or make for make in (self.encoder, self.decoder))
+        text = "".join(inspect.getsource(module) for module in modules)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def __reduce__(self) -> str | tuple[Any, ...]:

@@ -172,6 +172,11 @@ class MixturePrior(Prior):
                 f"A mixture of {len(self.logits)} components cannot start from {len(latents)} latents: "
                 "choose fewer prior_components, or larger batches."
             )
+        if not latents.isfinite().all():
+            raise InputError(
+                "The latents that the prior is to start from are not finite: the training has diverged. "
+                "Choose a lower learning_rate."
+            )
         least = LEAST_VARIANCE * float(latents.square().mean())
         mixture = GaussianMixture(
             len(self.logits), covariance_type="diag", reg_covar=least, max_iter=EM_ITERATIONS, random_state=0
@@ -214,7 +219,7 @@ class VampPrior(Prior):
     Tomczak and Welling 2018, "VAE with a VampPrior"; of each modality alone, as there is no posterior of all
     modalities that every model has. A pseudo-item is kept within the range of data: a
     sigmoid of what is learned, or a softmax over the symbols of a categorical modality. It starts as a train
-    item, moved away from black and white so that it can be learned.
+    item, moved away from the bounds so that it can be learned (see `_edge`).
 
     Args:
         modalities: of the model.
@@ -228,6 +233,7 @@ class VampPrior(Prior):
         super().__init__()
         self.count, self.log_posteriors, self.draw = count, log_posteriors, draw
         self.symbolic = {m.name for m in modalities if m.likelihood == "categorical"}
+        self.edges = {m.name: _edge(m) for m in modalities}
         self.raw = nn.ParameterDict({m.name: nn.Parameter(torch.randn(count, *m.shape)) for m in modalities})
 
     def items(self) -> dict[str, Tensor]:
@@ -238,7 +244,9 @@ class VampPrior(Prior):
         }
 
     def log_prob(self, z: Tensor) -> Tensor:
-        components = self.log_posteriors(self.items(), z)  # (M, *leading, K)
+        # (M, *leading, K), by way of (M, *leading, K, L): products of matrices, as a mixture has them, would
+        # cancel in float32 where posteriors are narrow
+        components = self.log_posteriors(self.items(), z)
         return components.logsumexp((0, -1)) - math.log(len(components) * self.count)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
@@ -250,7 +258,26 @@ class VampPrior(Prior):
 
     @torch.no_grad()
     def start(self, latents: Tensor, items: Batch) -> None:
+        if lacking := [name for name in self.raw if name not in items]:
+            raise InputError(
+                "A VampPrior starts from train items, and the first batches have none of "
+                f"{', '.join(lacking)}: let more of it be observed (--observe), or choose another prior."
+            )
         for name, x in items.items():
             rows = torch.arange(self.count, device=x.device) % len(x)  # all of them, where they are few
-            inside = 0.05 + 0.9 * x[rows]
+            edge = self.edges[name]
+            inside = edge + (1 - 2 * edge) * x[rows]
             self.raw[name].copy_(inside.log() if name in self.symbolic else inside.logit())
+
+
+def _edge(modality: Modality) -> float:
+    """How far from the bounds 0 and 1 the values of a pseudo-item start: 5 % of the range, but of symbols.
+
+    Most symbols do not occur in an item. So all of a text position's together, or all of a bag of words', are
+    5 % off, and of Poisson counts each is a twentieth of a count.
+    """
+    if modality.likelihood == "categorical":
+        return 0.05 / modality.shape[-1]
+    if modality.likelihood == "multinomial":
+        return 0.05 / math.prod(modality.shape)
+    return 0.05 / max(modality.words, 1)

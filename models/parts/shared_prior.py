@@ -49,6 +49,11 @@ class SharedPriorModel(SharedLatentModel):
             modalities = list(self.modalities.values())
             return VampPrior(modalities, settings.prior_components, self.log_posteriors, self.infer_shared)
         if settings.prior == "flow":
+            if size < 2:
+                raise InputError(
+                    f"prior=flow takes a latent_size of 2 or more, not {size}: its layers change one half of "
+                    "the dimensions given the other. Choose another prior, or a larger latent_size."
+                )
             return FlowPrior(size)
         return StandardNormal(size)
 

@@ -139,3 +139,11 @@ def test_statistics_survive_npz():
     assert torch.equal(before.mean, after.mean)
     assert torch.equal(before.covariance, after.covariance)
     assert before.count == after.count
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_features_that_are_not_finite_have_no_distance(value):
+    real = statistics(make_features(3, 20, 0))
+    broken = make_features(3, 20, 1)
+    broken[0, 0] = value
+    assert np.isnan(frechet_distance(statistics(broken), real))

@@ -110,6 +110,10 @@ def test_chance_is_the_mean_over_all_orders() -> None:
             values.append(sum((k + 1) / rank for k, rank in enumerate(hits)) / total)
         found = chance_precision(torch.tensor([label]), torch.tensor(classes))
         assert found == pytest.approx(np.mean(values))
+    # a class that the gallery does not have: nothing is relevant, and the formula has R = 0
+    assert chance_precision(torch.tensor([2]), torch.tensor([0, 3])) == chance_precision(
+        torch.tensor([9]), torch.tensor([0, 3])
+    )
 
 
 def test_what_is_found_first() -> None:

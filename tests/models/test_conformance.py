@@ -244,12 +244,46 @@ class SilentWeights(Tiny):
         raise NotDefinedError
 
 
+class Starting(Tiny):
+    """It sets a bias from data, as it should."""
+
+    def stages(self):
+        return (Stage("train", 1.0, self.loss, tuple(self.parameters()), self.start),)
+
+    def start(self, batches):
+        self.outs["a"].bias.copy_(batches(0)["a"].mean(0).flatten())
+
+
+class StartingWithNoise(Starting):
+    def start(self, batches):
+        self.outs["a"].bias.normal_()
+
+
+class StartingElsewhere(Starting):
+    def start(self, batches):
+        self.outs["a"].bias.data = batches(0)["a"].mean(0).flatten()
+
+
+class StartingAtInfinity(Starting):
+    def start(self, batches):
+        self.outs["a"].bias.copy_(batches(0)["a"].sum(0).flatten() / 0)
+
+
+class NotStarting(Starting):
+    def start(self, batches):
+        raise RuntimeError("nothing to start from")
+
+
 class UnregisteredWithoutPrior(Unregistered):
     def prior(self, n, generator):
         raise NotDefinedError("Tiny has no prior.")
 
     def infer(self, inputs, sample=False, generator=None):
         return super().infer(inputs, sample, generator) + self.hidden["shift"]
+
+
+def test_a_model_may_start_from_data():
+    assert [problem for _, problem in check_model(entry_of(Starting)) if problem] == []
 
 
 @pytest.mark.parametrize(
@@ -287,6 +321,14 @@ class UnregisteredWithoutPrior(Unregistered):
             "gradients",
             r"^No stage trains outs\.a\.bias, outs\.a\.weight, outs\.b\.bias, outs\.b\.weight: name it among",
         ),
+        (StartingWithNoise, "starts", "^The start of stage train takes noise from torch's global generator"),
+        (
+            StartingElsewhere,
+            "starts",
+            r"^The start of stage train replaced outs\.a\.bias: change tensors in place",
+        ),
+        (StartingAtInfinity, "starts", r"left values in outs\.a\.bias that are not finite"),
+        (NotStarting, "starts", "^The start of stage train raised RuntimeError: nothing to start from"),
         (Iterated, "loss", r"^The parameters of stage train are not a tuple .* write tuple\("),
         (Shares, "loss", r"^The shares of the stages add up to 1\.4: expected 1"),
         (

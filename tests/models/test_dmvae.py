@@ -162,6 +162,17 @@ def test_the_private_latent_of_a_target_is_drawn_from_its_prior():
     assert model.embed(batch).shape == (20_000, SHARED)
 
 
+def test_latents_of_a_fitted_sampler_have_private_ones_of_the_prior():
+    model = make_model(TWO)
+    shared = torch.rand(20_000, SHARED)
+    latent = model.with_private(shared, torch.Generator().manual_seed(0))
+    assert torch.equal(latent[:, :SHARED], shared)
+    private = latent[:, SHARED:]
+    assert private.shape == (20_000, 2 * PRIVATE)
+    torch.testing.assert_close(private.mean(0), torch.zeros(2 * PRIVATE), rtol=0, atol=0.03)
+    torch.testing.assert_close(private.std(0), torch.ones(2 * PRIVATE), rtol=0, atol=0.03)
+
+
 def test_log_weights_are_unbiased():
     """Against the integral over a grid of a shared and two private dimensions.
 

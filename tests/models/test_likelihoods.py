@@ -92,6 +92,15 @@ def test_certain_and_wrong_probabilities_stay_finite(family: str) -> None:
     assert mean.grad.isfinite().all()
 
 
+@pytest.mark.parametrize(("family", "value"), [("bernoulli", 1.0), ("poisson", 0.5)])
+def test_a_mean_that_is_very_wrong_has_a_gradient(family: str, value: float) -> None:
+    """d log p / d logit is x - mean of a Bernoulli variable, (n - r) (1 - mean) of n = 5 at rate r."""
+    logit = torch.tensor([[-20.0]], requires_grad=True)
+    Likelihood(family, event_dims=1, words=10)(torch.tensor([[value]]), logit.sigmoid()).sum().backward()
+    assert logit.grad is not None
+    assert logit.grad.item() == pytest.approx({"bernoulli": 1.0, "poisson": 5.0}[family], rel=1e-4)
+
+
 def test_trained_scale_has_the_gradient_of_the_density() -> None:
     """d log N / d log s = |x - mean|^2 / s^2 - D, d log Laplace / d log b = |x - mean|_1 / b - D.
 

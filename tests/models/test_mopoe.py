@@ -79,6 +79,16 @@ def test_infer_is_the_product_of_what_is_given() -> None:
     torch.testing.assert_close(model.infer(batch), full)
 
 
+def test_the_proposal_of_importance_weights_is_the_mixture_over_subsets() -> None:
+    model = make_model(THREE)
+    batch = random_batch(THREE, 4)
+    proposal = model.proposal(batch)
+    subsets = ("a", "b", "c", "ab", "ac", "bc", "abc")
+    for found, names in zip(zip(*proposal, strict=True), subsets, strict=True):
+        expected = model.posterior({name: batch[name] for name in names})
+        torch.testing.assert_close(torch.stack(found), torch.stack(list(expected)))
+
+
 @pytest.mark.parametrize("prior_expert", [False, True])
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_product_of_experts_is_the_product_of_densities(count: int, prior_expert: bool) -> None:

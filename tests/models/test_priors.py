@@ -30,6 +30,7 @@ LEARNED = [name for name in PRIORS if name != "gaussian"]
 TAKERS = ("cada-vae", "cnf-mvae", "dmvae", "mmvae", "mopoe", "mvae")
 ASKED = (
     "loss",
+    "starts",
     "gradients",
     "incomplete",
     "generate",
@@ -289,3 +290,47 @@ def test_a_model_without_posterior_densities_has_no_vampprior():
     model = entry.model(TWO, entry.settings(prior="vampprior"))
     with pytest.raises(InputError, match=r"MVAE has no posterior densities, .* choose another prior"):
         SharedPriorModel.log_posteriors(model, {}, torch.zeros(2, 40))
+
+
+def test_a_vampprior_of_symbols_and_counts_starts_near_the_items():
+    """Most symbols do not occur: what keeps them from 0 adds little to what an item holds."""
+    signs = "".join(map(chr, range(0x4E00, 0x4E00 + 200)))
+    modalities = (
+        Modality("bag", (200,), likelihood="multinomial", words=60, symbols=signs),
+        Modality("counts", (10,), likelihood="poisson", words=1_000),
+        Modality("text", (4, 50), likelihood="categorical", symbols=signs[:50]),
+    )
+    made, _ = make_example(taking("mvae", "vampprior", latent_size=2), modalities)
+    words = torch.randint(200, (5, 40))
+    batch = {
+        "bag": torch.zeros(5, 200).scatter_add_(1, words, torch.ones(5, 40)) / 60,
+        "counts": torch.randint(5, (5, 10)) / 1_000,
+        "text": torch.nn.functional.one_hot(torch.randint(50, (5, 4)), 50).float(),
+    }
+    made.latent_prior.start(torch.empty(0), batch)
+    items = made.latent_prior.items()
+    assert (60 * items["bag"].sum(1)).tolist() == pytest.approx([43] * 3, abs=0.1)  # 40 and 5 % of 60
+    torch.testing.assert_close(1_000 * items["counts"], 1_000 * batch["counts"][:3], atol=0.06, rtol=0)
+    assert items["text"].argmax(-1).equal(batch["text"][:3].argmax(-1))
+    assert (items["text"].max(-1).values > 0.94).all()
+
+
+def test_a_vampprior_needs_items_of_every_modality():
+    made, batch = make_example(taking("mvae", "vampprior", latent_size=2), TWO)
+    lacking = list(batch)[1]
+    del batch[lacking]
+    with pytest.raises(InputError, match=f"the first batches have none of {lacking}"):
+        made.latent_prior.start(torch.empty(0), batch)
+
+
+def test_a_mixture_does_not_start_from_a_training_that_diverged():
+    latents = torch.randn(100, 2)
+    latents[3, 0] = torch.nan
+    with pytest.raises(InputError, match="not finite: the training has diverged"):
+        MixturePrior(2, 3).start(latents, {})
+
+
+def test_a_flow_needs_two_dimensions():
+    entry = MODELS.get("mvae")
+    with pytest.raises(InputError, match="latent_size of 2 or more, not 1"):
+        entry.model(TWO, entry.settings(prior="flow", latent_size=1))

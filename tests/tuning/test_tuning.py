@@ -3,12 +3,14 @@ on where it was.
 """
 
 import re
+import shutil
 from dataclasses import dataclass, replace
 
 import pandas as pd
 import pytest
 
-from metrics.objective import objective
+from metrics.missing import Lack, Missing
+from metrics.objective import objective, with_failures
 from mmbench.data import load_data
 from mmbench.execution.train import GivenUpError
 from mmbench.plan.job import JobOptions, check_job
@@ -55,6 +57,26 @@ def test_the_objective_is_the_mean_of_joint_crosses_and_probes():
     nothing = {name: value for name, value in metrics.items() if not name.startswith("cross")}
     nothing |= {"joint_coherence": None, **retrieval}
     assert objective(nothing) == pytest.approx((0.8 + 0.6 + 0.2) / 3)
+
+
+def test_what_failed_counts_as_nothing_in_the_objective():
+    metrics = {"joint_coherence": None, "cross_coherence/a->b/sample": 0.6, "probe/a": 0.9}
+    reasons = {"joint_coherence": Missing(Lack.FAILED, "Its images are not finite.")}
+    assert objective(with_failures(metrics, reasons)) == pytest.approx((0 + 0.6 + 0.9) / 3)
+    assert objective(with_failures(dict.fromkeys(metrics), reasons)) == 0
+    undefined = {"joint_coherence": Missing(Lack.NOT_DEFINED, "It has no prior.")}
+    assert objective(with_failures(metrics, undefined)) == pytest.approx((0.6 + 0.9) / 2)
+
+
+def test_a_look_with_a_failure_is_a_point_of_the_curve(search):
+    run = search.run(7)
+    run.folder.path.mkdir(parents=True)
+    write_json(run.folder.config_file, dict(run.description))
+    looked = {f"{LOOK}joint_coherence": float("nan"), f"{LOOK}probe/a": 0.8}
+    run.folder.write_history([{"step": 10, "loss": 1.0}, {"step": 20, "loss": 1.0, **looked}])
+    (trial,) = (each for each in search.read(8) if each.number == 7)
+    assert trial.curve == {20: pytest.approx(0.4)}
+    shutil.rmtree(run.folder.path)
 
 
 @dataclass(frozen=True)
