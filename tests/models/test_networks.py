@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.base import Modality
-from models.parts.convolutions import Double, Halve
+from models.parts.convolutions import Double, Halve, channels_last
 from models.parts.networks import make_decoder, make_encoder
+from models.parts.own_networks import Networks
 
 CASES = [(Halve, 3, 32), (Halve, 64, 128), (Double, 128, 64), (Double, 32, 3)]
 
@@ -111,3 +112,11 @@ def test_networks_train_in_both_precisions(dtype: torch.dtype, shape: tuple[int,
         p.grad is not None and p.grad.dtype == torch.float32 and p.grad.any()
         for p in (*encoder.parameters(), *decoder.parameters())
     )
+
+
+def test_the_code_of_a_pair_is_that_of_both_its_modules() -> None:
+    """A decoder in a module of its own is a part of what runs are told apart by."""
+    same = Networks("pair", make_encoder, make_decoder)
+    other = Networks("pair", make_encoder, channels_last)
+    assert len({same.code, other.code, Networks("pair", channels_last, channels_last).code}) == 3
+    assert same.code == Networks("another", make_encoder, make_decoder).code
