@@ -140,7 +140,7 @@ def check(
     """Check that a model, or a data set, keeps its contract, in words that its author understands.
 
     NAME is a registered model; without it every model of the files is checked. On a GPU it is also said
-    whether its training steps can be recorded, without which they take some times as long.
+    whether its training steps can be recorded, without which they are several times slower.
     """
     from mmbench.data import check_dataset
     from mmbench.execution.isolation import same_state

@@ -105,7 +105,7 @@ class RecordedStep:
         place = f", at {line}" if error is not None and (line := _line_of(error)) else ""
         self.say(
             f"Training steps of {type(self.model).__name__} cannot be recorded ({why}{place}): they are made "
-            "one by one, which takes a GPU some times as long."
+            "one by one, which is several times slower on a GPU."
         )
 
 

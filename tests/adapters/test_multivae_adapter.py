@@ -350,7 +350,7 @@ def test_more_modalities_than_a_model_takes(name):
     with pytest.raises(
         InputError,
         match=rf"^The model {name} takes 2 modalities, digits-text has 3 "
-        r"\(given some of more it has no .*\): leave it",
+        r"\(given only some of them it has no .*\): leave it",
     ):
         config.decisive(some_data(THREE))
     assert config.decisive(some_data(TWO))["model"] == name

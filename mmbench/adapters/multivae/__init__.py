@@ -50,7 +50,7 @@ _register(
     "JNF",
     s.JNFSettings,
     "Senellart and Allassonniere 2025, arXiv 2502.03952",
-    limit=Limit(2, "given some of more it has no mean, only a chain of draws"),
+    limit=Limit(2, "given only some of them it has no mean, only a chain of draws"),
 )
 _register("MMVAE", s.MMVAESettings, "Shi et al. 2019, arXiv 1911.03393")
 _register("MMVAEPlus", s.MMVAEPlusSettings, "Palumbo et al. 2023, OpenReview sdQGxouELX", "MMVAE+")
@@ -62,7 +62,7 @@ _register(
     "TELBO",
     s.TELBOSettings,
     "Vedantam et al. 2018, arXiv 1705.10762",
-    limit=Limit(2, "given some of more it has no posterior"),
+    limit=Limit(2, "given only some of them it has no posterior"),
 )
 
 # the other models that MultiVae has, which cannot be run
