@@ -11,6 +11,7 @@ from mmbench.console import duration, printable
 
 if TYPE_CHECKING:
     from mmbench.data import MultimodalData
+    from mmbench.plan.job import Job
 
 __all__ = ["data"]
 
@@ -39,11 +40,13 @@ def check(
     from mmbench.data.check import DatasetError
     from mmbench.data.own import register_data_file
     from mmbench.data.own.findings import describe, fillable, leakage
+    from mmbench.plan.job import JobOptions, check_job
     from models.model_file import load_model_file
 
     for path in model_files:
         load_model_file(path)
     entry = register_data_file(file)
+    job = check_job(JobOptions(models=models, data_file=file, preset=preset, device=device))
     try:
         found = load_data(entry.name)
     except DatasetError as error:
@@ -60,24 +63,27 @@ def check(
         for line in lines:
             click.echo(printable(f"  {line}"))
     if not no_time:
-        _say_time(found, file, models, preset, device)
+        _say_time(found, job)
     click.echo(printable(f"{file} can be used: mmbench run --data-file {file} --models all"))
 
 
-def _say_time(found: "MultimodalData", file: Path, models: str, preset: str | None, device: str) -> None:
+def _say_time(found: "MultimodalData", job: "Job") -> None:
     """How long training takes, at the rate of some steps of each model."""
     from mmbench.execution.estimate import seconds_per_step
     from mmbench.execution.isolation import same_state
     from mmbench.execution.signals import Stop
-    from mmbench.plan.job import JobOptions, check_job
+    from models.errors import error_words
 
-    job = check_job(JobOptions(models=models, data_file=file, preset=preset, device=device))
     click.echo(f"Training, preset {job.configs[0].preset}, {len(job.seeds)} seed(s), one run at a time:")
     for config in job.without_misfits(found).configs:
         if misfit := config.misfit(found):
             click.echo(printable(f"  {config.entry.name}: it {misfit}"))
             continue
-        with same_state(lambda line: None):
-            rate = seconds_per_step(config, found, job.execution.device, Stop())
+        try:
+            with same_state(lambda line: None):
+                rate = seconds_per_step(config, found, job.execution.device, Stop())
+        except Exception as error:  # a model of a file may raise anything
+            click.echo(printable(f"  {config.entry.name}: its first steps failed ({error_words(error)})"))
+            continue
         took = duration(rate * config.training.steps * len(job.seeds))
         click.echo(printable(f"  {config.entry.name}: about {took}"))

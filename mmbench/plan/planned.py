@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -93,14 +94,19 @@ def plan_runs(job: Job, data: MultimodalData) -> list[PlannedRun]:
     """All runs of a job, seed by seed; their folders are checked before any of them is touched.
 
     Raises:
-        InputError: where a model and the data do not fit, and for a folder that holds another run.
+        InputError: where a model and the data do not fit, for a folder that holds another run, and beside
+            runs with other settings, which no table could average with these.
     """
     planned: list[PlannedRun] = []  # one of each configuration
+    companies: dict[Path, dict[str, Any] | None] = {}
     runs = []
     for seed in job.seeds:
         for config in job.configs:
             folder = job.folder(config, seed)
-            config = _as_begun(job, config, folder)
+            place = folder.path.parent
+            if place not in companies:
+                companies[place] = folder.company()
+            config = _as_begun(job, config, folder.config or companies[place])
             first = next((run for run in planned if run.config == config), None)
             if first is None:
                 command = job.command.having("--precision", config.precision)
@@ -112,13 +118,25 @@ def plan_runs(job: Job, data: MultimodalData) -> list[PlannedRun]:
             if job.origin:
                 _check_origin(job, run)
             run.check_folder()
+            _check_company(run, companies[place])
             runs.append(run)
     return runs
 
 
-def _as_begun(job: Job, config: RunConfig, folder: RunFolder) -> RunConfig:
-    """`config`; under `--precision auto` in the precision that the folder's run was begun with elsewhere."""
-    begun = folder.config
+def _check_company(run: PlannedRun, other: Mapping[str, Any] | None) -> None:
+    """InputError where a run of the same name with another seed has `other` settings."""
+    if other is None or other["hash"] == run.hash:
+        return
+    found = "; ".join(map(str, departures(other, run.decisive))) or "its hash"
+    raise InputError(
+        f"{run.folder.path.parent} holds a run with seed {other['seed']} of another configuration, which "
+        f"differs in {found}: no table could average it with seed {run.seed}. Keep both with --label NAME, "
+        "write elsewhere with --results, or move that folder away."
+    )
+
+
+def _as_begun(job: Job, config: RunConfig, begun: Mapping[str, Any] | None) -> RunConfig:
+    """`config`; under `--precision auto` in the precision that this run or its company was `begun` with."""
     if job.adopt_precision and begun and begun["precision"] != config.precision:
         return replace(config, precision=begun["precision"])
     return config

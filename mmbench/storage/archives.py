@@ -18,7 +18,7 @@ import torch
 
 from mmbench.storage.bounds import MOST, check_file, read_file
 
-__all__ = ["MAX_BYTES", "read_npz", "read_torch", "torch_bytes"]
+__all__ = ["MAX_BYTES", "damage_is_a_value_error", "read_npz", "read_torch", "torch_bytes"]
 
 MAX_BYTES = 4 * 2**30  # of an .npz, unpacked: far above any real one here, far below what a zip bomb holds
 
@@ -31,7 +31,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         ValueError: for one that is damaged, holds more than MAX_BYTES, or Python objects.
     """
     check_file(path, MOST["archive"])
-    with _damage_is_a_value_error(), zipfile.ZipFile(path) as archive:
+    with damage_is_a_value_error(), zipfile.ZipFile(path) as archive:
         _check_size(archive, MAX_BYTES)
         # Whole members, which zipfile checks against their CRC-32: numpy may stop before the end of one.
         members = {name: io.BytesIO(archive.read(name)) for name in archive.namelist()}
@@ -54,10 +54,10 @@ def read_torch(path: Path) -> Any:
         ValueError: for one that is damaged or holds other objects.
     """
     size = check_file(path, MOST["archive"])
-    with _damage_is_a_value_error(), zipfile.ZipFile(path) as archive:  # which looks at its end alone
+    with damage_is_a_value_error(), zipfile.ZipFile(path) as archive:  # which looks at its end alone
         _check_size(archive, size)  # torch compresses nothing
     content = read_file(path, MOST["archive"])
-    with _damage_is_a_value_error():
+    with damage_is_a_value_error():
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             if (bad := archive.testzip()) is not None:
                 raise ValueError(f"the checksum of {bad} is wrong")
@@ -82,7 +82,7 @@ def _check_size(archive: zipfile.ZipFile, limit: int) -> None:
 
 
 @contextmanager
-def _damage_is_a_value_error() -> Iterator[None]:
+def damage_is_a_value_error() -> Iterator[None]:
     """Make a ValueError of whatever readers raise on a damaged file; an OSError stays as it is."""
     try:
         yield

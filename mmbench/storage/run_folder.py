@@ -15,7 +15,7 @@ JSON files hold a checksum of themselves; metrics.json is written after all that
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,16 @@ class RunFolder:
     def config(self) -> dict[str, Any] | None:
         """What config.json holds, None before there is one."""
         return read_config(self.config_file) if exists(self.config_file) else None
+
+    def company(self) -> dict[str, Any] | None:
+        """The configuration of the first run of any seed here, with which a table averages this one.
+
+        None where there is none that can be read.
+        """
+        for path in sorted(self.path.parent.glob("seed-*/config.json")):
+            with suppress(InputError):  # damaged: whoever reads that run says so
+                return read_config(path)
+        return None
 
     @property
     def metrics(self) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmbench.storage.archives import damage_is_a_value_error
 from mmbench.storage.bounds import MOST, check_json, read_file
 from mmbench.storage.files import content_hash, write_atomically
 from mmbench.storage.history import read_history
@@ -56,16 +57,18 @@ def unpack(bundle: Path, folder: Path) -> Submission:
     """
     try:
         content = read_file(bundle, MOST_BYTES)
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        with damage_is_a_value_error(), zipfile.ZipFile(io.BytesIO(content)) as archive:
             files = _read_members(archive)
         by = _check_index(files)
         places = sorted({found["place"] for name in files if (found := _NAME.fullmatch(name))})
         for name, data in files.items():
             write_atomically(folder / name, data)
         runs = [_check_run(folder / place, place) for place in places]
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = str(getattr(error, "strerror", None) or error).replace(f"{folder}/", "")
-        raise InputError(f"{bundle} is no bundle that can be used: {reason.rstrip('.')}.") from None
+        raise InputError(
+            f"{bundle} is no bundle that can be used: {reason.rstrip('.')}. Ask for it again."
+        ) from None
     return Submission(bundle, hashlib.sha256(content).hexdigest(), by, runs)
 
 

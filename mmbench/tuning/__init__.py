@@ -1,0 +1,1 @@
+"""The search for settings on validation images, the same for every model."""

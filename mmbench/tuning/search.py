@@ -16,11 +16,13 @@ from mmbench.plan.config import RunConfig
 from mmbench.plan.job import Job
 from mmbench.plan.planned import PlannedRun, plan_run
 from mmbench.plan.tuned_settings import tuned_settings
+from mmbench.storage.differences import differences
 from mmbench.storage.files import DamagedError
 from mmbench.storage.history import read_history
 from mmbench.storage.records import LOOK
 from mmbench.storage.run_folder import RunFolder
 from mmbench.storage.runs import StoredRun, read_run
+from models.errors import InputError
 from models.settings import resolve, search_space
 
 if TYPE_CHECKING:
@@ -134,7 +136,7 @@ class Search:
         return int(run.folder.path.parent.name.removeprefix(f"{self.name}+{PREFIX}"))
 
     def check_begun(self, trials: int) -> None:
-        """InputError if one of the first `trials` was begun with another budget or other data."""
+        """InputError if one of the first `trials` was begun with another budget, data or fixed settings."""
         for number in range(trials):
             if self._folder(number).config is not None:
                 self.run(number)
@@ -143,8 +145,15 @@ class Search:
         """Trial `number`, as it was begun or newly drawn; InputError as `check_begun`."""
         folder = self._folder(number)
         begun = folder.config
-        chosen = begun["settings"] if begun else {**asdict(self.config.settings), **self._draw(number)}
+        asked = asdict(self.config.settings)
+        chosen = begun["settings"] if begun else {**asked, **self._draw(number)}
         settings: Any = resolve(self.config.entry.settings, chosen, self.name)
+        held = {name: value for name, value in asked.items() if name not in self.space}
+        if found := differences({name: getattr(settings, name) for name in held}, held):
+            raise InputError(
+                f"{folder.path} holds a trial of a search with other settings: {'; '.join(map(str, found))}. "
+                "Search elsewhere with --results, or move the trials away."
+            )
         about = {"label": self.label(number), "command": str(self.job.command)}
         config = replace(self.config, settings=settings)
         run = plan_run(config, self.job.seeds[0], folder, self.data, about)

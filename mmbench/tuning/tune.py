@@ -21,7 +21,7 @@ from mmbench.execution.train import TrainRun, is_done
 from mmbench.plan.command import Command
 from mmbench.plan.job import Job
 from mmbench.plan.planned import PlannedRun, announce
-from mmbench.storage.files import write_atomically
+from mmbench.storage.files import DamagedError, write_atomically
 from mmbench.tuning.search import Search, was_pruned
 from models.errors import InputError
 from models.settings import search_space
@@ -69,7 +69,7 @@ def tune(job: Job, trials: int, console: Console) -> Outcome:
     if outcome.stopped_by is None:
         for search in searches:
             console.say(_verdict(search, trials))
-    kept = tuple(run for run in outcome.failed if not was_pruned(run.folder.status))
+    kept = tuple(run for run in outcome.failed if not _given_up(run))
     return replace(outcome, failed=kept)
 
 
@@ -101,9 +101,17 @@ def _plan(
     for number in range(trials):
         for search in searches:
             run = search.run(number)
-            if not (is_done(run, console) or was_pruned(run.folder.status)):
+            if not (is_done(run, console) or _given_up(run)):
                 announce([run], environment, stop.check)
                 yield run
+
+
+def _given_up(run: PlannedRun) -> bool:
+    """Whether a trial was given up; not where its status is damaged: it is made again."""
+    try:
+        return was_pruned(run.folder.status)
+    except DamagedError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -177,6 +177,39 @@ def test_data_check_estimates_the_time(invoke, tmp_path):
     assert "acmr: it is trained with labels, and unlabelled has none" in found.text
 
 
+def test_data_check_names_a_model_that_fails_and_options_that_are_none(invoke, tmp_path):
+    file = make_file(tmp_path, "unlabelled")
+    (tmp_path / "broken.py").write_text(BROKEN)
+    words = (
+        "--model-file",
+        tmp_path / "broken.py",
+        "--models",
+        "broken",
+        "--preset",
+        "smoke",
+        "--device",
+        "cpu",
+    )
+    found = invoke("data", "check", file, *words)
+    assert found.code == 0, found.text
+    assert "broken: its first steps failed (KeyError: 'nothing')" in found.text
+    unknown = invoke("data", "check", file, "--models", "nope", "--no-time")
+    assert unknown.code == 2
+    assert "Unknown model 'nope'" in unknown.text
+
+
+BROKEN = """
+from models.mvae import MVAE, MVAESettings
+from models.registry import register
+
+
+@register("broken", settings=MVAESettings, source="nowhere", title="Broken")
+class Broken(MVAE):
+    def loss(self, batch, progress):
+        raise KeyError("nothing")
+"""
+
+
 def test_data_check_lists_all_problems(invoke, tmp_path):
     path = tmp_path / "bad.npz"
     np.savez(path, a=np.full((9, 2), np.nan), b=np.ones((9, 3)), labels=np.ones(9))

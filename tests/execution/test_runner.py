@@ -18,13 +18,14 @@ import torch
 from options import SHORT_CHAINS, SMALL
 
 import mmbench
+from mmbench.data import load_data
 from mmbench.execution.estimate import _costs
 from mmbench.execution.orchestrator import Outcome, lost
 from mmbench.execution.run_job import leave_out
 from mmbench.execution.signals import Stop
 from mmbench.plan.job import JobOptions, check_job
 from mmbench.plan.overrides import make_configs
-from mmbench.plan.planned import PlannedRun
+from mmbench.plan.planned import PlannedRun, plan_runs
 from mmbench.report import write_report
 from mmbench.storage.files import read_json, write_json
 from mmbench.storage.locks import locked
@@ -51,6 +52,26 @@ def copy(finished, tmp_path):
 
 def seed_folder(results, model="mopoe", seed=0):
     return results / "digits" / "smoke" / model / f"seed-{seed}"
+
+
+def test_a_seed_with_other_settings_beside_a_finished_one_is_refused_before_it_is_trained(copy, invoke):
+    """No table could average the two: the report would be refused after hours."""
+    words = [*RUN, "--models", "mopoe", "--seeds", "1", "--results", copy]
+    result = invoke(*words, "--set", "latent_size=7")
+    assert result.code == 2
+    said = r"holds a run with seed 0 of another configuration.*latent_size \(\d+ there, 7"
+    assert re.search(said, result.text, re.DOTALL), result.text
+    assert not seed_folder(copy, seed=1).exists()
+    assert invoke(*words, "--set", "latent_size=7", "--label", "small").code == 0
+
+
+def test_seeds_of_one_model_share_the_precision_that_auto_chose_for_the_first(copy, monkeypatch):
+    options = JobOptions("mopoe", "digits", "smoke", "0,1", list(SMALL[1::2]), results=copy)
+    stored = read_json(seed_folder(copy) / "config.json")["precision"]
+    other = {"bf16": "fp32", "fp32": "bf16"}[stored]
+    monkeypatch.setattr("mmbench.plan.choices.pick_precision", lambda *_: other)
+    planned = plan_runs(check_job(options), load_data("digits"))
+    assert [run.config.precision for run in planned] == [stored, stored]
 
 
 def test_a_run_leaves_everything_that_a_report_needs(finished):

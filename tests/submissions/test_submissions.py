@@ -287,6 +287,21 @@ def refused(bundle, message):
     assert not Path("/tmp/evil").exists()
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_bundle_with_damaged_bytes_is_refused(method, tmp_path):
+    """Whatever the reader of a compressed member raises: zlib, lzma and bz2 have errors of their own."""
+    files = contents(make_bundle(tmp_path / "bad.zip"))
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+        first = archive.infolist()[0]
+    content = bytearray((tmp_path / "bad.zip").read_bytes())
+    begin = first.header_offset + 30 + len(first.filename)
+    content[begin : begin + 40] = bytes(40 * [0xFF])
+    (tmp_path / "bad.zip").write_bytes(content)
+    refused(tmp_path / "bad.zip", "is no bundle that can be used: .* Ask for it again")
+
+
 @pytest.mark.parametrize("craft", CRAFTS, ids=lambda craft: craft.__name__)
 def test_a_crafted_bundle_does_nothing_but_give_an_error(craft, tmp_path):
     bundle = make_bundle(tmp_path / "bad.zip")

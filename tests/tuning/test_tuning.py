@@ -17,6 +17,7 @@ from mmbench.plan.job import JobOptions, check_job
 from mmbench.storage.files import read_json, write_json
 from mmbench.storage.records import LOOK
 from mmbench.tuning.search import Search
+from mmbench.tuning.tune import _given_up
 from models.errors import InputError
 from models.mmvae import MMVAESettings
 from models.settings import check_class, search_space, setting
@@ -159,6 +160,29 @@ def test_trials_begin_with_the_defaults_stay_in_range_and_can_be_drawn_again(sea
     # drawn from what is on disk: another sitting draws the same
     assert search.run(4).config == search.run(4).config
     assert search.run(2).config == runs[2].config  # as it was begun
+
+
+def test_a_search_is_not_taken_up_with_other_settings(tmp_path):
+    """Its table and its next draws would compare trials of either."""
+
+    def made(*settings):
+        options = JobOptions("cnf-mvae", "digits", "smoke", "0", ["steps=100", *settings], results=tmp_path)
+        job = check_job(options)
+        return Search(job, job.configs[0], load_data("digits").held_out())
+
+    finish(made(), 0, 0.5, {100: 0.5})
+    made().check_begun(1)
+    with pytest.raises(InputError, match=r"latent_size \(40 there, 12 asked for\).* move the trials away"):
+        made("latent_size=12").check_begun(1)
+    with pytest.raises(InputError, match=r"prior \(gaussian there, mixture asked for\)"):
+        made("prior=mixture").check_begun(1)
+
+
+def test_a_trial_with_a_damaged_status_is_made_again(search, tmp_path):
+    run = finish(replace(search, job=replace(search.job, results=tmp_path)), 0, 0.5, {100: 0.5}, "failed")
+    assert _given_up(run)
+    run.folder.status_file.write_text("{")
+    assert not _given_up(run)
 
 
 def test_the_first_trial_has_the_defaults_where_the_preset_has_what_a_search_chose(tmp_path):

@@ -1,0 +1,1 @@
+"""Tables, leaderboard, claims, ranks and comparisons, computed from the files of runs."""

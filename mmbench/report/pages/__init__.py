@@ -1,0 +1,1 @@
+"""What numbers and pictures are shown on: README.md, pictures.md, report.html and results.json."""
