@@ -86,7 +86,7 @@ SEARCHED = ("contrast_weight=6.619568622", "temperature=2.458559705", "likelihoo
 STUDY = (
     *(Line(model=name, **PAPER) for name in BEST),
     # 30 samples cost ten times as much as one: a quarter of the steps
-    Line("paper", "mmvae", 54_754, 1e-4, named="published"),
+    Line("54754", "mmvae", 54_754, 1e-4, named="published"),
     *(Line(model=name, **PAPER, named="published") for name in PUBLISHED),
     Line(model="dmvae", **PAPER),
     *(Line(model=name, **MIDDLE, seeds=(0, 1, 2)) for name in (*BEST, "dmvae")),
