@@ -18,6 +18,7 @@ __all__ = [
     "AGAIN",
     "REMAKE",
     "DamagedError",
+    "ForeignError",
     "WriteError",
     "cache_dir",
     "check_cache",
@@ -54,6 +55,10 @@ class DamagedError(InputError):
     def __init__(self, path: Path, problem: str, remedy: str):
         super().__init__(f"The file {path} {problem}: {remedy}.")
         self.path, self.problem = path, problem
+
+
+class ForeignError(DamagedError):
+    """A file that is as it was written, for another run."""
 
 
 class WriteError(InputError):
