@@ -129,7 +129,7 @@ def _evaluate(group: Restored, options: JobOptions, device: torch.device, consol
         metrics=metrics,
         inception_weights=options.inception_weights,
         device=device,
-        executor=Local(1, device),
+        executor=Local(1, device, len(group.runs)),
         runs=partial(_as_planned, group.runs),
         work=partial(EvaluateRun, device, metrics, group.data),
     )
