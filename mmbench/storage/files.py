@@ -32,6 +32,7 @@ __all__ = [
     "json_bytes",
     "new_folder",
     "read_json",
+    "umask",
     "write_atomically",
     "write_json",
 ]
@@ -312,7 +313,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
         raise WriteError(folder, error) from error
     try:
         yield part
-        part.chmod(0o777 & ~_umask())  # mkdtemp keeps everybody else out
+        part.chmod(0o777 & ~umask())  # mkdtemp keeps everybody else out
         try:
             if folder.exists():
                 folder.rmdir()
@@ -323,7 +324,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
         rmtree(part, ignore_errors=True)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The bits of permissions that files which this process makes do not get."""
     mask = os.umask(0o077)  # there is no asking for it without setting it
     os.umask(mask)
     return mask
