@@ -26,6 +26,7 @@ from mmbench.execution.together import take_turns
 from mmbench.plan.choices import pick_device
 from mmbench.plan.environment import describe_environment
 from mmbench.plan.presets import Training
+from mmbench.storage.files import write_atomically
 from mmbench.training.memory import PeakMemory
 from mmbench.training.recorded import wait_for
 from mmbench.training.trainer import Trainer, Watch
@@ -156,7 +157,7 @@ def main(file: Path, data_dir: Path | None, dataset: str, device: str, minutes: 
             found = {"said": f"{FAILED}: {error}".splitlines()[0]}
         added = pd.DataFrame([{**dict(zip(COLUMNS, key, strict=True)), **found, "torch": here["torch"]}])
         table = added if table.empty else pd.concat([table, added], ignore_index=True)
-        table.to_csv(file, index=False, lineterminator="\n")
+        write_atomically(file, table.to_csv(index=False, lineterminator="\n").encode())
         click.echo(f"{' '.join(str(part) for part in row if part)}: {found}")
     click.echo(table.to_string())
 

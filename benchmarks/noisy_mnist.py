@@ -31,6 +31,7 @@ import mmbench
 from metrics.evaluation.one_pass import BATCH
 from metrics.images import as_float
 from mmbench.data.base import MultimodalData, Split
+from mmbench.storage.files import write_atomically
 from models.base import Modality
 from models.coordinated.objectives import covariance
 from models.coordinated.projection import canonical_maps
@@ -165,7 +166,7 @@ def main(file: Path, data_dir: Path | None, models: str, seeds: str, hidden: str
                 error = best_error(data) if linear else model_error(title, data, seed, budget)
                 row = pd.DataFrame([[*key, round(error, 2), PUBLISHED[title]]], columns=columns)
                 rows = row if rows.empty else pd.concat([rows, row], ignore_index=True)
-                rows.to_csv(file, index=False, lineterminator="\n")
+                write_atomically(file, rows.to_csv(index=False, lineterminator="\n").encode())
                 click.echo(f"{title}, seed {seed}: {error:.2f} % (published {PUBLISHED[title]} %)")
     except InputError as error:
         raise click.UsageError(str(error)) from None

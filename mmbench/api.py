@@ -5,6 +5,7 @@ unless they are told where.
 """
 
 from collections.abc import Collection
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from mmbench.execution.evaluating import anchor_tuples
 from mmbench.execution.train import trained_rows
 from mmbench.plan.presets import Training
 from mmbench.report.numbers.results import load_results
+from mmbench.storage.files import content_hash
 from mmbench.trained.loading import load_model
 from mmbench.trained.pictures import draw_figure
 from mmbench.trained.use import draw
@@ -31,7 +33,7 @@ from models.errors import InputError
 from models.named_settings import named_values
 from models.names import find_model
 from models.registry import MODELS
-from models.settings import resolve
+from models.settings import decisive, resolve
 
 __all__ = ["evaluate", "load_data", "load_model", "load_results", "make_model", "sample_grid", "train"]
 
@@ -82,7 +84,8 @@ def train(
         The history: a row per 50 steps or fewer, with "step", "loss" and the terms of the loss.
 
     Raises:
-        InputError: for an unknown setting, keep=best without a score, and a checkpoint of another model.
+        InputError: for an unknown setting, keep=best without a score, and a checkpoint of another model,
+            budget, precision, seed or data.
     """
     training = resolve(Training, budget, "the training budget")
     if training.keep == "best" and (watch is None or watch.score is None):
@@ -91,11 +94,25 @@ def train(
     incomplete = any(entry.model is type(model) and entry.incomplete for entry in MODELS)
     rows = trained_rows(data.train, training.batch_size, incomplete)
     batches = Batches(rows, data.modalities, training.batch_size, seed, device, model.uses_labels)
-    kept = Checkpoints(Path(checkpoint), "", seed) if checkpoint is not None else None
+    hash = _training_hash(model, data, training, precision)
+    kept = Checkpoints(Path(checkpoint), hash, seed) if checkpoint is not None else None
     torch.manual_seed(seed)
     trainer = Trainer(model, batches, training, kept, precision, watch)
     trainer.run()
     return pd.DataFrame(trainer.history)
+
+
+def _training_hash(model: MultimodalModel, data: MultimodalData, training: Training, precision: str) -> str:
+    """What a checkpoint is of, besides the seed: one of another training would be taken up unnoticed."""
+    return content_hash(
+        {
+            "model": type(model).__name__,
+            "settings": decisive(model.settings) if is_dataclass(model.settings) else None,
+            "training": decisive(training),
+            "precision": precision,
+            "data": data.provenance,
+        }
+    )
 
 
 def evaluate(

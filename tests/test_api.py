@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -45,6 +46,23 @@ def test_training_goes_on_from_its_checkpoint(data, tmp_path):
         mmbench.make_model("mvae", data, seed=5), data, steps=20, batch_size=8, checkpoint=path
     )
     assert resumed.equals(whole)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"steps": 30}, {"learning_rate": 0.5}, {"precision": "bf16"}, {"model": 4}, {"data": "other"}],
+    ids=lambda other: next(iter(other)),
+)
+def test_a_checkpoint_of_another_training_is_refused(other, data, tmp_path):
+    path = tmp_path / "model.pt"
+    budget = {"steps": 2, "batch_size": 8, "checkpoint": path}
+    mmbench.train(mmbench.make_model("mvae", data, beta=2.0), data, **budget)
+    before = path.read_bytes()
+    model = mmbench.make_model("mvae", data, beta=float(other.pop("model", 2.0)))
+    changed = replace(data, provenance={"made by": "hand"}) if other.pop("data", "") else data
+    with pytest.raises(InputError, match="belongs to another configuration"):
+        mmbench.train(model, changed, **budget | other)
+    assert path.read_bytes() == before
 
 
 def test_evaluation_is_that_of_a_run(data):

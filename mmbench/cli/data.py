@@ -1,5 +1,6 @@
 """`mmbench data check`: what a data file holds and what can be measured on it, before a model is trained."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,7 +65,8 @@ def check(
             click.echo(printable(f"  {line}"))
     if not no_time:
         _say_time(found, job)
-    click.echo(printable(f"{file} can be used: mmbench run --data-file {file} --models all"))
+    command = shlex.join(["mmbench", "run", "--data-file", str(file), "--models", "all"])
+    click.echo(printable(f"{file} can be used: {command}"))
 
 
 def _say_time(found: "MultimodalData", job: "Job") -> None:

@@ -1,5 +1,6 @@
 """`mmbench run`, `tune` and `evaluate`: make runs, then write the report."""
 
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -145,9 +146,9 @@ def _metrics_to_add(runs: "Iterable[PlannedRun]", job: "Job") -> Iterable[str]:
         lacking = ",".join(sorted(job.metrics - {group_of(name) for name in found["metrics"]}))
         if lacking:
             file = each.config.entry.file
-            command = f"mmbench evaluate {each.folder.path} --metrics {lacking}"
-            command += f" --model-file {file.path}" if file else ""
-            yield f"{each.name} was evaluated without {lacking.replace(',', ', ')}: `{command}`."
+            words = ["mmbench", "evaluate", str(each.folder.path), "--metrics", lacking]
+            words += ["--model-file", str(file.path)] if file else []
+            yield f"{each.name} was evaluated without {lacking.replace(',', ', ')}: `{shlex.join(words)}`."
 
 
 @click.command(cls=Command)

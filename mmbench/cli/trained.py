@@ -17,7 +17,12 @@ _own_file_option = option(
     "--model-file", group=WHAT, type=PATH, help="Python file that registers the model, if it is one of yours."
 )
 _seed_option = option(
-    "--seed", group=HOW, type=click.IntRange(min=0), default=0, show_default=True, help="Of the draws."
+    "--seed",
+    group=HOW,
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="Of the draws.",
 )
 
 

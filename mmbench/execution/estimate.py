@@ -21,9 +21,10 @@ from mmbench.execution.threads import computing_threads
 from mmbench.plan.config import RunConfig
 from mmbench.plan.job import Execution, Job
 from mmbench.plan.planned import PlannedRun
-from mmbench.plan.presets import get_preset
+from mmbench.plan.presets import Training, get_preset
 from mmbench.plan.tuned_settings import tuned_settings
-from models.settings import search_space
+from models.errors import InputError
+from models.settings import resolve, search_space
 
 __all__ = ["estimate"]
 
@@ -40,10 +41,11 @@ def estimate(
     measure = _Measure(tuple(zip(job.configs, threads, strict=True)), data, job.execution, at_once)
     costs = _measure(measure, executor.apart, stop)
     stop.check()
-    seconds = sum(costs.get(run.config.entry.name, 0.0) * run.config.training.steps for run in todo)
+    left = [costs.get(run.config.entry.name, 0.0) * _steps_left(run) for run in todo]
     unknown = ", ".join(c.entry.name for c in job.configs if c.entry.name not in costs)
     without = f" without {unknown}, which failed its first steps" if unknown else ""
-    parts = [f"Training at the rate of this machine: about {duration(seconds / executor.jobs)}{without}"]
+    took = duration(_makespan(left, executor.jobs))
+    parts = [f"Training at the rate of this machine: about {took}{without}"]
     current = job.configs[0].preset
     parts += [_elsewhere(job, name, costs, executor.jobs) for name in ("paper", "cpu") if name != current]
     return "; ".join(parts) + "."
@@ -105,12 +107,30 @@ def _elsewhere(job: Job, name: str, costs: dict[str, float], jobs: int) -> str:
     """How long the preset called `name` would take, as far as its settings cost as much as those at hand."""
     current, dataset = job.configs[0].preset, DATASETS.get(job.configs[0].dataset)
     preset = get_preset(name, dataset.budgets)
+    budget = resolve(Training, preset.training, f"the preset {name}")
     same = [c for c in job.configs if _costs(c, name) == _costs(c, current)]
     others = ", ".join(c.entry.name for c in job.configs if c not in same)
-    steps = int(str(preset.training["steps"])) * len(preset.seeds)
-    took = sum(costs.get(c.entry.name, 0.0) for c in same) * steps / jobs
+    # A step is taken to cost as much as its pairs. Where it has a cost of its own, as on a GPU, that is too
+    # much for a larger batch: better than the time of a small one, and a smoke run can still say something.
+    pairs = [budget.batch_size / config.training.batch_size for config in same]
+    each = [costs.get(c.entry.name, 0.0) * budget.steps * share for c, share in zip(same, pairs, strict=True)]
+    took = _makespan(each * len(preset.seeds), jobs)
     without = f" without {others}, which has other settings there" if others else ""
     return f"--preset {name}: about {duration(took)}{without}"
+
+
+def _makespan(seconds: Sequence[float], jobs: int) -> float:
+    """The least seconds that runs of so many take, `jobs` at a time: none is made by two of them."""
+    return max(max(seconds), sum(seconds) / min(jobs, len(seconds))) if seconds else 0.0
+
+
+def _steps_left(run: PlannedRun) -> int:
+    """Steps that a run has still to make, as far as its status tells."""
+    try:
+        step = run.folder.status.get("step", 0)
+    except InputError:  # there is no status that can be read
+        step = 0
+    return max(0, run.config.training.steps - step)
 
 
 def _costs(config: RunConfig, preset: str) -> dict[str, object]:

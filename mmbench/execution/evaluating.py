@@ -1,6 +1,6 @@
 """One pass over a trained model, and what it leaves in the folder of its run."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from metrics.evaluation.evaluate import Diagnostics, Evaluation, References, Samples, evaluate
+from metrics.missing import Lack
 from mmbench.console import Console, Task
 from mmbench.data.base import MultimodalData, Split
 from mmbench.data.pairing import make_pairs, row_tuples
@@ -16,7 +17,7 @@ from mmbench.plan.code import shared_code
 from mmbench.plan.config import RunConfig
 from mmbench.storage import diagnostics
 from mmbench.storage.diagnostics import StoredDiagnostics
-from mmbench.storage.files import DamagedError
+from mmbench.storage.files import DamagedError, file_hash
 from mmbench.storage.run_folder import RunFolder
 from mmbench.storage.samples import CrossSamples, FoundSamples, SampleSet, load_run_samples, save_samples
 from mmbench.storage.tiles import Tiles, as_tiles
@@ -84,10 +85,17 @@ def anchor_tuples(split: Split, seed: int) -> dict[str, Tensor]:
     )
 
 
-def write_evaluation(folder: RunFolder, hash: str, seed: int, evaluation: Evaluation) -> None:
+def write_evaluation(
+    folder: RunFolder, hash: str, seed: int, evaluation: Evaluation, say: Callable[[str], object]
+) -> None:
     """Samples first, then metrics.json: a run with metrics has everything.
 
     Metrics, references and diagnostics that the folder holds already and that were not computed now are kept.
+
+    Args:
+        folder, hash, seed: of the run.
+        evaluation: to write.
+        say: told which metrics keep the value that they have, for what they are measured against is not here.
     """
     try:
         old = folder.metrics
@@ -95,23 +103,43 @@ def write_evaluation(folder: RunFolder, hash: str, seed: int, evaluation: Evalua
         old = None
     if old is None or (old["hash"], old["seed"] or seed) != (hash, seed):
         old = {"metrics": {}, "reasons": {}, "references": {}, "files": {}, "code": {}}
-    kept = {name: why for name, why in old["reasons"].items() if name not in evaluation.metrics}
+    values, stay = old["metrics"], _unavailable(evaluation, old["metrics"])
+    if stay:
+        values_stay = "keep their values" if len(stay) > 1 else "keeps its value"
+        why = evaluation.missing[stay[0]].sentence
+        say(f"{', '.join(stay)} could not be computed here and {values_stay}: {why}")
+    computed = {name: value for name, value in evaluation.metrics.items() if name not in stay}
+    missing = {name: why for name, why in evaluation.missing.items() if name not in stay}
+    kept = {name: why for name, why in old["reasons"].items() if name not in computed}
     samples = _sample_set(evaluation.samples, _looks(folder))
-    if not samples.found and any(name.startswith("label_map/") for name in old["metrics"]):
+    if not samples.found and any(name.startswith("label_map/") for name in values):
         with suppress(InputError):  # then there is nothing to keep
             before = load_run_samples(folder.path)
-            samples = replace(samples, found=before.found if before else [])
+            if before and _as_written(folder, old["files"]):
+                samples = replace(samples, found=before.found)
     save_samples(folder.samples, samples)
     keep = diagnostics.FILE in old["files"]
     diagnostics.save_diagnostics(folder.path, _stored(evaluation.diagnostics), keep)
     folder.write_metrics(
         hash,
         seed,
-        metrics=old["metrics"] | evaluation.metrics,
-        reasons={name: why.to_json() for name, why in (kept | evaluation.missing).items()},
+        metrics=values | computed,
+        reasons={name: why.to_json() for name, why in (kept | missing).items()},
         references=old["references"] | evaluation.references,
-        code=old["code"] | dict.fromkeys(evaluation.metrics, shared_code()),
+        code=old["code"] | dict.fromkeys(computed, shared_code()),
     )
+
+
+def _as_written(folder: RunFolder, files: Mapping[str, str]) -> bool:
+    """Whether all sheets of what was found are those in `files`, names and hashes: others are not kept."""
+    sheets = [path.relative_to(folder.path).as_posix() for path in folder.samples.glob("found-*.webp")]
+    return all(file_hash(folder.path / name) == files.get(name) for name in sheets)
+
+
+def _unavailable(evaluation: Evaluation, stored: Mapping[str, float | None]) -> list[str]:
+    """Metrics that have a value in `stored`, and now none for want of what they are measured against."""
+    missing = evaluation.missing.items()
+    return [name for name, why in missing if why.kind is Lack.UNAVAILABLE and stored.get(name) is not None]
 
 
 def _stored(found: Diagnostics) -> StoredDiagnostics:

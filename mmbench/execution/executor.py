@@ -110,7 +110,7 @@ def pick_executor(
         from mmbench.execution.together import Together
 
         jobs = execution.jobs or best_jobs(config, data, execution.device, step, runs)
-        return Together(jobs, execution.device) if jobs > 1 else Local(1, execution.device)
+        return Together(jobs, execution.device) if jobs > 1 else Local(1, execution.device, runs)
     jobs = execution.jobs or default_jobs(runs, execution.device)
     if jobs > 1 and not _shared_memory_holds(data.nbytes):
         say(
@@ -118,7 +118,7 @@ def pick_executor(
             "time."
         )
         jobs = 1
-    return Local(jobs, execution.device)
+    return Local(jobs, execution.device, runs)
 
 
 def default_jobs(runs: int, device: torch.device) -> int:

@@ -69,7 +69,7 @@ class EvaluateRun:
                     found = evaluate_run(
                         model, self.data, references, run.config, self.metrics, console, stop
                     )
-                    write_evaluation(run.folder, run.hash, run.seed, found)
+                    write_evaluation(run.folder, run.hash, run.seed, found, say)
             except BaseException as error:  # of this model: the other runs go on, and its old metrics stay
                 if stop.caused(error):
                     raise
@@ -84,7 +84,7 @@ def _say(console: Console, run: PlannedRun, line: str) -> None:
 
 
 def evaluate_runs(paths: Sequence[Path], options: JobOptions, console: Console) -> tuple[Outcome, list[Path]]:
-    """Compute metrics of finished runs again.
+    """Compute metrics of finished runs again; what is damaged of samples and metrics.json is mended by it.
 
     Args:
         paths: their folders.
@@ -95,8 +95,8 @@ def evaluate_runs(paths: Sequence[Path], options: JobOptions, console: Console) 
         How it went, and the preset folders whose reports are to be written again.
 
     Raises:
-        InputError: before any file is written, for a folder without a finished run and its checkpoint, or
-            data or code other than the run's.
+        InputError: before any file is written, for a folder without a finished run and its checkpoint, data
+            or code other than the run's, and damage that an evaluation does not mend.
     """
     device = pick_device(options.device)
     for file in options.model_files:
@@ -105,24 +105,35 @@ def evaluate_runs(paths: Sequence[Path], options: JobOptions, console: Console) 
         register_data_file(options.data_file)
     check_cache()
     groups = restore_runs(paths, options.data_dir)
-    outcome = Outcome()
+    for run in (run for group in groups for run in group.runs):
+        if damage := run.folder.damage_to_mend():
+            _say(console, run, f"the file {damage.path} {damage.problem}. It is written again.")
+    failed: list[PlannedRun] = []
+    stopped_by = None
     for group in groups:
-        first = group.runs[0].config
-        metrics = pick_metrics(options.metrics, get_preset(first.preset), options.inception_weights)
-        assignment = Assignment(
-            data=group.data,
-            protocol=first.protocol,
-            metrics=metrics,
-            inception_weights=options.inception_weights,
-            device=device,
-            executor=Local(1, device),
-            runs=partial(_as_planned, group.runs),
-            work=partial(EvaluateRun, device, metrics, group.data),
-        )
-        outcome = orchestrate(assignment, console)
-        if outcome.stopped_by is not None:
+        outcome = _evaluate(group, options, device, console)
+        failed += outcome.failed
+        if (stopped_by := outcome.stopped_by) is not None:
             break
-    return outcome, sorted({run.folder.path.parents[1] for group in groups for run in group.runs})
+    presets = sorted({run.folder.path.parents[1] for group in groups for run in group.runs})
+    return Outcome(tuple(failed), stopped_by), presets
+
+
+def _evaluate(group: Restored, options: JobOptions, device: torch.device, console: Console) -> Outcome:
+    """`evaluate_runs` of one group."""
+    first = group.runs[0].config
+    metrics = pick_metrics(options.metrics, get_preset(first.preset), options.inception_weights)
+    assignment = Assignment(
+        data=group.data,
+        protocol=first.protocol,
+        metrics=metrics,
+        inception_weights=options.inception_weights,
+        device=device,
+        executor=Local(1, device, len(group.runs)),
+        runs=partial(_as_planned, group.runs),
+        work=partial(EvaluateRun, device, metrics, group.data),
+    )
+    return orchestrate(assignment, console)
 
 
 def _as_planned(runs: list[PlannedRun], stop: Stop) -> list[PlannedRun]:
@@ -157,7 +168,6 @@ def restore_runs(paths: Sequence[Path], data_dir: Path | None) -> list[Restored]
     for group in groups.values():
         for run in group.runs:  # an InputError now rather than after other runs were evaluated
             check_writable(run.folder.path, "folder of the run", "change its permissions")
-            run.folder.is_done()
             with same_state(lambda line: None):
                 trained_model(run, group.data)
     return list(groups.values())

@@ -24,6 +24,7 @@ import torch._dynamo  # here, as it sets a filter and a variable: else with the 
 from torch.nn.modules import module
 
 from mmbench.execution.replaced import Functions
+from mmbench.storage.files import umask
 
 __all__ = ["same_state", "seed_everything"]
 
@@ -133,12 +134,6 @@ def _set_folder(folder: str | None) -> None:
         os.chdir(folder)
 
 
-def _umask() -> int:
-    mask = os.umask(0o77)  # there is no asking for it without setting it
-    os.umask(mask)
-    return mask
-
-
 def _set_locale(found: str) -> None:
     locale.setlocale(locale.LC_ALL, found)
 
@@ -214,7 +209,7 @@ _STATES = (
     _State("warning filters", lambda: list(warnings.filters), _set_filters, decides=False),
     _State("environment variables", lambda: dict(os.environ), _set_environment, decides=False),
     _State("the working directory", _folder, _set_folder, decides=False),
-    _State("the umask", _umask, os.umask, decides=False),
+    _State("the umask", umask, os.umask, decides=False),
     _State("the locale", partial(locale.setlocale, locale.LC_ALL), _set_locale, decides=False),
     _State("sys.path", lambda: list(sys.path), _set_path, decides=False),
     _State("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit, decides=False),

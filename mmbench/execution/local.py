@@ -30,14 +30,21 @@ LINGER_SECONDS = 10.0  # that a process has to end after it said how its run did
 
 @dataclass(frozen=True)
 class Local:
-    """Processes on this machine; see Executor."""
+    """Processes on this machine; see Executor.
+
+    Attributes:
+        jobs: runs made at once.
+        device: of them.
+        runs: how many there are to make: fewer than `jobs` share the cores among themselves.
+    """
 
     jobs: int
     device: torch.device
+    runs: int
 
     @property
     def threads(self) -> int:
-        return max(1, torch.get_num_threads() // self.jobs)
+        return max(1, torch.get_num_threads() // max(1, min(self.jobs, self.runs)))
 
     @property
     def place(self) -> str:

@@ -19,6 +19,7 @@ from mmbench.execution.cached_references import make_references
 from mmbench.execution.executor import Executor, Lost, Work
 from mmbench.execution.signals import Stop, StoppedError
 from mmbench.plan.planned import PlannedRun
+from mmbench.storage.locks import HeldError, give_up
 from models.errors import InputError
 
 __all__ = ["Assignment", "Outcome", "lost", "orchestrate"]
@@ -120,21 +121,13 @@ def _says_done(run: PlannedRun) -> bool:
         return False
 
 
-class _HeldError(Exception):
-    """Another command is at work on the run."""
-
-
 def lost(say: Callable[[str], object], run: PlannedRun, how: str, traceback: str | None = None) -> None:
     """Record the failure of a run whose process died before it could do so itself.
 
     Where it cannot be written down it is said: the next command finds the run running, and takes it up.
     """
-
-    def leave() -> None:
-        raise _HeldError
-
     try:
-        with suppress(_HeldError), run.folder.lock(leave, leave):
+        with suppress(HeldError), run.folder.lock(give_up, give_up):
             if run.folder.status["state"] != "done":
                 error = f"{how}: the next run goes on from its last checkpoint"
                 run.folder.set_status("failed", error=error, traceback=traceback)

@@ -31,6 +31,7 @@ from mmbench.plan.environment import code_hash
 from mmbench.plan.planned import PlannedRun
 from mmbench.storage.archives import read_torch
 from mmbench.storage.files import WriteError, write_atomically
+from mmbench.storage.locks import HeldError, give_up
 from mmbench.training.checkpoints import previous_path
 from models.errors import InputError
 
@@ -139,10 +140,6 @@ class _Worker:
         self.asked = self.actor.news.remote()
 
 
-class _HeldError(Exception):
-    """Another command is at work on the run."""
-
-
 class _Workers:
     """Starts an actor per run, writes and shows what it reports, and looks after it until it has ended."""
 
@@ -216,9 +213,9 @@ class _Workers:
         """Give a run an actor, with its lock held here; one that another command holds is kept for later."""
         lock = ExitStack()
         try:
-            lock.enter_context(run.folder.lock(_held, lambda: None))
+            lock.enter_context(run.folder.lock(give_up, lambda: None))
             files = {name: (run.folder.path / name).read_bytes() for name in file_names(run.folder.path)}
-        except _HeldError:
+        except HeldError:
             self.held.append((run, attempt))
             if run.name not in self.mentioned:
                 self.mentioned.add(run.name)
@@ -352,7 +349,3 @@ def _step(run: PlannedRun) -> int:
     except (OSError, ValueError, LookupError, TypeError):
         return 0
     return step if isinstance(step, int) else 0
-
-
-def _held() -> None:
-    raise _HeldError

@@ -125,7 +125,9 @@ class TrainRun:
             trainer = self._train(run, model, board, references, console, stop)
             began = time.monotonic()
             evaluation = evaluate_run(model, self.data, references, run.config, self.metrics, console, stop)
-            write_evaluation(run.folder, run.hash, run.seed, evaluation)
+            write_evaluation(
+                run.folder, run.hash, run.seed, evaluation, lambda line: console.say(f"{run.name}: {line}")
+            )
             if self.execution.tensorboard:
                 board.add_samples(load_samples(run.folder.samples), trainer.history[-1])
         best = trainer.kept if isinstance(trainer.kept, Best) else None

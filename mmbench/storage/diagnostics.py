@@ -54,7 +54,8 @@ def save_diagnostics(folder: Path, found: StoredDiagnostics, keep: bool) -> None
     """Write `found` for the run in `folder`; with `keep`, added to what the file there holds already."""
     old: dict[str, Any] = {"confusion": {}, "latent": None, "recall": {}}
     if keep:
-        with suppress(DamagedError):  # then there is nothing to keep
+        with suppress(InputError):  # then there is nothing to keep
+            load_diagnostics(folder)
             old |= read_json(folder / FILE, most=MOST["diagnostics"])
     latent = old["latent"]
     if found.points:

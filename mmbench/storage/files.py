@@ -18,6 +18,7 @@ __all__ = [
     "AGAIN",
     "REMAKE",
     "DamagedError",
+    "ForeignError",
     "WriteError",
     "cache_dir",
     "check_cache",
@@ -31,6 +32,7 @@ __all__ = [
     "json_bytes",
     "new_folder",
     "read_json",
+    "umask",
     "write_atomically",
     "write_json",
 ]
@@ -54,6 +56,10 @@ class DamagedError(InputError):
     def __init__(self, path: Path, problem: str, remedy: str):
         super().__init__(f"The file {path} {problem}: {remedy}.")
         self.path, self.problem = path, problem
+
+
+class ForeignError(DamagedError):
+    """A file that is as it was written, for another run."""
 
 
 class WriteError(InputError):
@@ -307,7 +313,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
         raise WriteError(folder, error) from error
     try:
         yield part
-        part.chmod(0o777 & ~_umask())  # mkdtemp keeps everybody else out
+        part.chmod(0o777 & ~umask())  # mkdtemp keeps everybody else out
         try:
             if folder.exists():
                 folder.rmdir()
@@ -318,7 +324,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
         rmtree(part, ignore_errors=True)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The bits of permissions that files which this process makes do not get."""
     mask = os.umask(0o077)  # there is no asking for it without setting it
     os.umask(mask)
     return mask

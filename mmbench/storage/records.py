@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from metrics.missing import Missing
-from mmbench.storage.files import AGAIN, REMAKE, DamagedError, content_hash, exists, file_hash, read_json
+from mmbench.storage.files import (
+    AGAIN,
+    REMAKE,
+    DamagedError,
+    ForeignError,
+    content_hash,
+    exists,
+    file_hash,
+    read_json,
+)
 from mmbench.storage.shapes import CONFIG, METRICS, STATUS, misfit
 from models.errors import InputError
 
@@ -106,16 +115,16 @@ def check_results(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """The metrics of the finished run `config` in `folder`, if all of its results are as they were written.
 
     Raises:
-        DamagedError: for the first file that is missing, damaged or of another run.
+        DamagedError: for the first file that is missing, damaged or, a ForeignError, of another run.
     """
     path = folder / "metrics.json"
     results = read_metrics(folder)
     if results["hash"] != config["hash"]:
-        raise DamagedError(
+        raise ForeignError(
             path, f"belongs to another configuration (hash {results['hash']}, not {config['hash']})", REMAKE
         )
     if results["seed"] != config["seed"]:
-        raise DamagedError(path, f"belongs to seed {results['seed']}, not {config['seed']}", REMAKE)
+        raise ForeignError(path, f"belongs to seed {results['seed']}, not {config['seed']}", REMAKE)
     for name, hash in results["files"].items():
         if not re.fullmatch(r"(samples/)?\w[^/\\]*", name):
             raise DamagedError(path, f"names a file {name!r} that no run has", REMAKE)

@@ -14,6 +14,7 @@
 JSON files hold a checksum of themselves; metrics.json is written after all that it names.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -21,7 +22,15 @@ from typing import Any
 
 from mmbench.storage import history
 from mmbench.storage.differences import departures
-from mmbench.storage.files import check_name, check_writable, exists, file_hash, write_json
+from mmbench.storage.files import (
+    DamagedError,
+    ForeignError,
+    check_name,
+    check_writable,
+    exists,
+    file_hash,
+    write_json,
+)
 from mmbench.storage.locks import locked
 from mmbench.storage.records import check_results, read_config, read_metrics, read_status
 from mmbench.storage.samples import picture_name
@@ -107,6 +116,28 @@ class RunFolder:
         check_results(self.path, config)
         return True
 
+    def damage_to_mend(self) -> DamagedError | None:
+        """What is damaged of a run that is done and an evaluation writes again; None where all is well.
+
+        Raises:
+            InputError: for what it cannot mend: a damaged history.csv or status.json, metrics.json of another
+                run, a folder in the place of a file.
+        """
+        try:
+            self.is_done()
+        except ForeignError:
+            raise
+        except DamagedError as error:
+            history_lost = not (self.path / history.FILE).is_file()  # unnoticed where no hash of it is left
+            written_again = self.samples in error.path.parents or error.path == self.metrics_file
+            if not written_again or history_lost:
+                raise
+            self._check_kinds()
+            if error.path.is_dir():
+                raise
+            return error
+        return None
+
     def lock(self, waiting: Callable[[], object], check: Callable[[], None]) -> AbstractContextManager[None]:
         """Held by the one process that works on the run; see `locks.locked`."""
         return locked(self.path / ".lock", waiting, check)
@@ -134,7 +165,7 @@ class RunFolder:
         for path in (self.status_file, self.metrics_file, self.path / history.FILE):
             if path.is_dir():
                 raise InputError(f"{path} is a folder where a run has a file: move it away.")
-        if exists(self.samples) and not self.samples.is_dir():
+        if os.path.lexists(self.samples) and not self.samples.is_dir():
             raise InputError(f"{self.samples} is a file where a run has a folder: move it away.")
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,5 +1,6 @@
 """The scripts on finished runs: the cross-check with MultiVae, averages of classes, what many runs cost."""
 
+import errno
 import json
 import shutil
 import sys
@@ -16,7 +17,7 @@ from written_runs import edit, write_run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the scripts are no part of the installation
 
-from benchmarks import class_averages, cross_check, many_runs
+from benchmarks import class_averages, cross_check, gpu, many_runs, noisy_mnist
 from mmbench.report.numbers.results import find_runs
 from models.errors import InputError
 from models.registry import MODELS
@@ -165,3 +166,29 @@ def test_averages_take_runs_with_checkpoints(tmp_path):
     done = CliRunner().invoke(class_averages.main, [str(tmp_path)])
     assert done.exit_code == 2
     assert "no finished run with its checkpoint" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize("module", [gpu, noisy_mnist])
+def test_a_table_of_hours_survives_a_write_that_fails(module, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmbench.load_data", lambda *_: None)
+    if module is gpu:
+        header = ",".join([*module.COLUMNS, "said"])
+        monkeypatch.setattr(module, "rows", lambda place: [module.Row("mvae", "", "fp32", "eager", 1)])
+        monkeypatch.setattr(module, "measure", lambda *_: {"said": ""})
+        words = ["--device", "cpu"]
+    else:
+        header = "model,hidden,precision,steps,batch_size,seed,error,published"
+        monkeypatch.setattr(module, "best_error", lambda data: 5.0)
+        words = ["--models", "linear CCA"]
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = tmp_path / "table.csv"
+    file.write_text(f"{header}\n")
+    with monkeypatch.context() as broken:
+        broken.setattr("os.fsync", full)
+        assert CliRunner().invoke(module.main, [str(file), *words]).exit_code != 0
+    assert file.read_text() == f"{header}\n"
+    assert CliRunner().invoke(module.main, [str(file), *words]).exit_code == 0
+    assert len(file.read_text().splitlines()) == 2

@@ -222,6 +222,21 @@ def test_data_check_lists_all_problems(invoke, tmp_path):
     assert not list((tmp_path / "results").rglob("config.json"))
 
 
+@pytest.mark.parametrize("good", [True, False])
+def test_suggested_commands_name_a_path_with_spaces(good, invoke, tmp_path):
+    folder = tmp_path / "my data"
+    folder.mkdir()
+    if good:
+        file = make_file(folder, "small")
+        text = invoke("data", "check", file, "--no-time").text
+        assert text.endswith(f" can be used: mmbench run --data-file '{file}' --models all\n")
+    else:
+        file = folder / "bad.npz"
+        np.savez(file, a=np.full((9, 2), np.nan), b=np.full((9, 3), np.nan))
+        text = invoke("run", "--data-file", file, "--models", "mvae", "--results", tmp_path / "r").text
+        assert f"mmbench data check '{file}'" in text
+
+
 def test_two_data_sets_at_once_are_refused(invoke, tmp_path):
     found = invoke(
         "run", "--data-file", make_file(tmp_path, "small"), "--dataset", "digits", "--models", "mvae"

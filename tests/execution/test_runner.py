@@ -5,6 +5,7 @@ evaluation.
 import errno
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,8 +19,10 @@ import torch
 from options import SHORT_CHAINS, SMALL
 
 import mmbench
+from mmbench.cli.jobs import _metrics_to_add
 from mmbench.data import load_data
-from mmbench.execution.estimate import _costs
+from mmbench.execution.estimate import _costs, _elsewhere, _makespan, _steps_left
+from mmbench.execution.local import Local
 from mmbench.execution.orchestrator import Outcome, lost
 from mmbench.execution.run_job import leave_out
 from mmbench.execution.signals import Stop
@@ -445,6 +448,41 @@ def test_the_time_of_the_job_is_estimated(finished):
     )
 
 
+@pytest.mark.parametrize(
+    ("seconds", "jobs", "expected"),
+    [([60, 60], 8, 60), ([60, 60, 60, 60], 2, 120), ([100, 10, 10], 2, 100), ([], 4, 0), ([30], 1, 30)],
+)
+def test_runs_take_no_less_than_the_longest(seconds, jobs, expected):
+    assert _makespan(seconds, jobs) == expected
+
+
+def test_steps_that_a_run_has_made_are_not_left(copy):
+    folder = RunFolder(seed_folder(copy))
+    run = SimpleNamespace(folder=folder, config=SimpleNamespace(training=SimpleNamespace(steps=100)))
+    folder.set_status("running", step=70)
+    assert _steps_left(run) == 30
+    folder.set_status("failed", error="on purpose")
+    assert _steps_left(run) == 100
+    folder.status_file.write_bytes(b"{")
+    assert _steps_left(run) == 100
+
+
+@pytest.mark.parametrize(("preset", "expected"), [("smoke", "72 min"), ("quick", "18 min")])
+def test_another_preset_is_estimated_at_its_batch_size(preset, expected, monkeypatch):
+    """36 ms for a step of 64 pairs are 144 ms for one of 256, and 36 ms of 256 stay 36 ms."""
+    monkeypatch.setattr("mmbench.execution.estimate._costs", lambda config, preset: {})
+    said = _elsewhere(check_job(JobOptions("mvae", "digits", preset)), "cpu", {"mvae": 0.036}, 1)
+    monkeypatch.undo()
+    assert said.startswith("--preset cpu: about "), said
+    assert said.removeprefix("--preset cpu: about ") == expected
+
+
+@pytest.mark.parametrize(("jobs", "runs", "threads"), [(4, 1, 8), (4, 2, 4), (2, 6, 4), (3, 0, 8)])
+def test_fewer_runs_than_jobs_share_all_cores(jobs, runs, threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    assert Local(jobs, torch.device("cpu"), runs).threads == threads
+
+
 def test_auto_takes_up_runs_in_the_precision_that_they_have(copy, invoke, monkeypatch):
     config = read_json(seed_folder(copy) / "config.json")
     assert config["environment"]["precision"] == "auto"  # which the tables say
@@ -461,3 +499,20 @@ def test_auto_takes_up_runs_in_the_precision_that_they_have(copy, invoke, monkey
 def test_metrics_that_finished_runs_lack_are_pointed_out(copy, invoke):
     result = invoke(*RUN, "--models", "mopoe", "--results", copy, "--metrics", "probe,fid")
     assert f"was evaluated without fid: `mmbench evaluate {seed_folder(copy)} --metrics fid`" in result.text
+
+
+def test_a_suggested_command_names_a_path_with_spaces(copy, tmp_path):
+    folder = RunFolder(shutil.copytree(seed_folder(copy), seed_folder(tmp_path / "my results")))
+    file = SimpleNamespace(path=tmp_path / "my model.py")
+    run = SimpleNamespace(name="a", folder=folder, config=SimpleNamespace(entry=SimpleNamespace(file=file)))
+    (line,) = _metrics_to_add([run], SimpleNamespace(metrics={"fid"}))
+    words = shlex.split(line.split("`")[1])
+    assert words == [
+        "mmbench",
+        "evaluate",
+        str(folder.path),
+        "--metrics",
+        "fid",
+        "--model-file",
+        str(file.path),
+    ]

@@ -220,7 +220,7 @@ def test_a_device_that_is_lost_to_one_process_ends_no_other():
 
 
 def pick(jobs):
-    return Together(jobs, CPU) if jobs > 1 else Local(1, CPU)
+    return Together(jobs, CPU) if jobs > 1 else Local(1, CPU, 1)
 
 
 def test_the_rate_of_several_at_once():

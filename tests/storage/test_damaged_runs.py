@@ -9,7 +9,13 @@ import torch
 from options import SMALL
 from refusals import RUN, answer, damage, on_disk
 
+from metrics.evaluation.evaluate import Diagnostics, Evaluation, Samples
+from metrics.missing import Lack, Missing
+from mmbench.execution import finished as finished_runs
+from mmbench.execution.evaluating import write_evaluation
+from mmbench.execution.orchestrator import Outcome
 from mmbench.storage.files import read_json, write_json
+from mmbench.storage.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("digits_once")
 
@@ -96,7 +102,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("case", DAMAGE)
 def test_damaged_files_of_a_run_are_named(case, run, invoke, monkeypatch):
-    """A later evaluation and a report refuse them and write nothing.
+    """A report refuses them and writes nothing, and so does a later evaluation but for its own metrics.json.
 
     A run that would go on refuses a configuration, and mends the rest.
     """
@@ -108,7 +114,8 @@ def test_damaged_files_of_a_run_are_named(case, run, invoke, monkeypatch):
     before = on_disk(run)
     job = (*RUN, *SMALL, "--jobs", "1", "--results", run.parents[3])
     config = file == "config.json"
-    for command in (("evaluate", run), ("report", "--results", run.parents[3]), *([job] if config else [])):
+    evaluate = [] if file == "metrics.json" else [("evaluate", run)]
+    for command in (*evaluate, ("report", "--results", run.parents[3]), *([job] if config else [])):
         text = answer(invoke, *command)
         assert f"The file {run / file} " in text, command
         assert message in text, command
@@ -280,6 +287,75 @@ def test_evaluation_keeps_what_it_does_not_compute(run, invoke, monkeypatch):
     assert "metrics.json belongs to another configuration (hash ffffffffffffffff, not " in answer(
         invoke, "evaluate", run, "--metrics", "probe"
     )
+
+
+def evaluation(metrics, missing):
+    return Evaluation(metrics, missing, {}, Samples({}, {}, {}), Diagnostics({}, None, {}))
+
+
+@pytest.mark.parametrize("kind", [Lack.UNAVAILABLE, Lack.FAILED, Lack.NOT_DEFINED])
+def test_a_value_that_cannot_be_computed_here_stays(kind, run):
+    """Without Inception weights what another machine found is not lost; a failure replaces it."""
+    name, never, said = "fid/street/joint", "fid/handwritten/joint", []
+    damage(run / "metrics.json", {"metrics": {name: 12.5}, "code": {name: "a" * 16}, "reasons": {}})
+    folder, why = RunFolder(run), Missing(kind, "There are no weights.")
+    found = evaluation({name: None, never: None}, {name: why, never: why})
+    write_evaluation(folder, folder.config["hash"], 0, found, said.append)
+    stored, stays = folder.metrics, kind is Lack.UNAVAILABLE
+    assert stored["metrics"] == {name: 12.5 if stays else None, never: None}
+    assert stored["reasons"] == {never: why} | ({} if stays else {name: why})
+    assert (stored["code"][name] == "a" * 16) == stays
+    sentence = f"{name} could not be computed here and keeps its value: There are no weights."
+    assert said == ([sentence] if stays else [])
+
+
+MENDED = {
+    "sheet": ("samples/joint-street.webp", b"RIFF"),
+    "index": ("samples/samples.json", {"joint": {}}),
+    "diagnostics": ("samples/diagnostics.json", {"confusion": 3}),
+    "metrics": ("metrics.json", b"{"),
+}
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["changed", "gone"])
+@pytest.mark.parametrize("case", MENDED)
+def test_an_evaluation_mends_what_it_writes(case, gone, run, invoke, monkeypatch):
+    """As one that was killed leaves it: samples of the new evaluation beside the metrics of the old one."""
+    monkeypatch.setattr("mmbench.report.write_report", lambda *_: [])
+    found = evaluation({"probe/street": 0.5}, {})
+    monkeypatch.setattr("mmbench.execution.finished.evaluate_run", lambda *_: found)
+    file, content = MENDED[case]
+    (run / file).unlink() if gone else damage(run / file, content)
+    result = invoke("evaluate", run, "--metrics", "probe")
+    assert result.code == 0, result.text
+    assert f"mopoe seed 0: the file {run / file} " in result.text
+    assert RunFolder(run).is_done()
+    assert RunFolder(run).metrics["metrics"]["probe/street"] == 0.5
+
+
+@pytest.mark.parametrize("file", ["samples/joint-street.webp", "samples"])
+def test_an_evaluation_replaces_no_folder_by_a_file_nor_the_other_way_round(file, run, invoke):
+    shutil.rmtree(run / file) if (run / file).is_dir() else (run / file).unlink()
+    (run / file).write_text("mine") if file == "samples" else (run / file).mkdir()
+    before = on_disk(run)
+    assert str(run / file) in answer(invoke, "evaluate", run, "--metrics", "probe")
+    assert on_disk(run) == before
+
+
+def test_an_evaluation_does_not_mend_a_history(run, invoke):
+    (run / "history.csv").unlink()
+    (run / "metrics.json").unlink()
+    assert "The file" in answer(invoke, "evaluate", run, "--metrics", "probe")
+
+
+def test_failures_of_every_group_count(run, invoke, monkeypatch):
+    """A run of another preset that goes well after one that failed does not hide it."""
+    monkeypatch.setattr("mmbench.report.write_report", lambda *_: [])
+    outcomes = iter([Outcome(("the first",)), Outcome()])
+    monkeypatch.setattr("mmbench.execution.finished.orchestrate", lambda *_: next(outcomes))
+    restore = finished_runs.restore_runs
+    monkeypatch.setattr(finished_runs, "restore_runs", lambda *given: 2 * restore(*given))
+    assert invoke("evaluate", run, "--metrics", "probe").code == 1
 
 
 @pytest.mark.parametrize(

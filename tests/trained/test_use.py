@@ -206,6 +206,12 @@ def test_translations_that_cannot_be_made(arguments, message, run, invoke, tmp_p
     assert {path.name for path in tmp_path.iterdir()} == {"in.npz", "three.npz"}
 
 
+def test_a_seed_that_no_generator_takes(run, invoke, tmp_path):
+    result = invoke("sample", run, "--seed", 2**63, "--out", tmp_path / "s.png")
+    assert result.code == 2
+    assert f"{2**63} is not in the range 0<=x<={2**63 - 1}" in result.text
+
+
 def test_arrays_that_no_model_reads(run, invoke, tmp_path):
     np.savez(tmp_path / "in.npz", digits=np.zeros(3))
     result = invoke("embed", run, tmp_path / "in.npz", "--out", tmp_path / "z.npz")

@@ -1,5 +1,6 @@
 """The rows of a data file: checked, with their classes, and split into train, validation and test part."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ def name_of(path: Path) -> str:
 
 def command_of(path: Path) -> str:
     """The command that lists all problems of a data file."""
-    return f"mmbench data check {path}"
+    return shlex.join(["mmbench", "data", "check", str(path)])
 
 
 def read_rows(path: Path) -> FileRows:
