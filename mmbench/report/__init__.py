@@ -94,10 +94,10 @@ def write_ranks(results: Path | str, say: Callable[[str], object] = print) -> tu
     from mmbench.report.pictures.ranks import draw_ranks
 
     def build(folder: Path) -> dict[str, bytes]:
-        rankings = rank_across(find_runs(folder))
+        rankings, notes = rank_across(find_runs(folder))
         names = [f"ranks-{number}.png" for number in range(1, len(rankings) + 1)]
         pictures = {name: draw_ranks(each).png for name, each in zip(names, rankings, strict=True)}
-        text, rows = ranks_markdown(rankings, names), ranks_csv(rankings)
+        text, rows = ranks_markdown(rankings, notes, names), ranks_csv(rankings)
         return {"ranks.md": text.encode(), "ranks.csv": rows.encode(), **pictures}
 
     written = _write([Path(os.path.realpath(results))], build, say)

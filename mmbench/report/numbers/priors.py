@@ -74,9 +74,7 @@ def find_priors(models: Sequence[Sequence[StoredRun]], table: Table) -> list[Pri
         if mixture:
             beside.add((mixture.model, mixture.label))
         found.append(_row(run, row, mixture, table))
-    alone = [
-        (run, row) for run, row in learned if not run.is_variant or (run.model, run.label) not in beside
-    ]
+    alone = [(run, row) for run, row in learned if not run.is_variant or (run.model, run.label) not in beside]
     return found + [_row(run, row, row, table) for run, row in alone]
 
 
