@@ -11,7 +11,8 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from mmbench.storage.files import write_atomically
+from mmbench.report.leftovers import LIST, find_leftovers, list_files
+from mmbench.storage.files import WriteError, write_atomically
 from mmbench.storage.locks import locked
 from mmbench.storage.records import find_folders
 
@@ -21,7 +22,8 @@ __all__ = ["write_comparison", "write_ranks", "write_report"]
 def write_report(results: Path | str, say: Callable[[str], object] = print) -> list[Path]:
     """Write the report of every <dataset>/<preset> folder at, above or below `results`.
 
-    Everything is read and drawn before the first file is written. The same runs give the same bytes.
+    Everything is read and drawn before the first file is written. The same runs give the same bytes. Files
+    that an earlier report wrote there and this one does not are removed.
 
     Args:
         results: the folder.
@@ -43,7 +45,8 @@ def write_report(results: Path | str, say: Callable[[str], object] = print) -> l
     def build(folder: Path) -> dict[str, bytes]:
         runs = find_runs(folder)
         tables = build_all_tables(runs)
-        return build_report(runs, tables) | {"results.json": to_json(runs, tables).encode()}
+        files = build_report(runs, tables) | {"results.json": to_json(runs, tables).encode()}
+        return files | {LIST: list_files(files)}
 
     folders = sorted({folder.parents[1] for folder in find_folders(Path(os.path.realpath(results)))})
     return list(_write(folders, build, say))
@@ -79,6 +82,8 @@ def write_comparison(
 def write_ranks(results: Path | str, say: Callable[[str], object] = print) -> tuple[str, list[Path]]:
     """Write ranks.md, ranks.csv and a picture for each measure: models ranked over data sets.
 
+    Pictures that an earlier one wrote there and this one does not are removed.
+
     Args:
         results: a folder that holds results of several data sets.
         say: told when another command has to be waited for.
@@ -94,11 +99,12 @@ def write_ranks(results: Path | str, say: Callable[[str], object] = print) -> tu
     from mmbench.report.pictures.ranks import draw_ranks
 
     def build(folder: Path) -> dict[str, bytes]:
-        rankings = rank_across(find_runs(folder))
+        rankings, notes = rank_across(find_runs(folder))
         names = [f"ranks-{number}.png" for number in range(1, len(rankings) + 1)]
         pictures = {name: draw_ranks(each).png for name, each in zip(names, rankings, strict=True)}
-        text, rows = ranks_markdown(rankings, names), ranks_csv(rankings)
-        return {"ranks.md": text.encode(), "ranks.csv": rows.encode(), **pictures}
+        text, rows = ranks_markdown(rankings, notes, names), ranks_csv(rankings)
+        files = {"ranks.md": text.encode(), "ranks.csv": rows.encode(), **pictures}
+        return files | {LIST: list_files(files)}
 
     written = _write([Path(os.path.realpath(results))], build, say)
     return next(content.decode() for path, content in written.items() if path.suffix == ".md"), list(written)
@@ -109,6 +115,8 @@ def _write(
 ) -> dict[Path, bytes]:
     """Write the files that `build` makes for each folder, all built before the first is written.
 
+    Where a list is one of them, what the list of before has beyond them is removed.
+
     Returns:
         Their contents by path.
     """
@@ -117,7 +125,16 @@ def _write(
         for folder in folders:
             told = partial(say, f"{folder}: waiting for another command that writes its report.")
             locks.enter_context(locked(folder / ".lock", told))
-        files = {folder / name: content for folder in folders for name, content in build(folder).items()}
+        built = {folder: build(folder) for folder in folders}
+        leftovers = [
+            path for folder, own in built.items() if LIST in own for path in find_leftovers(folder, own)
+        ]
+        for path in leftovers:
+            try:
+                path.unlink()
+            except OSError as error:
+                raise WriteError(path, error) from error
+        files = {folder / name: content for folder, own in built.items() for name, content in own.items()}
         for path, content in files.items():
             write_atomically(path, content)
     return files

@@ -167,7 +167,7 @@ def _leaderboard(
 
 
 def _table(protocol: str, runs: Sequence[StoredRun], makers: Makers) -> Iterator[str]:
-    """The rows of one data set and preset, with who made which seed, and the protocol under them.
+    """The rows of one data set and preset, with who made which seed; any warning and the protocol under them.
 
     Its columns are the metrics of which more, or less, is better.
     """
@@ -182,6 +182,8 @@ def _table(protocol: str, runs: Sequence[StoredRun], makers: Makers) -> Iterator
         by = "; ".join(f"{maker}: seed {', '.join(map(str, sorted(seeds)))}" for maker, seeds in made.items())
         cells = [_shown(each.column.shown, each.cell) for each in line.entries if each.column.better]
         yield _bar([escape_markdown(line.name), str(line.seeds), escape_markdown(by), *cells])
+    if warning := tables[0].warning:  # judges of two machines, for one, are no part of what folders share
+        yield from ("", f"**Warning.** {escape_markdown(warning)}")
     yield from ("", f"Protocol. {escape_markdown(tables[0].sentences)}")
 
 

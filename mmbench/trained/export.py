@@ -10,7 +10,6 @@ It is a repository as huggingface_hub uploads one (`hf upload NAME FOLDER`), and
 """
 
 import json
-import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from metrics.names import MetricName
 from mmbench.escape import escape_markdown
 from mmbench.report.numbers.columns import column_of
 from mmbench.report.numbers.provenance import protocol_of, spell
+from mmbench.report.numbers.tables import Cell
 from mmbench.storage.files import check_new, new_folder, write_atomically, write_json
 from mmbench.storage.runs import StoredRun, read_run, stored_runs
 from mmbench.trained.loading import CONFIG, WEIGHTS, Trained, load_trained
@@ -109,11 +109,11 @@ def _versions(run: StoredRun) -> list[str]:
 
 
 def _metrics_table(run: StoredRun, seeds: Sequence[StoredRun]) -> Iterator[str]:
-    """A row per metric: of this run, and over all seeds of the comparison where there are several."""
+    """A row per metric: of this run; of several seeds in the comparison also over those that have it."""
     several = len(seeds) > 1
-    over = f" mean ± standard deviation of {len(seeds)} seeds |" if several else ""
+    over = " mean ± standard deviation over seeds | seeds |" if several else ""
     yield f"| metric | this run{'' if several else ' (one seed)'} |{over}"
-    yield "|---|---|---|" if several else "|---|---|"
+    yield "|---|---|---|---|" if several else "|---|---|"
     for name, value in run.metrics.items():
         if value is None or kind_of(name) is None:
             continue
@@ -121,8 +121,8 @@ def _metrics_table(run: StoredRun, seeds: Sequence[StoredRun]) -> Iterator[str]:
         title = escape_markdown(f"{column.group} {column.part}".rstrip())
         cells = [title + " (%)" * (column.unit == "fraction"), f"{column.shown(value):.2f}"]
         if several:
-            values = (each.metrics.get(name) for each in seeds)
-            shown = [column.shown(each) for each in values if each is not None]
-            spread = f" ± {statistics.stdev(shown):.2f}" if len(shown) > 1 else ""
-            cells.append(f"{statistics.mean(shown):.2f}{spread}")
+            values = {each.seed: found for each in seeds if (found := each.metrics.get(name)) is not None}
+            cell = Cell(values)
+            spread = f" ± {column.shown(cell.std):.2f}" if len(values) > 1 else ""
+            cells += [f"{column.shown(cell.mean):.2f}{spread}", str(len(values))]
         yield f"| {' | '.join(cells)} |"

@@ -39,12 +39,13 @@ VALUES = {
 
 
 def test_ranks_are_those_by_hand():
-    (found,) = rank_across(runs_of(VALUES))
+    (found,), notes = rank_across(runs_of(VALUES))
+    assert notes == []
     assert found.models == ("A", "B", "C")
     by_data = dict(zip(found.datasets, found.ranks.tolist(), strict=True))
     assert by_data == {"one/quick": [1, 2.5, 2.5], "two/quick": [1, 2, 3], "three/quick": [2, 1, 3]}
     assert found.means == pytest.approx([4 / 3, 5.5 / 3, 8.5 / 3])
-    text = ranks_markdown([found], ["ranks-1.png"])
+    text = ranks_markdown([found], notes, ["ranks-1.png"])
     assert "| A | 1.33 | 1 | 2 | 1 |" in text  # data sets by name
     assert "No two models differ by that much." in text
     assert "joint coherence,one/quick,A,0.9,1" in ranks_csv([found])
@@ -59,7 +60,7 @@ def test_values_are_means_over_seeds_and_lower_distances_are_better():
     others = [
         make_run("b", dataset=d, metrics={"fd_clf/mnist": 3.0, "fd_clf/svhn": 1.0}) for d in ("one", "two")
     ]
-    (found,) = rank_across([*seeds, *others])
+    (found,), _ = rank_across([*seeds, *others])
     assert found.values[0] == pytest.approx([(1 + 3) / 2, math.sqrt(3)])
     assert found.ranks.tolist() == [[2, 1], [2, 1]]
     assert found.p is None
@@ -67,8 +68,42 @@ def test_values_are_means_over_seeds_and_lower_distances_are_better():
 
 def test_models_that_lack_a_data_set_are_named_and_variants_are_none():
     runs = runs_of(VALUES | {"three": {"a": 0.8, "b": 0.9}}) + runs_of(VALUES, label="wide")
-    (found,) = rank_across(runs)
+    (found,), _ = rank_across(runs)
     assert (found.models, found.left_out) == (("A", "B"), ("C",))
+
+
+def test_two_models_of_one_title_are_two():
+    runs = runs_of({name: {"a": 0.9, "b": 0.1} for name in ("one", "two")}, title="Same")
+    (found,), _ = rank_across(runs)
+    assert found.models == ("Same (a)", "Same (b)")
+    assert found.ranks.tolist() == [[1, 2], [1, 2]]
+
+
+def test_of_a_data_set_counts_the_preset_with_the_most_steps():
+    longer = {"steps": 8000, "batch_size": 256, "learning_rate": 0.001}
+    runs = runs_of(VALUES) + runs_of({"one": {"a": 0.1, "b": 0.2, "c": 0.3}}, preset="cpu", training=longer)
+    (found,), notes = rank_across(runs)
+    assert found.datasets == ("one/cpu", "three/quick", "two/quick")
+    assert found.ranks[0].tolist() == [3, 2, 1]
+    (note,) = notes
+    assert note.startswith("one/quick is left out: ")
+    assert note.endswith("here one/cpu.")
+    assert note in ranks_markdown([found], notes, ["ranks-1.png"])
+
+
+def test_rows_of_several_protocols_are_left_out_and_of_several_judges_kept_with_a_warning():
+    runs = runs_of(VALUES)
+    runs[0].config.update(protocol={"draws": 7, "joint_draws": 10000})
+    of_two = [run for run in runs if run.dataset == "two"]
+    for number, run in enumerate(of_two):
+        run.references["judge/mnist"] = 0.9 + number / 100
+    (found,), notes = rank_across(runs)
+    assert found.datasets == ("three/quick", "two/quick")
+    assert notes[0].startswith("one/quick is left out, as its rows do not share one protocol: protocol draws")
+    assert notes[1].startswith("two/quick: These rows do not share one protocol")
+    of_two[0].config.update(precision="bf16")
+    with pytest.raises(InputError, match=r"nothing to rank.*two/quick is left out.*precision is bf16 \(A\)"):
+        rank_across(runs)
 
 
 @pytest.mark.parametrize("values", [{"one": VALUES["one"]}, {"one": {"a": 0.1}, "two": {"a": 0.2}}, {}])

@@ -32,19 +32,23 @@ def named(runs, name):
     return runs
 
 
+def table_of(models):
+    return build_tables([run for runs in models for run in runs])[0]
+
+
 def rows_of(models):
-    return find_priors(models, build_tables([run for runs in models for run in runs])[0])
+    return find_priors(models, table_of(models))
 
 
 def test_a_learned_mixture_stands_beside_the_model_with_the_same_settings():
     models = [
         group("cnf-mvae", (0.2, 0.3), fitted=0.8),
-        group("cnf-mvae", (0.7, 0.6), settings=MIXTURE | {"prior_components": 30}, label="mixture"),
+        group("cnf-mvae", (0.7, 0.6), settings=MIXTURE, label="mixture"),
         group("cnf-mvae", (0.9, 0.9), settings=MIXTURE | {"beta": 5.0}, label="strong"),
         group("mmvae", (0.1,), fitted=0.4),
         named(group("mmvae", (0.3,), settings=PLAIN | {"beta": 2.0}, label="published"), "published"),
         named(group("mmvae", (0.5,), settings=MIXTURE | {"beta": 2.0}, label="mixture"), "published"),
-        group("mopoe", (0.2,), label="wide"),
+        group("mopoe", (0.2,), settings={"beta": 1.0}, label="wide"),
     ]
     found = [fields(row) for row in rows_of(models)]
     assert found == [
@@ -57,9 +61,63 @@ def test_a_learned_mixture_stands_beside_the_model_with_the_same_settings():
 
 def fitted_note(models):
     """What a cell without the fitted sampler says."""
-    table = build_tables([run for runs in models for run in runs])[0]
+    table = table_of(models)
     index = [column.metric for column in table.columns].index("fitted_coherence")
     return table.rows[1].cells[index].note.rstrip(".")
+
+
+def joints_of(models):
+    """Name -> joint coherence from its own prior and from the learned mixture, None where not run."""
+    return {
+        row.name: tuple(cell.mean if cell.values else None for cell in row.cells[:2])
+        for row in rows_of(models)
+    }
+
+
+@pytest.mark.parametrize(
+    "apart",
+    [
+        {"training": {"steps": 8000, "batch_size": 256, "learning_rate": 0.001}},
+        {"training": {"steps": 4000, "batch_size": 256, "learning_rate": 0.001, "keep": "average"}},
+        {"data": {"modalities": {"mnist": {"train": {"images": 10}}}}},
+        {"protocol": {"draws": 100}},
+        {"precision": "bf16"},
+        {"settings": MIXTURE | {"prior_components": 30}},
+        {"settings": MIXTURE | {"prior_starts": 1}},
+    ],
+)
+def test_a_mixture_of_another_budget_protocol_or_size_has_a_row_of_its_own(apart):
+    own, mixture = group("mmvae", (0.2,)), group("mmvae", (0.7,), settings=MIXTURE, label="mixture")
+    assert joints_of([own, mixture]) == {"MMVAE": (0.2, 0.7)}
+    mixture[0].config.update(apart)
+    assert joints_of([own, mixture]) == {"MMVAE": (0.2, None), "MMVAE (mixture)": (0.7, 0.7)}
+
+
+def test_every_learned_mixture_and_every_other_prior_is_there():
+    models = [
+        group("mmvae", (0.2,)),
+        group("mmvae", (0.3,), settings=PLAIN | {"prior": "flow"}, label="flow"),
+        group("mmvae", (0.7,), settings=MIXTURE, label="mixture"),
+        group("mmvae", (0.6,), settings=MIXTURE, label="mixture-again"),
+        group("mopoe", (0.1,), settings=PLAIN, label="gaussian"),
+        group("mopoe", (0.8,), settings=MIXTURE),
+    ]
+    assert joints_of(models) == {
+        "MMVAE": (0.2, 0.7),
+        "MMVAE (flow)": (0.3, 0.7),
+        "MOPOE (gaussian)": (0.1, 0.8),
+        "MMVAE (mixture-again)": (0.6, 0.6),
+        "MOPOE": (0.8, 0.8),
+    }
+    assert [row.prior for row in rows_of(models)][:3] == ["gaussian", "flow", "gaussian"]
+
+
+def test_a_warning_stands_below_rows_of_different_protocols():
+    models = [group("mmvae", (0.2,)), group("mmvae", (0.7,), settings=MIXTURE, label="mixture")]
+    assert "Warning" not in priors_markdown(rows_of(models), table_of(models))
+    models[1][0].config.update(precision="bf16")
+    text = priors_markdown(rows_of(models), table_of(models))
+    assert "**Warning.** These rows do not share one protocol" in text
 
 
 def test_without_a_learned_mixture_there_is_no_table():
@@ -67,8 +125,9 @@ def test_without_a_learned_mixture_there_is_no_table():
 
 
 def test_files_say_the_same():
-    rows = rows_of([group("mmvae", (0.1, 0.3), settings={}), group("cnf-mvae", (0.7,), settings=MIXTURE)])
-    text = priors_markdown(rows)
+    models = [group("mmvae", (0.1, 0.3), settings={}), group("cnf-mvae", (0.7,), settings=MIXTURE)]
+    rows = rows_of(models)
+    text = priors_markdown(rows, table_of(models))
     assert f"| {' | '.join(HEADS)} |" in text
     assert "| MMVAE | default | 20.00 ± 14.14 (2.00) | not run | not computed |" in text
     table = pd.read_csv(io.StringIO(priors_csv(rows))).set_index(["model", "kind"])

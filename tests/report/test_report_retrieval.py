@@ -5,12 +5,17 @@ import io
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from written_runs import BLUE, edit, flat, some_samples, write_run
 
 from mmbench.report import write_report
+from mmbench.report.numbers.further import build_all_tables
+from mmbench.report.numbers.leaderboard import build_leaderboard
+from mmbench.report.numbers.results import find_runs
 from mmbench.report.pictures import canvas
+from mmbench.report.pictures.charts import draw_charts
 from mmbench.report.pictures.retrieval import draw_found
 from mmbench.storage.diagnostics import StoredDiagnostics, load_diagnostics, save_diagnostics
 from mmbench.storage.files import DamagedError, read_json, write_json
@@ -100,6 +105,19 @@ def test_pictures_are_on_both_pages(report):
     assert "CLIP: 75.0 % at half of the items" in html
     assert "MOPOE: 70.5 % at half of the items" in html  # the mean of two seeds
     assert html.count("Queries of ") == 2
+
+
+def test_two_models_of_one_title_are_drawn_apart(tmp_path):
+    for model in ("mopoe", "own"):
+        folder = write_retrieval(tmp_path, model)
+        edit(folder / "config.json", title="Same")
+        history = pd.read_csv(folder / "history.csv").assign(**{"validation/joint_coherence": 0.5})
+        history.to_csv(folder / "history.csv", index=False)
+    runs = find_runs(tmp_path)
+    models = [[run] for run in runs]
+    charts = draw_charts(models, build_leaderboard(build_all_tables(runs), models))
+    assert charts.recall[0].alt.count("Same: ") == 2
+    assert charts.learning[0].alt.count("Same ends at ") == 2
 
 
 def test_what_is_wrong_is_marked(monkeypatch):

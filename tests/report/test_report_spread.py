@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from written_runs import write_run
+from written_runs import edit, write_run
 
 from mmbench.report import write_report
-from mmbench.report.numbers.spread import variance_components
+from mmbench.report.numbers.further import build_all_tables
+from mmbench.report.numbers.results import find_runs
+from mmbench.report.numbers.spread import find_spreads, variance_components
 
 
 def pairs(seed):
@@ -78,6 +80,29 @@ def test_a_report_tells_seeds_from_pairings(tmp_path):
     assert (folder / "spread.md").read_text(encoding="utf-8") in page
     assert "| MOPOE | Joint | 40.00 | 7.07 | " in page
     assert "| 2 + 2 + 1 |" in page
+
+
+def spreads_of(root):
+    runs = find_runs(root)
+    return find_spreads(runs, build_all_tables(runs))
+
+
+def test_pairings_of_other_code_are_not_pooled(tmp_path):
+    """ "code" is that of a model in a file."""
+    for pairing in (0, 1):
+        write_run(tmp_path, "own", label=f"pairs-{pairing}", code="1" * 16, **pairs(pairing))
+    (found,) = spreads_of(tmp_path)
+    assert list(found.values) == [0, 1]
+    edit(tmp_path / "mnist-svhn/quick/own+pairs-1/seed-0/config.json", code="2" * 16)
+    assert spreads_of(tmp_path) == []
+
+
+def test_a_figure_that_a_pairing_lacks_has_no_row(tmp_path):
+    for pairing in range(3):
+        folder = write_run(tmp_path, "mopoe", label=f"pairs-{pairing}", **pairs(pairing))
+        probes = {"probe/mnist": 0.5} if pairing else {}
+        edit(folder / "metrics.json", metrics={"joint_coherence": 0.1 * pairing, **probes})
+    assert [found.column.metric for found in spreads_of(tmp_path)] == ["joint_coherence"]
 
 
 def test_one_pairing_has_no_such_table(tmp_path):

@@ -156,6 +156,17 @@ def test_a_seed_that_two_have_counts_once(tmp_path, invoke):
     assert "| MOPOE | 1 | alice (alice.zip): seed 0 |" in (tmp_path / "all" / "leaderboard.md").read_text()
 
 
+def test_judges_of_two_machines_are_warned_of(tmp_path):
+    for seed, (by, judge) in enumerate({"alice": 0.99, "bob": 0.98}.items()):
+        edit(make_run(tmp_path / by, seed=seed) / "metrics.json", references={"judge/mnist": judge})
+        bundle_runs(tmp_path / by, tmp_path / f"{by}.zip", by)
+    collected = collect_bundles([tmp_path / "alice.zip", tmp_path / "bob.zip"], tmp_path / "all")
+    assert len(collected.protocols) == 1
+    text = (tmp_path / "all" / "leaderboard.md").read_text()
+    assert "**Warning.** These rows do not share one protocol" in text
+    assert "judge/mnist is 0.99" in text
+
+
 def test_other_settings_are_another_row_and_other_protocols_another_table(tmp_path):
     bundles = [
         make_bundle(tmp_path / "a.zip", "alice"),

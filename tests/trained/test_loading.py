@@ -63,21 +63,26 @@ def test_an_export_is_a_repository_with_a_card(exported, finished):
 
 
 def test_a_card_gives_the_spread_over_seeds(finished, tmp_path):
-    """A second seed beside the first one, with another value of one metric."""
+    """A second seed beside the first one, with another value of one metric, and without one of another.
+
+    The mean is rounded once: 25.0044 and 25.0144 per cent are 25.00 and 25.01, and 25.0094 on average.
+    """
     model = tmp_path / "digits" / "smoke" / "mopoe"
     for seed in (0, 1):
         shutil.copytree(seed_folder(finished.path), model / f"seed-{seed}")
-    values = {}
-    for seed, value in ((0, 0.25), (1, 0.35)):
+    for seed, value in ((0, 0.250044), (1, 0.250144)):
         for name in ("config.json", "metrics.json", "status.json"):
             stored = json.loads((model / f"seed-{seed}" / name).read_text())
             del stored["checksum"], stored["format"]
             stored["seed"] = seed
             if name == "metrics.json":
-                stored["metrics"]["probe/street"] = values[seed] = value
+                stored["metrics"]["probe/street"] = value
+                stored["metrics"]["probe/handwritten"] = None if seed else 0.5
             mmbench.storage.files.write_json(model / f"seed-{seed}" / name, stored)
-    card = export_model(model / "seed-0", tmp_path / "export") / "README.md"
-    assert "| Probe street (%) | 25.00 | 30.00 ± 7.07 |" in card.read_text(encoding="utf-8")
+    card = (export_model(model / "seed-0", tmp_path / "export") / "README.md").read_text(encoding="utf-8")
+    assert "| metric | this run | mean ± standard deviation over seeds | seeds |" in card
+    assert "| Probe street (%) | 25.00 | 25.01 ± 0.01 | 2 |" in card
+    assert "| Probe handwritten (%) | 50.00 | 50.00 | 1 |" in card
 
 
 def test_no_export_over_what_is_there(exported, finished):

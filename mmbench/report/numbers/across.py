@@ -9,6 +9,7 @@ apart, q_k being the upper 5 % point of the studentised range of k means over sq
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,6 +19,7 @@ from scipy import stats
 
 from metrics.names import MetricName
 from mmbench.escape import csv_text, escape_markdown
+from mmbench.report.numbers.provenance import disagreements, protocol_differences
 from mmbench.storage.runs import StoredRun
 from models.errors import InputError
 
@@ -75,7 +77,8 @@ class Ranking:
 
     Attributes:
         title: what they are ranked by.
-        datasets, models: names.
+        datasets: names, with that of the preset.
+        models: titles, and the name behind a title that several have.
         values: (N, k), means over seeds.
         ranks: (N, k), 1 is best.
         left_out: models with a figure on some of the data sets only.
@@ -126,23 +129,62 @@ def critical_difference(models: int, datasets: int) -> float:
     return float(q * math.sqrt(models * (models + 1) / (6 * datasets)))
 
 
-def rank_across(runs: Sequence[StoredRun]) -> list[Ranking]:
+def rank_across(runs: Sequence[StoredRun]) -> tuple[list[Ranking], list[str]]:
     """The rankings by every measure that two models or more have on two data sets or more.
 
-    Models under a label are variants, and not ranked; a data set is one with its preset.
+    Models under a label are variants, and not ranked. Of a data set counts one preset.
+
+    Returns:
+        The rankings, and sentences of which data sets are left out, and which to take with care.
 
     Raises:
         InputError: where there is no such measure.
     """
     done = [run for run in runs if run.state == "done" and not run.label]
-    found = [ranking for measure in MEASURES if (ranking := _rank(measure, done))]
+    chosen, notes = _comparable(done)
+    found = [ranking for measure in MEASURES if (ranking := _rank(measure, chosen))]
     if not found:
         places = sorted({_place(run) for run in done})
-        raise InputError(
+        needed = (
             f"There is nothing to rank: two models with finished runs on two data sets are needed, found "
             f"{', '.join(places) or 'no finished run'}."
         )
-    return found
+        raise InputError(" ".join([needed, *notes]))
+    return found, notes
+
+
+def _comparable(runs: Sequence[StoredRun]) -> tuple[list[StoredRun], list[str]]:
+    """The runs of one preset of each data set, and what is to be said of it.
+
+    It is the one with the most training steps of those whose rows share one protocol: two presets of a data
+    set are no two independent data sets, as the tests suppose. Other judges, or other code, are a warning.
+    """
+    alike: dict[str, list[list[StoredRun]]] = {}
+    chosen, notes = [], []
+    for place, group in groupby(sorted(runs, key=_place), key=_place):
+        own = list(group)
+        if found := protocol_differences(own):
+            notes.append(f"{place} is left out, as its rows do not share one protocol: {'; '.join(found)}.")
+        else:
+            alike.setdefault(own[0].dataset, []).append(own)
+    for presets in alike.values():
+        longest = max(presets, key=_steps)
+        place = _place(longest[0])
+        notes += [
+            f"{_place(own[0])} is left out: of a data set counts the preset with the most training steps, "
+            f"here {place}."
+            for own in presets
+            if own is not longest
+        ]
+        if warning := disagreements(longest):
+            notes.append(f"{place}: {warning}")
+        chosen += longest
+    return chosen, notes
+
+
+def _steps(runs: Sequence[StoredRun]) -> int:
+    """For how many steps a preset trains."""
+    return max((run.config.get("training") or {}).get("steps") or 0 for run in runs)
 
 
 def _rank(measure: _Measure, runs: Sequence[StoredRun]) -> Ranking | None:
@@ -159,29 +201,40 @@ def _rank(measure: _Measure, runs: Sequence[StoredRun]) -> Ranking | None:
         return None
     figures = np.array([[row[name] for name in models] for row in table.values()])
     ranks = stats.rankdata(-measure.sign * figures, axis=1)
-    left_out = tuple(name for name in known if name not in models)
-    return Ranking(measure.title, tuple(table), tuple(models), figures, ranks, left_out)
+    names = _names(runs)
+    left_out = tuple(names[name] for name in known if name not in models)
+    return Ranking(
+        measure.title, tuple(table), tuple(names[name] for name in models), figures, ranks, left_out
+    )
 
 
 def _groups(runs: Sequence[StoredRun]) -> Iterable[tuple[str, str, list[StoredRun]]]:
     """(data set and preset, model, its runs)."""
-    ordered = sorted(runs, key=lambda run: (_place(run), run.name))
-    for (place, name), group in groupby(ordered, key=lambda run: (_place(run), run.name)):
-        yield place, name, list(group)
+    ordered = sorted(runs, key=lambda run: (_place(run), run.model))
+    for (place, model), group in groupby(ordered, key=lambda run: (_place(run), run.model)):
+        yield place, model, list(group)
+
+
+def _names(runs: Sequence[StoredRun]) -> dict[str, str]:
+    """What each model is called: its title, and its own name beside it where others have that title too."""
+    titles = {run.model: run.title for run in runs}
+    shared = Counter(titles.values())
+    return {model: f"{title} ({model})" if shared[title] > 1 else title for model, title in titles.items()}
 
 
 def _place(run: StoredRun) -> str:
     return f"{run.dataset}/{run.preset}"
 
 
-def ranks_markdown(rankings: Sequence[Ranking], pictures: Sequence[str]) -> str:
-    """Every ranking as a table with its test in words, above its picture of this file name."""
+def ranks_markdown(rankings: Sequence[Ranking], notes: Sequence[str], pictures: Sequence[str]) -> str:
+    """Every ranking as a table with its test in words, above its picture of this file name; notes first."""
     lines = [
         "# Ranks over data sets",
         "",
         f"1 is best. Critical difference: of mean ranks, Nemenyi's at {LEVEL:g}; Friedman's test asks "
         "whether any two models differ at all. Few data sets make large differences possible by chance.",
     ]
+    lines += [line for note in notes for line in ("", escape_markdown(note))]
     for ranking, picture in zip(rankings, pictures, strict=True):
         order = np.argsort(ranking.means, kind="stable")
         test = "" if ranking.p is None else f" Friedman's test: p = {ranking.p:.3f}."

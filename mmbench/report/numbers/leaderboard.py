@@ -71,9 +71,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Line:
-    """One model: how many of its runs are done, and its entries in the order of the columns."""
+    """One model: how many of its runs are done, and its entries in the order of the columns.
+
+    Attributes:
+        name: title and label, which several may have in common.
+        key: model and label as in the configuration, which tell all apart.
+    """
 
     name: str
+    key: tuple[str, str]
     seeds: int
     runs: int
     note: str
@@ -140,7 +146,7 @@ def build_leaderboard(tables: Sequence[Table], models: Sequence[Sequence[StoredR
             groups.append(Group(_KEYS[number], title, table.caption, kept))
     rows = tables[0].rows
     lines = [
-        Line(row.name, row.seeds, len(runs), row.note, found)
+        Line(row.name, (row.model, row.label), row.seeds, len(runs), row.note, found)
         for row, runs, found in zip(rows, models, entries, strict=True)
     ]
     return Leaderboard(groups, lines, floors, absent, _testable(entries))

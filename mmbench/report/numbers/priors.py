@@ -1,10 +1,10 @@
 """The same prior for everyone: what joint draws of each model are worth from three kinds of prior.
 
-Its own; a mixture that is learned with the model (runs whose settings say prior=mixture and nothing else that
-differs); and a mixture fitted to its latents after training.
+Its own; a mixture that is learned with the model (runs whose settings say prior=mixture, where nothing else
+differs that decides a result); and a mixture fitted to its latents after training.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from mmbench.escape import csv_text, escape_markdown
 from mmbench.report.numbers.columns import column_of
 from mmbench.report.numbers.render import decimal
 from mmbench.report.numbers.tables import Cell, Row, Table
+from mmbench.storage.records import DECISIVE
 from mmbench.storage.runs import StoredRun
 
 __all__ = ["HEADS", "READING", "PriorRow", "fields", "find_priors", "priors_csv", "priors_markdown"]
@@ -28,15 +29,15 @@ HEADS = ("Model", "Own prior", *(f"{kind[0].upper()}{kind[1:]}" for kind in _KIN
 READING = (
     "Joint coherence in per cent, mean ± standard deviation over seeds, and in parentheses the entropy of "
     "the agreed class in nats where it is known. Own prior: that of the row's settings. Learned mixture: the "
-    "same settings but for prior=mixture, trained anew. Fitted afterwards: a mixture of Gaussians fitted to "
-    "latents of train data after training with the own prior; it is no part of the model."
+    "same settings, data and budget but for prior=mixture, trained anew. Fitted afterwards: a mixture of "
+    "Gaussians fitted to latents of train data after training with the own prior; it is no part of the model."
 )
 _NOT_RUN = Cell({}, note="not run")
 
 
 @dataclass(frozen=True)
 class PriorRow:
-    """One model, or one variant that is no other row's learned mixture.
+    """One model, or one variant with a prior of its own that is no other row's learned mixture.
 
     Attributes:
         name, model, label: as in the tables.
@@ -61,30 +62,30 @@ def find_priors(models: Sequence[Sequence[StoredRun]], table: Table) -> list[Pri
         table: table 1 of them.
     """
     pairs = [(runs[0], row) for runs, row in zip(models, table.rows, strict=True)]
-    learned = [pair for pair in pairs if _prior(pair[0]) == MIXTURE]
+    learned = [(run, row) for run, row in pairs if _prior(run) == MIXTURE]
     if not learned:
         return []
-    found, used = [], set()
+    found, beside = [], set()
     for run, row in pairs:
-        if run.is_variant or _prior(run) == MIXTURE:
+        # a variant that names no prior has its model's: it is about something else
+        if _prior(run) == MIXTURE or (run.is_variant and not _prior(run)):
             continue
-        same = [other for other in learned if other[0].model == run.model and _rest(other[0]) == _rest(run)]
-        used |= {other.name for _, other in same}
-        found.append(_row(run, row, same[0][1] if same else None, table))
-    found += [_row(run, row, row, table) for run, row in learned if row.name not in used]
-    return found
+        mixture = next((other for its, other in learned if _but_prior(its) == _but_prior(run)), None)
+        if mixture:
+            beside.add((mixture.model, mixture.label))
+        found.append(_row(run, row, mixture, table))
+    alone = [(run, row) for run, row in learned if not run.is_variant or (run.model, run.label) not in beside]
+    return found + [_row(run, row, row, table) for run, row in alone]
 
 
 def _prior(run: StoredRun) -> str:
     return str((run.config.get("settings") or {}).get(SETTING, ""))
 
 
-def _rest(run: StoredRun) -> Mapping[str, Any]:
-    """Its settings without those of the prior."""
-    settings = run.config.get("settings") or {}
-    return {
-        key: value for key, value in settings.items() if key != SETTING and not key.startswith(f"{SETTING}_")
-    }
+def _but_prior(run: StoredRun) -> dict[str, Any]:
+    """All that decides its result, without the kind of its prior."""
+    settings = {key: value for key, value in (run.config.get("settings") or {}).items() if key != SETTING}
+    return {key: run.config.get(key) for key in DECISIVE} | {"settings": settings}
 
 
 def _row(run: StoredRun, own: Row, mixture: Row | None, table: Table) -> PriorRow:
@@ -117,14 +118,15 @@ def fields(row: PriorRow) -> list[str]:
     return [row.name, row.prior or "default", *shown]
 
 
-def priors_markdown(rows: Sequence[PriorRow]) -> str:
-    """The table and how it is read."""
+def priors_markdown(rows: Sequence[PriorRow], table: Table) -> str:
+    """The rows and how they are read, with any warning of `table`, from which they come."""
     lines = [
         READING,
         "",
         f"| {' | '.join(HEADS)} |",
         f"| :-- | :-- |{' --: |' * (len(HEADS) - 2)}",
         *(f"| {' | '.join(map(escape_markdown, fields(row)))} |" for row in rows),
+        *(["", f"**Warning.** {escape_markdown(table.warning)}"] if table.warning else []),
     ]
     return "\n".join(lines) + "\n"
 

@@ -15,6 +15,7 @@ __all__ = [
     "budget_of",
     "disagreements",
     "machine_lines",
+    "protocol_differences",
     "protocol_of",
     "reference_values",
     "spell",
@@ -93,7 +94,23 @@ def _precision(run: StoredRun) -> str:
 
 
 def disagreements(runs: Sequence[StoredRun]) -> str:
-    """A warning where `runs` differ in data, budget, protocol, precision or references; empty otherwise."""
+    """A warning where `runs` differ in data, budget, protocol, precision, references or code; else empty."""
+    references = [
+        _flatten({"references": {name: f"{value:.4g}" for name, value in run.references.items()}})
+        for run in runs
+    ]
+    # not every run needs every reference, and the first runs did not record their code
+    found = protocol_differences(runs) + _differences(runs, references, "")
+    found += _differences(runs, [_code(run) for run in runs], "")
+    if len(found) > _SHOWN:
+        found = [*found[:_SHOWN], f"and {len(found) - _SHOWN} more"]
+    if not found:
+        return ""
+    return f"These rows do not share one protocol, so they cannot be compared strictly: {'; '.join(found)}."
+
+
+def protocol_differences(runs: Sequence[StoredRun]) -> list[str]:
+    """In what `runs` differ of data, budget, protocol and precision: a clause for each, with who has what."""
     shared = [
         _flatten(
             {key: run.config.get(key) for key in _SHARED}
@@ -101,18 +118,7 @@ def disagreements(runs: Sequence[StoredRun]) -> str:
         )
         for run in runs
     ]
-    references = [
-        _flatten({"references": {name: f"{value:.4g}" for name, value in run.references.items()}})
-        for run in runs
-    ]
-    # not every run needs every reference, and the first runs did not record their code
-    found = _differences(runs, shared, "not set") + _differences(runs, references, "")
-    found += _differences(runs, [_code(run) for run in runs], "")
-    if len(found) > _SHOWN:
-        found = [*found[:_SHOWN], f"and {len(found) - _SHOWN} more"]
-    if not found:
-        return ""
-    return f"These rows do not share one protocol, so they cannot be compared strictly: {'; '.join(found)}."
+    return _differences(runs, shared, "not set")
 
 
 def budget_of(run: StoredRun) -> dict[str, Any]:

@@ -18,12 +18,12 @@ from mmbench.report.numbers.columns import Column
 from mmbench.report.numbers.leaderboard import name_of
 from mmbench.report.numbers.render import decimal
 from mmbench.report.numbers.tables import Table
+from mmbench.storage.records import DECISIVE
 from mmbench.storage.runs import StoredRun
 
 __all__ = ["Components", "Spread", "find_spreads", "spread_csv", "spread_markdown", "variance_components"]
 
 SEED = "pairing_seed"
-_SAME = ("model", "settings", "training", "protocol", "judge", "precision", "named")  # of a configuration
 _READING = (
     "Runs that differ in their training seed and in which items were paired, and in nothing else. Mean: of "
     "the means of each pairing. Seeds, pairings: standard deviations, shares in per cent; random effects "
@@ -89,7 +89,7 @@ def variance_components(groups: Sequence[Sequence[float]]) -> Components:
 
 
 def find_spreads(runs: Sequence[StoredRun], tables: Sequence[Table]) -> list[Spread]:
-    """Of every model with runs of two pairings, a row for each column of the tables that all of them have."""
+    """Of every model with two pairings or more, a row for each column of the tables that all of them have."""
     families: dict[str, list[StoredRun]] = defaultdict(list)
     for run in runs:
         if run.metrics:
@@ -97,7 +97,8 @@ def find_spreads(runs: Sequence[StoredRun], tables: Sequence[Table]) -> list[Spr
     columns = {column.metric: column for table in tables for column in table.columns}
     found = []
     for family in families.values():
-        if len({_pairing(run) for run in family}) < 2:
+        pairings = {_pairing(run) for run in family}
+        if len(pairings) < 2:
             continue
         first = min(family, key=lambda run: (run.is_variant, _pairing(run)))
         for metric, column in columns.items():
@@ -105,7 +106,7 @@ def find_spreads(runs: Sequence[StoredRun], tables: Sequence[Table]) -> list[Spr
             for run in family:
                 if (value := run.metrics.get(metric)) is not None:
                     values[_pairing(run)][run.seed] = value
-            if len(values) > 1 and column.better:
+            if len(values) == len(pairings) and column.better:
                 found.append(Spread(first.name, first.model, column, dict(sorted(values.items()))))
     return found
 
@@ -119,7 +120,7 @@ def _apart_from_pairs(run: StoredRun) -> dict[str, Any]:
     data = dict(run.config.get("data") or {})
     settings = {key: value for key, value in (data.get("settings") or {}).items() if key != SEED}
     data = {key: value for key, value in data.items() if key != "pairs"} | {"settings": settings}
-    return {key: run.config.get(key) for key in _SAME} | {"data": data}
+    return {key: run.config.get(key) for key in (*DECISIVE, "named")} | {"data": data}
 
 
 def spread_markdown(spreads: Sequence[Spread]) -> str:

@@ -38,11 +38,11 @@ def tables_part(tables: Sequence[Table]) -> Part:
     return files, page
 
 
-def priors_part(rows: Sequence[PriorRow]) -> Part:
+def priors_part(rows: Sequence[PriorRow], table: Table) -> Part:
     """Every model with the same kinds of prior; nothing where none was learned."""
     if not rows:
         return {}, []
-    return _section("The same prior for everyone", "priors", priors_markdown(rows), priors_csv(rows))
+    return _section("The same prior for everyone", "priors", priors_markdown(rows, table), priors_csv(rows))
 
 
 def claims_part(claims: Sequence[Claim], table: Table) -> Part:

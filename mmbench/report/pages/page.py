@@ -85,7 +85,7 @@ def build_report(runs: Sequence[StoredRun], tables: Sequence[Table]) -> dict[str
     priors = find_priors(models, tables[0])
     numbers = [
         tables_part(tables),
-        priors_part(priors),
+        priors_part(priors, tables[0]),
         claims_part(claims, tables[0]),
         spreads_part(find_spreads(runs, tables)),
     ]

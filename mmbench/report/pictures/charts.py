@@ -5,7 +5,7 @@ Models are told apart by colour, marker and line; every number is in the page's 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from metrics.catalogue import kind_of
 from metrics.names import MetricName
 from mmbench.report.numbers.columns import Column
 from mmbench.report.numbers.leaderboard import Leaderboard, Line, name_of
-from mmbench.report.pictures.canvas import Picture, figure_png, looks, plain_style, shorten
+from mmbench.report.pictures.canvas import Look, Picture, figure_png, looks, plain_style, shorten
 from mmbench.report.pictures.frames import Looks, draw_legend, label, points, small_axes
 from mmbench.report.pictures.retrieval import draw_recall
 from mmbench.storage.history import has_looks, read_history
@@ -56,9 +56,17 @@ class Charts:
         return f"Up and left is better. {bars} Models without one of the two are not drawn."
 
 
+class _Series(NamedTuple):
+    """One metric of one model on validation data: its values, grouped by step, and how they are drawn."""
+
+    name: str
+    look: Look
+    by_step: Any
+
+
 def draw_charts(models: Sequence[Sequence[StoredRun]], board: Leaderboard) -> Charts:
     """The charts of the runs of each model; bars and bands are standard deviations over seeds."""
-    named = dict(zip([line.name for line in board.lines], looks(len(board.lines)), strict=True))
+    named = dict(zip([line.key for line in board.lines], looks(len(board.lines)), strict=True))
     spread = [
         _spread(board, place, column, named)
         for place, column in enumerate(board.columns)
@@ -103,7 +111,7 @@ def _trade_off(board: Leaderboard, joint: int, distance: int, named: Looks) -> P
                 capsize=2,
                 elinewidth=1,
                 label=label(line.name),
-                **points(named[line.name]),
+                **points(named[line.key]),
             )
             words.append(f"{line.name}: {np.mean(y):.2f} % at {np.mean(x):.2f}")
         axes.set_xlabel(f"{name_of(column)}, lower is better")
@@ -122,7 +130,7 @@ def _spread(board: Leaderboard, place: int, column: Column, named: Looks) -> Pic
         words = []
         for y, line in enumerate(lines):
             values = _shown(line, place, column)
-            look = named[line.name]
+            look = named[line.key]
             edge = 0 if look.face == look.colour else 0.8
             marks = points(look) | {"markersize": 4, "markeredgewidth": edge}
             axes.plot(values, [y] * len(values), alpha=0.8, **marks)
@@ -137,14 +145,17 @@ def _spread(board: Leaderboard, place: int, column: Column, named: Looks) -> Pic
 
 def _draw_learning(models: Sequence[Sequence[StoredRun]], board: Leaderboard, named: Looks) -> list[Picture]:
     """Every metric that was computed on validation images while training."""
-    histories = {runs[0].name: _history(runs) for runs in models}
+    histories = [_history(runs) for runs in models]
     pictures = []
     for column in board.columns:
         metric = f"{LOOK}{column.metric}"
-        known = {name: rows.dropna(subset=[metric]) for name, rows in histories.items() if metric in rows}
-        by_step = {name: rows.groupby("step")[metric] for name, rows in known.items() if len(rows)}
-        if column.better and by_step:
-            pictures.append(_learning(column, by_step, named))
+        series = [
+            _Series(line.name, named[line.key], known.groupby("step")[metric])
+            for line, rows in zip(board.lines, histories, strict=True)
+            if metric in rows and len(known := rows.dropna(subset=[metric]))
+        ]
+        if column.better and series:
+            pictures.append(_learning(column, series))
     return pictures
 
 
@@ -154,21 +165,14 @@ def _history(runs: Sequence[StoredRun]) -> pd.DataFrame:
     return pd.concat(histories, ignore_index=True) if histories else pd.DataFrame()
 
 
-def _learning(column: Column, by_step: dict[str, Any], named: Looks) -> Picture:
-    """One metric over steps: a line per model, and a band of a standard deviation over its seeds.
-
-    Args:
-        column: the metric.
-        by_step: its values, grouped by step, of each model.
-        named: how models are drawn.
-    """
+def _learning(column: Column, series: Sequence[_Series]) -> Picture:
+    """One metric over steps: a line per model, and a band of a standard deviation over its seeds."""
     scale = 100 if column.unit == "fraction" else 1
     ends = []
     with plain_style():
-        figure, axes = small_axes(_HEIGHT, legend=len(by_step))
-        for name, values in by_step.items():
+        figure, axes = small_axes(_HEIGHT, legend=len(series))
+        for name, look, values in series:
             mean, spread = scale * values.mean(), scale * values.std(ddof=1).fillna(0)
-            look = named[name]
             marks = points(look) | {"linestyle": look.line, "linewidth": 1.2, "markersize": 3.5}
             axes.plot(mean.index, mean, label=label(name), **marks)
             low, high = mean - spread, mean + spread

@@ -9,12 +9,13 @@ from matplotlib.ticker import MaxNLocator
 
 from mmbench.report.pictures.canvas import WIDTH, Look, framed, shorten
 
-__all__ = ["Looks", "draw_legend", "label", "points", "small_axes"]
+__all__ = ["Key", "Looks", "draw_legend", "label", "points", "small_axes"]
 
 _LINE = 0.15  # inches of a line of a legend
 _BELOW = 1.5  # for names in a legend
 
-Looks: TypeAlias = dict[str, Look]  # by the name of a model
+Key: TypeAlias = tuple[str, str]  # model and label, which tell apart what titles need not
+Looks: TypeAlias = dict[Key, Look]
 
 
 def points(look: Look) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 from mmbench.report.pictures.canvas import Picture, figure_png, plain_style, shorten, style, to_png, wrap
 from mmbench.report.pictures.directions import shown_directions
-from mmbench.report.pictures.frames import Looks, draw_legend, label, points, small_axes
+from mmbench.report.pictures.frames import Key, Looks, draw_legend, label, points, small_axes
 from mmbench.storage.diagnostics import load_diagnostics
 from mmbench.storage.runs import StoredRun
 from mmbench.storage.samples import FoundSamples
@@ -26,25 +26,28 @@ _WRONG = "#c1121f"
 
 def draw_recall(models: Sequence[Sequence[StoredRun]], named: Looks) -> list[Picture]:
     """For every direction that is shown the precision over recall, a mean over seeds for each model."""
-    curves: dict[str, dict[str, list[np.ndarray]]] = {}
+    curves: dict[str, dict[Key, list[np.ndarray]]] = {}
+    names = {(runs[0].model, runs[0].label): runs[0].name for runs in models}
     for runs in models:
         for run in (run for run in runs if run.state == "done"):
             found = load_diagnostics(run.folder)
             for direction, curve in (found.recall if found else {}).items():
-                curves.setdefault(direction, {}).setdefault(run.name, []).append(curve)
+                curves.setdefault(direction, {}).setdefault((run.model, run.label), []).append(curve)
     shown = shown_directions(curves.items(), lambda item: item[0].partition("->")[0])
-    return [_recall(direction, of, named) for direction, of in shown]
+    return [_recall(direction, of, names, named) for direction, of in shown]
 
 
-def _recall(direction: str, curves: Mapping[str, Sequence[np.ndarray]], named: Looks) -> Picture:
+def _recall(
+    direction: str, curves: Mapping[Key, Sequence[np.ndarray]], names: Mapping[Key, str], named: Looks
+) -> Picture:
     """One direction, a line per model."""
     words = []
     source, _, target = direction.partition("->")
     with plain_style():
         figure, axes = small_axes(_HEIGHT, legend=len(curves))
-        for name, of in curves.items():
+        for key, of in curves.items():
+            name, look = names[key], named[key]
             mean = 100 * np.mean(of, axis=0)
-            look = named[name]
             marks = points(look) | {"linestyle": look.line, "linewidth": 1.2, "markersize": 3}
             axes.plot(np.linspace(0, 100, len(mean)), mean, markevery=4, label=label(name), **marks)
             words.append(f"{name}: {mean[len(mean) // 2]:.1f} % at half of the items")
