@@ -184,6 +184,7 @@ def test_everything_is_written(report):
         "pictures.md",
         "report.html",
         "results.json",
+        ".written.json",
     }
     assert {path.parent for path in written} == {folder}
     for name in figures:
