@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, combinations
 
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ from models.about import About, cite
 from models.base import Batch, Loss, Modality
 from models.named_settings import PAPER, PUBLISHED, Sourced
 from models.parts.distributions import DiagonalGaussian
-from models.parts.gaussian import GaussianMVAE, product_of_experts, weights_setting
+from models.parts.gaussian import GaussianMVAE, product_of_experts, subset_products, weights_setting
 from models.parts.likelihoods import likelihood_setting, scale_setting
 from models.parts.priors import PriorSettings
 from models.registry import register
@@ -135,11 +134,7 @@ class MoPoE(GaussianMVAE):
         experts = list(posteriors.values())
         if len(experts) > MOST:
             return self._sampled_posteriors(experts)
-        subsets = chain.from_iterable(combinations(experts, size) for size in range(1, len(experts) + 1))
-        everything = len(self.modalities)
-        products = [product_of_experts(each, prior_expert=len(each) == everything) for each in subsets]
-        means, logvars = zip(*products, strict=True)
-        return DiagonalGaussian(torch.stack(means), torch.stack(logvars))
+        return subset_products(experts, prior_expert=len(experts) == len(self.modalities))
 
     def _sampled_posteriors(self, experts: Sequence[DiagonalGaussian]) -> DiagonalGaussian:
         """(S, B, L): q_S for S = 2^MOST - 1 random subsets of the M posteriors."""

@@ -19,7 +19,14 @@ from mmbench.storage import diagnostics
 from mmbench.storage.diagnostics import StoredDiagnostics
 from mmbench.storage.files import DamagedError, file_hash
 from mmbench.storage.run_folder import RunFolder
-from mmbench.storage.samples import CrossSamples, FoundSamples, SampleSet, load_run_samples, save_samples
+from mmbench.storage.samples import (
+    INDEX,
+    CrossSamples,
+    FoundSamples,
+    SampleSet,
+    load_run_samples,
+    save_samples,
+)
 from mmbench.storage.tiles import Tiles, as_tiles
 from models.base import MultimodalModel
 from models.errors import InputError
@@ -131,9 +138,10 @@ def write_evaluation(
 
 
 def _as_written(folder: RunFolder, files: Mapping[str, str]) -> bool:
-    """Whether all sheets of what was found are those in `files`, names and hashes: others are not kept."""
-    sheets = [path.relative_to(folder.path).as_posix() for path in folder.samples.glob("found-*.webp")]
-    return all(file_hash(folder.path / name) == files.get(name) for name in sheets)
+    """Whether the index and all sheets of what was found are those in `files`: others are not kept."""
+    paths = [folder.samples / INDEX, *folder.samples.glob("found-*.webp")]
+    names = [path.relative_to(folder.path).as_posix() for path in paths]
+    return all(file_hash(folder.path / name) == files.get(name) for name in names)
 
 
 def _unavailable(evaluation: Evaluation, stored: Mapping[str, float | None]) -> list[str]:

@@ -29,6 +29,7 @@ from models.errors import InputError
 
 __all__ = [
     "CROSS_COLUMNS",
+    "INDEX",
     "JOINT_COLUMNS",
     "CrossSamples",
     "FoundSamples",
@@ -41,6 +42,7 @@ __all__ = [
     "sheet_name",
 ]
 
+INDEX = "samples.json"
 JOINT_COLUMNS = 8
 CROSS_COLUMNS = 10
 PIXELS = 2**25  # of a sheet that is read: far more than any real one here
@@ -151,7 +153,7 @@ def save_samples(folder: Path, samples: SampleSet) -> None:
         )
     if samples.found:
         index["found"] = [_write_found(folder, found) for found in samples.found]
-    write_json(folder / "samples.json", index)
+    write_json(folder / INDEX, index)
 
 
 def _write_found(folder: Path, found: FoundSamples) -> dict[str, Any]:
@@ -170,12 +172,12 @@ def _write_found(folder: Path, found: FoundSamples) -> dict[str, Any]:
 def load_run_samples(folder: Path) -> SampleSet | None:
     """The samples of the run in `folder`, None where it has none; InputError as `load_samples`."""
     samples = folder / "samples"
-    return load_samples(samples) if exists(samples / "samples.json") else None
+    return load_samples(samples) if exists(samples / INDEX) else None
 
 
 def load_samples(folder: Path) -> SampleSet:
     """What `save_samples` wrote into `folder`; an InputError names a file that is missing or damaged."""
-    path = folder / "samples.json"
+    path = folder / INDEX
     index = read_json(path)
     if problem := misfit(index, SAMPLES):
         raise DamagedError(path, f"is no index of sample sheets ({problem})", EVALUATE)

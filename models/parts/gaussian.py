@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, combinations
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ __all__ = [
     "GaussianVAEs",
     "importance_weights",
     "product_of_experts",
+    "subset_products",
     "weights_setting",
 ]
 
@@ -39,6 +41,19 @@ def product_of_experts(posteriors: Sequence[DiagonalGaussian], prior_expert: boo
         total = torch.logaddexp(total, torch.zeros_like(total))
     # in logarithms, as a precision overflows where a posterior is very narrow
     return DiagonalGaussian((means * (log_precisions - total).exp()).sum(0), -total)
+
+
+def subset_products(experts: Sequence[DiagonalGaussian], prior_expert: bool) -> DiagonalGaussian:
+    """(S, B, L): the products of all S = 2^N - 1 non-empty subsets of N Gaussians (B, L), small ones first.
+
+    Args:
+        experts: all of one shape.
+        prior_expert: multiply that of all of them by N(0, I) as well.
+    """
+    subsets = chain.from_iterable(combinations(experts, size) for size in range(1, len(experts) + 1))
+    products = [product_of_experts(s, prior_expert=prior_expert and len(s) == len(experts)) for s in subsets]
+    means, logvars = zip(*products, strict=True)
+    return DiagonalGaussian(torch.stack(means), torch.stack(logvars))
 
 
 def weights_setting() -> Any:

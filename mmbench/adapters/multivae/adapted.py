@@ -21,8 +21,9 @@ from mmbench.adapters.multivae.networks import Decoder, Encoder
 from mmbench.adapters.multivae.settings import AdaptedSettings
 from models.base import Batch, Loss, Modality, MultimodalModel, NotDefinedError, SharedLatentModel
 from models.mmvae import DiagonalLaplace
+from models.mopoe import MOST
 from models.parts.distributions import DiagonalGaussian
-from models.parts.gaussian import importance_weights, product_of_experts
+from models.parts.gaussian import importance_weights, product_of_experts, subset_products
 from models.parts.likelihoods import make_likelihood
 from models.parts.networks import decode_flat, make_decoder, make_encoder
 from models.registry import MODELS
@@ -212,8 +213,10 @@ class SingleLatent(AdaptedShared):
     def proposal(self, inputs: Batch) -> DiagonalGaussian | DiagonalLaplace:
         """The posterior given all modalities: parameters (C, B, L) of C equally probable components.
 
-        Of MoPoE it is the component of the full set.
+        Those of MoPoE are the products of all subsets, up to as many modalities as ours takes all of.
         """
+        if self.kind == "MoPoE" and len(inputs) <= MOST:
+            return subset_products(self.experts(inputs), prior_expert=True)
         product = product_of_experts(self.experts(inputs), prior_expert=self.kind in {"MVAE", "MoPoE"})
         return DiagonalGaussian(product.mean.unsqueeze(0), product.logvar.unsqueeze(0))
 
