@@ -13,8 +13,9 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 import numpy as np
@@ -78,11 +79,12 @@ class Version:
         Raises:
             click.ClickException: where the process ended instead.
         """
-        to, back = _pipes(self.process)
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         try:
-            to.write(json.dumps(asdict(asked)) + "\n")
-            to.flush()
-            answer = back.readline()
+            self.process.stdin.write(json.dumps(asdict(asked)) + "\n")
+            self.process.stdin.flush()
+            answer = self.process.stdout.readline()
         except BrokenPipeError:
             answer = ""
         if not answer:
@@ -90,22 +92,15 @@ class Version:
         return float(answer)
 
 
-def _pipes(process: "subprocess.Popen[str]") -> tuple[IO[str], IO[str]]:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    return process.stdin, process.stdout
-
-
 def ratios(now: Version, before: Version, asked: Asked, repeats: int) -> list[float]:
     """Rates of this version in those of the other one, round by round: above 1 where this one is faster."""
+    from benchmarks.bench import alternate
+
     for version in (now, before):
         version.seconds(Asked(asked.model, asked.precision, 2))  # libraries choose their kernels at first
-    found = []
-    for turn in range(repeats):
-        sides = (now, before) if turn % 2 else (before, now)  # neither is always the first
-        taken = {side.root: side.seconds(asked) for side in sides}
-        found.append(taken[before.root] / taken[now.root])
-    return found
+    sides = {"now": partial(now.seconds, asked), "before": partial(before.seconds, asked)}
+    found = alternate(sides, repeats)
+    return [old / new for old, new in zip(found["before"], found["now"], strict=True)]
 
 
 def show(asked: Asked, found: Sequence[float]) -> str:
@@ -145,4 +140,5 @@ def main(
 
 
 if __name__ == "__main__":
+    sys.path[0] = str(HERE)  # of a script it is the script's own folder
     main()

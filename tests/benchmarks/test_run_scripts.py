@@ -1,4 +1,4 @@
-"""The scripts on finished runs: the cross-check with MultiVae, averages of classes, what many runs cost."""
+"""The scripts beside the comparison: cross-check, averages of classes, many runs, two versions."""
 
 import errno
 import json
@@ -17,7 +17,7 @@ from written_runs import edit, write_run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the scripts are no part of the installation
 
-from benchmarks import class_averages, cross_check, gpu, many_runs, noisy_mnist
+from benchmarks import before, class_averages, cross_check, gpu, many_runs, noisy_mnist
 from mmbench.report.numbers.results import find_runs
 from models.errors import InputError
 from models.registry import MODELS
@@ -192,3 +192,18 @@ def test_a_table_of_hours_survives_a_write_that_fails(module, tmp_path, monkeypa
     assert file.read_text() == f"{header}\n"
     assert CliRunner().invoke(module.main, [str(file), *words]).exit_code == 0
     assert len(file.read_text().splitlines()) == 2
+
+
+@pytest.mark.slow
+def test_two_versions_of_the_repository_train_in_turns(tmp_path):
+    """Here this one beside itself; a folder without the code is named."""
+    words = ["--models", "mopoe", "--precisions", "fp32", "--steps", "1", "--repeats", "2"]
+    result = CliRunner().invoke(before.main, [str(before.HERE), *words])
+    assert result.exit_code == 0, result.output
+    cells = [cell.strip() for cell in result.output.splitlines()[-1].split("|")[1:-1]]
+    assert cells[:2] == ["mopoe", "fp32"]
+    assert float(cells[2]) > 0
+    assert cells[-1] == "2"
+    refused = CliRunner().invoke(before.main, [str(tmp_path), *words])
+    assert refused.exit_code == 1
+    assert f"{tmp_path} could not train" in refused.output
