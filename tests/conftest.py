@@ -63,15 +63,34 @@ def coarse_pictures():
         yield
 
 
+@pytest.fixture(scope="session")
+def registries():
+    """All registries, with what packages register in them."""
+    from mmbench.data.base import DATASETS
+    from models.parts.own_networks import NETWORKS
+    from models.registry import MODELS
+
+    found = (DATASETS, MODELS, NETWORKS)
+    for registry in found:
+        list(registry)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def registered_here_alone(registries):
+    """What a test registers is gone after it: `all` means the same models to the next one."""
+    before = [dict(registry._entries) for registry in registries]
+    yield
+    for registry, entries in zip(registries, before, strict=True):
+        registry._entries = entries
+
+
 @pytest.fixture
 def register():
-    """Registers a loader as the data set "case", which is gone afterwards."""
-    from mmbench.data.base import DATASETS, register_dataset
+    """Registers a loader as the data set "case"."""
+    from mmbench.data.base import register_dataset
 
-    list(DATASETS)  # those of packages are there first
-    before = dict(DATASETS._entries)
-    yield register_dataset("case", source="made up", default_preset="smoke", description="a case")
-    DATASETS._entries = before
+    return register_dataset("case", source="made up", default_preset="smoke", description="a case")
 
 
 @pytest.fixture(scope="session")

@@ -274,7 +274,7 @@ def test_any_number_of_classes_and_their_names(count: int, register: Callable[[L
     assert data.classes == tuple(map(str, range(count)))
     assert "classes" not in data.provenance
     names = tuple(f"kind {number}" for number in range(count))
-    DATASETS._entries.pop("case")
+    DATASETS.discard("case")
     register(lambda folder, settings: make(numbers=range(count), classes=names))
     assert load_data("case").classes == names == load_data("case").held_out().classes
     assert load_data("case").provenance["classes"] == list(names)
@@ -332,7 +332,7 @@ def test_a_loader_that_fails_is_reported_with_its_line(register: Callable[[Loade
         match=rf"'case' could not be loaded: KeyError: 'images' \({__file__}, line {line}, in fail\)",
     ):
         load_data("case")
-    DATASETS._entries.pop("case")
+    DATASETS.discard("case")
     register(lambda folder, settings: exit(3))
     with pytest.raises(InputError, match="could not be loaded: SystemExit: 3"):
         load_data("case")
@@ -360,7 +360,7 @@ def test_a_loader_of_an_error_of_its_own_is_believed(register: Callable[[Loader]
 def test_a_check_lists_everything(register: Callable[[Loader], None]) -> None:
     register(lambda folder, settings: make())
     assert [problem for _, problem in check_dataset("case")] == [None] * 10
-    DATASETS._entries.pop("case")
+    DATASETS.discard("case")
     both = {name: x.float() for name, x in make().test.items.items()}
     register(
         lambda folder, settings: put(

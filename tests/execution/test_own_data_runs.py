@@ -15,7 +15,7 @@ from models.errors import InputError
 from models.model_file import load_model_file
 from models.names import find_models
 from models.parts.networks import make_decoder, make_encoder
-from models.parts.own_networks import NETWORKS, register_networks
+from models.parts.own_networks import register_networks
 from models.registry import MODELS
 
 WORDS = ("--preset", "smoke", "--device", "cpu", "--precision", "fp32", "--jobs", "1", *SMALL)
@@ -32,15 +32,6 @@ def decode(modality, latent):
 
 register_networks("b", encode, decode)
 """
-
-
-@pytest.fixture(autouse=True)
-def only_here():
-    """Data sets and networks of files are known in one test alone."""
-    list(DATASETS), list(NETWORKS)  # those of packages are there first
-    before = dict(DATASETS._entries), dict(NETWORKS._entries)
-    yield
-    DATASETS._entries, NETWORKS._entries = before
 
 
 def read(folder, file):

@@ -40,14 +40,13 @@ load_data_once = cache(load_data)
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes a model file; what it registers is forgotten after the test."""
+    """Writes a model file."""
 
     def make(code=CODE, name="my_model.py"):
         (tmp_path / name).write_bytes(code.encode() if isinstance(code, str) else code)
         return tmp_path / name
 
-    yield make
-    MODELS._entries = {name: entry for name, entry in MODELS._entries.items() if entry.file is None}
+    return make
 
 
 def test_a_file_registers_its_models_once(write):
@@ -173,7 +172,7 @@ def test_the_text_of_the_file_decides_the_result(write):
     def decisive(code):
         entries = load_model_file(write(code))
         (found,) = [config.decisive(DATA) for config in make_configs(entries, "digits", "smoke", [])]
-        MODELS._entries.pop("mine")
+        MODELS.discard("mine")
         return found
 
     plain = decisive(CODE)
@@ -227,7 +226,7 @@ def test_a_run_of_a_file_from_beginning_to_end(write, invoke, tmp_path, monkeypa
     assert "1 runs, 1 of them done" in invoke(*RUN, "--model-file", path).text
     assert invoke("evaluate", folder, "--model-file", path, "--metrics", "probe").code == 0
 
-    MODELS._entries.pop("mine")  # as in a new process
+    MODELS.discard("mine")  # as in a new process
     for command in (("evaluate", folder), ("run", "--config", folder / "config.json")):
         unknown = invoke(*command)
         assert unknown.code == 2

@@ -105,27 +105,24 @@ def test_a_failed_export_leaves_nothing(finished, tmp_path, monkeypatch):
 def test_a_model_of_a_file_needs_the_file(finished, invoke, tmp_path):
     path = tmp_path / "own.py"
     path.write_text(OWN)
-    try:
-        result = invoke(
-            *("run", "--model-file", path, "--dataset", "digits", "--preset", "smoke", "--metrics", "probe"),
-            *("--set", "steps=2", "--set", "judge_steps=2", "--results", tmp_path / "results"),
-        )
-        assert result.code == 0, result.text
-        run = seed_folder(tmp_path / "results", "own-mopoe")
-        folder = export_model(run, tmp_path / "export")
-        assert (folder / "own.py").read_text() == OWN
-        assert 'model_file="FOLDER/own.py"' in (folder / "README.md").read_text(encoding="utf-8")
-        trained = mmbench.load_model(run)
-        MODELS._entries.pop("own-mopoe")
-        with pytest.raises(InputError, match="own-mopoe came from a file of yours: name it with"):
-            mmbench.load_model(folder)
-        assert same_weights(mmbench.load_model(folder, model_file=folder / "own.py"), trained)
-        (folder / "other.py").write_text(OWN + "\n# changed\n")
-        MODELS._entries.pop("own-mopoe")
-        with pytest.raises(InputError, match="was trained with another text of the file"):
-            mmbench.load_model(folder, model_file=folder / "other.py")
-    finally:
-        MODELS._entries.pop("own-mopoe", None)
+    result = invoke(
+        *("run", "--model-file", path, "--dataset", "digits", "--preset", "smoke", "--metrics", "probe"),
+        *("--set", "steps=2", "--set", "judge_steps=2", "--results", tmp_path / "results"),
+    )
+    assert result.code == 0, result.text
+    run = seed_folder(tmp_path / "results", "own-mopoe")
+    folder = export_model(run, tmp_path / "export")
+    assert (folder / "own.py").read_text() == OWN
+    assert 'model_file="FOLDER/own.py"' in (folder / "README.md").read_text(encoding="utf-8")
+    trained = mmbench.load_model(run)
+    MODELS.discard("own-mopoe")
+    with pytest.raises(InputError, match="own-mopoe came from a file of yours: name it with"):
+        mmbench.load_model(folder)
+    assert same_weights(mmbench.load_model(folder, model_file=folder / "own.py"), trained)
+    (folder / "other.py").write_text(OWN + "\n# changed\n")
+    MODELS.discard("own-mopoe")
+    with pytest.raises(InputError, match="was trained with another text of the file"):
+        mmbench.load_model(folder, model_file=folder / "other.py")
 
 
 def damage(folder, how):
