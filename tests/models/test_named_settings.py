@@ -160,14 +160,11 @@ def test_a_registration_is_checked(named, message):
 def test_they_work_in_a_model_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.py").write_text(OWN)
-    try:
-        options = JobOptions("of-a-file", "digits", "smoke", model_files=[tmp_path / "own.py"], device="cpu")
-        plain = check_job(options)
-        load_model_file(tmp_path / "own.py")
-        chosen = config_of("of-a-file=published")
-        assert (plain.configs[0].settings.beta, chosen.settings.beta) == (2.5, 3.5)
-    finally:
-        MODELS.discard("of-a-file")
+    options = JobOptions("of-a-file", "digits", "smoke", model_files=[tmp_path / "own.py"], device="cpu")
+    plain = check_job(options)
+    load_model_file(tmp_path / "own.py")
+    chosen = config_of("of-a-file=published")
+    assert (plain.configs[0].settings.beta, chosen.settings.beta) == (2.5, 3.5)
 
 
 def test_python_takes_them():
