@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from filelock import FileLock
 from options import SHORT_CHAINS, SMALL
+from run_files import seed_folder
 
 # a process for each core: threads would only stand in each other's way
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -145,6 +146,13 @@ def run(finished, tmp_path):
     """A copy of the finished run of one model that a test may damage."""
     model = finished.path / "digits" / "smoke" / "mopoe"
     return shutil.copytree(model, tmp_path / "results" / "digits" / "smoke" / "mopoe") / "seed-0"
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A results folder with a copy of MoPoE's finished run alone, whose report is soon written."""
+    shutil.copytree(seed_folder(finished.path), seed_folder(tmp_path / "results"))
+    return tmp_path / "results"
 
 
 @pytest.fixture

@@ -1,33 +1,24 @@
-"""Whole runs on the embedded data set: what they leave on disk, second runs, failures, interruptions, later
-evaluation.
-"""
+"""Whole runs on the embedded data set: what they leave on disk, second runs, failures, later evaluation."""
 
 import errno
 import os
 import re
 import shlex
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
 import torch
 from options import SHORT_CHAINS, SMALL
+from run_files import seed_folder
 
 import mmbench
 from mmbench.cli.jobs import _metrics_to_add
 from mmbench.data import load_data
-from mmbench.execution.estimate import _costs, _elsewhere, _makespan, _steps_left
-from mmbench.execution.local import Local
-from mmbench.execution.orchestrator import Outcome, lost
+from mmbench.execution.orchestrator import lost
 from mmbench.execution.run_job import leave_out
-from mmbench.execution.signals import Stop
 from mmbench.plan.job import JobOptions, check_job
-from mmbench.plan.overrides import make_configs
 from mmbench.plan.planned import PlannedRun, plan_runs
 from mmbench.report import write_report
 from mmbench.storage.files import read_json, write_json
@@ -35,7 +26,6 @@ from mmbench.storage.locks import locked
 from mmbench.storage.run_folder import RunFolder
 from models.mopoe import MoPoE
 from models.names import find_models
-from models.registry import MODELS
 
 RUN = ("run", "--dataset", "digits", "--preset", "smoke", "--jobs", "1", *SMALL)
 
@@ -44,17 +34,6 @@ RUN = ("run", "--dataset", "digits", "--preset", "smoke", "--jobs", "1", *SMALL)
 def all_copied(finished, tmp_path):
     """A copy of the finished results that a test may change."""
     return shutil.copytree(finished.path, tmp_path / "results")
-
-
-@pytest.fixture
-def copy(finished, tmp_path):
-    """A results folder with a copy of MoPoE's finished run alone, whose report is soon written."""
-    shutil.copytree(seed_folder(finished.path), seed_folder(tmp_path / "results"))
-    return tmp_path / "results"
-
-
-def seed_folder(results, model="mopoe", seed=0):
-    return results / "digits" / "smoke" / model / f"seed-{seed}"
 
 
 def test_a_seed_with_other_settings_beside_a_finished_one_is_refused_before_it_is_trained(copy, invoke):
@@ -321,91 +300,6 @@ def test_metrics_can_be_chosen(invoke, tmp_path):
     }
 
 
-@contextmanager
-def started(tmp_path, *options):
-    """`mmbench run` with more steps than anyone waits for, in a process group of its own, once it trains.
-
-    Whatever becomes of the block, nothing of the group is left.
-    """
-    command = [
-        sys.executable,
-        "-m",
-        "mmbench",
-        *RUN,
-        "--results",
-        str(tmp_path),
-        "--set",
-        "steps=1000000",
-        *options,
-    ]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    status = seed_folder(tmp_path) / "status.json"
-    deadline = time.monotonic() + 300  # judges too, on a machine that does other things
-    try:
-        while not (status.exists() and read_json(status)["state"] == "running"):
-            assert time.monotonic() < deadline, "it does not begin to train"
-            time.sleep(0.1)
-        time.sleep(1)
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-NO_HANGUP = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP here")
-
-
-@pytest.mark.parametrize(
-    ("number", "jobs", "group"),
-    [
-        (signal.SIGINT, 1, False),
-        (signal.SIGTERM, 1, False),
-        (signal.SIGTERM, 2, True),
-        pytest.param(signal.SIGTERM, 2, False, marks=pytest.mark.slow),
-        pytest.param(signal.SIGHUP, 1, False, marks=NO_HANGUP),
-        pytest.param(signal.SIGHUP, 2, True, marks=[NO_HANGUP, pytest.mark.slow]),
-    ],
-)
-def test_a_signal_writes_a_checkpoint_and_the_same_command_goes_on(number, jobs, group, finished, tmp_path):
-    with started(tmp_path, "--models", "mopoe,cnf-mvae", "--jobs", str(jobs)) as process:
-        if group:  # as a terminal, a scheduler or a service manager does it
-            os.killpg(process.pid, number)
-        else:
-            process.send_signal(number)
-        text, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + number, text
-    assert "the same command goes on from here" in text
-    assert "Traceback" not in text
-    saved = torch.load(seed_folder(tmp_path) / "checkpoint.pt", weights_only=True)
-    assert saved["step"] > 0
-    assert read_json(seed_folder(tmp_path) / "status.json")["state"] == "running"
-
-
-@NO_HANGUP
-def test_what_is_begun_under_nohup_goes_on_when_the_terminal_closes():
-    usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup leaves it
-    try:
-        with Stop() as stop:
-            signal.raise_signal(signal.SIGHUP)
-            assert stop.signal is None
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, usual)
-    with Stop() as stop:
-        signal.raise_signal(signal.SIGHUP)
-    assert (stop.signal, Outcome(stopped_by=stop.signal).exit_code) == (signal.SIGHUP, 129)
-
-
-@pytest.mark.slow
-def test_workers_leave_with_a_parent_that_is_killed(finished, tmp_path):
-    with started(tmp_path, "--models", "mopoe,cnf-mvae", "--jobs", "2") as process:
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate(timeout=60)  # returns once the last worker has closed its output
-    assert torch.load(seed_folder(tmp_path) / "checkpoint.pt", weights_only=True)["step"] > 0
-
-
 def some_data(modalities):
     """Of complete rows."""
     train = SimpleNamespace(pairs=torch.zeros(1, len(modalities), dtype=torch.int64))
@@ -434,53 +328,6 @@ def test_models_that_nobody_named_are_left_out_where_they_do_not_fit():
 def test_the_command_of_a_job_makes_its_looks_too():
     assert check_job(JobOptions("mvae", "digits", "smoke", looks=3)).command.options[-1] == ("--looks", "3")
     assert "--looks" not in str(check_job(JobOptions("mvae", "digits", "smoke")).command)
-
-
-def test_settings_that_a_search_chooses_do_not_change_what_a_step_costs():
-    (config,) = make_configs([MODELS.get("mmvae")], "mnist-svhn", "quick", ())
-    assert [_costs(config, preset) for preset in ("quick", "cpu", "paper")] == [{}, {}, {"samples": 30}]
-
-
-def test_the_time_of_the_job_is_estimated(finished):
-    assert re.search(
-        r"Training at the rate of this machine: about \d.*--preset paper: about \d.*--preset cpu: about \d",
-        finished.text,
-    )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "jobs", "expected"),
-    [([60, 60], 8, 60), ([60, 60, 60, 60], 2, 120), ([100, 10, 10], 2, 100), ([], 4, 0), ([30], 1, 30)],
-)
-def test_runs_take_no_less_than_the_longest(seconds, jobs, expected):
-    assert _makespan(seconds, jobs) == expected
-
-
-def test_steps_that_a_run_has_made_are_not_left(copy):
-    folder = RunFolder(seed_folder(copy))
-    run = SimpleNamespace(folder=folder, config=SimpleNamespace(training=SimpleNamespace(steps=100)))
-    folder.set_status("running", step=70)
-    assert _steps_left(run) == 30
-    folder.set_status("failed", error="on purpose")
-    assert _steps_left(run) == 100
-    folder.status_file.write_bytes(b"{")
-    assert _steps_left(run) == 100
-
-
-@pytest.mark.parametrize(("preset", "expected"), [("smoke", "72 min"), ("quick", "18 min")])
-def test_another_preset_is_estimated_at_its_batch_size(preset, expected, monkeypatch):
-    """36 ms for a step of 64 pairs are 144 ms for one of 256, and 36 ms of 256 stay 36 ms."""
-    monkeypatch.setattr("mmbench.execution.estimate._costs", lambda config, preset: {})
-    said = _elsewhere(check_job(JobOptions("mvae", "digits", preset)), "cpu", {"mvae": 0.036}, 1)
-    monkeypatch.undo()
-    assert said.startswith("--preset cpu: about "), said
-    assert said.removeprefix("--preset cpu: about ") == expected
-
-
-@pytest.mark.parametrize(("jobs", "runs", "threads"), [(4, 1, 8), (4, 2, 4), (2, 6, 4), (3, 0, 8)])
-def test_fewer_runs_than_jobs_share_all_cores(jobs, runs, threads, monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    assert Local(jobs, torch.device("cpu"), runs).threads == threads
 
 
 def test_auto_takes_up_runs_in_the_precision_that_they_have(copy, invoke, monkeypatch):
