@@ -219,6 +219,7 @@ def cluster(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # by default 15, which starves them beside other tests
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, TESTS)))  # of the workers, which find Work there
         nodes = Nodes(
             initialize_head=True,
@@ -380,7 +381,7 @@ class Driver:
 
     def wait_for_checkpoint(self):
         """Until there is another one than now."""
-        before, end = self._written(), time.monotonic() + 180
+        before, end = self._written(), time.monotonic() + 600
         while self._written() in (None, before):  # None also while the next one is put into its place
             assert self.process.poll() is None, self.process.communicate()[0]
             assert time.monotonic() < end
@@ -402,7 +403,7 @@ class Driver:
         """The exit code and the output, after a signal where one is given."""
         if number is not None:
             self.process.send_signal(number)
-        text, _ = self.process.communicate(timeout=180)
+        text, _ = self.process.communicate(timeout=600)
         return self.process.returncode, text
 
 
